@@ -1,0 +1,73 @@
+"""Why an origin was refused: one exception class, one reason code per case.
+
+The reasons are what operators count and what tests assert on, so they are spelled once, here. The
+prose is free to change; the values are not.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(str, Enum):
+    """Reason codes, grouped by who finds them. The value is what counters and logs show."""
+
+    # ctframe (DESIGN 3.1, 3.2)
+    ZERO_LENGTH_FRAME = "zero-length-frame"
+    DESTINATION_CHANGED = "destination-changed"
+    EOF_IN_FRAME = "eof-in-frame"
+    SHORT_DATAGRAM = "short-datagram"
+
+    # PROXY protocol (3.3)
+    BAD_SIGNATURE = "bad-signature"
+    BAD_VERSION = "bad-version"
+    BAD_COMMAND = "bad-command"
+    BAD_FAMILY = "bad-family"
+    BAD_PROTOCOL = "bad-protocol"
+    SHORT_ADDRESS = "short-address"
+    HEADER_TOO_LONG = "header-too-long"
+    BAD_TLV = "bad-tlv"
+    BAD_CRC = "bad-crc"
+    BAD_V1 = "bad-v1"
+    V1_NOT_ACCEPTED = "v1-not-accepted"
+    EOF_IN_HEADER = "eof-in-header"
+
+    # authentication (3.4): each refusal has its own code
+    AUTH_V1 = "auth-v1"
+    AUTH_UNKNOWN = "auth-unknown"
+    AUTH_LOCAL = "auth-local"
+    AUTH_UNSPEC = "auth-unspec"
+    AUTH_MISSING = "auth-missing"
+    AUTH_DUPLICATE = "auth-duplicate"
+    AUTH_LENGTH = "auth-length"
+    AUTH_VERSION = "auth-version"
+    AUTH_KEY_ID = "auth-key-id"
+    AUTH_TAG = "auth-tag"
+    AUTH_TIME = "auth-time"
+
+    # receiving rules (3.5)
+    UNTRUSTED_PEER = "untrusted-peer"
+    SRC_MISMATCH = "src-mismatch"
+    ORIGIN_TIMEOUT = "origin-timeout"
+    NOT_REDIRECTED = "not-redirected"
+    LOOP = "loop"
+
+    # what the kernel answered to SO_ORIGINAL_DST
+    CONNTRACK_UNAVAILABLE = "conntrack-unavailable"
+    CONNTRACK_UNSUPPORTED = "conntrack-unsupported"
+    CONNTRACK_ERROR = "conntrack-error"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class OriginError(Exception):
+    """An origin that cannot be accepted. `reason` is for counters, `detail` for people.
+
+    The detail never contains bytes of the peer's that were not checked: it is safe to log.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail

@@ -1,0 +1,1 @@
+"""Sans-IO codecs: bytes in, facts out. No sockets, no gevent."""

@@ -1,0 +1,32 @@
+"""Packed addresses to text and back, in the one spelling that the environ contract allows."""
+
+from __future__ import annotations
+
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+V4_MAPPED = b"\0" * 10 + b"\xff\xff"
+"""RFC 4291, 2.5.5.2: the first 12 bytes of an IPv6 address that holds an IPv4 one."""
+
+
+def host_text(packed: bytes) -> str:
+    """4 or 16 bytes, network order, to inet_ntop text; a v4-mapped address comes out as IPv4."""
+    if len(packed) == 4:
+        return "%d.%d.%d.%d" % tuple(packed)
+    if packed[:12] == V4_MAPPED:
+        return "%d.%d.%d.%d" % tuple(packed[12:])
+    return inet_ntop(AF_INET6, packed)
+
+
+def pack_host(host: str) -> bytes:
+    """inet_ntop text to 4 or 16 bytes. ValueError for anything that is not an address."""
+    try:
+        return inet_pton(AF_INET6 if ":" in host else AF_INET, host)
+    except OSError:
+        raise ValueError(f"not an IP address: {host!r}") from None
+
+
+def normal_host(host: str) -> str:
+    """What the socket calls gave, in the contract's spelling: no zone, v4-mapped as IPv4."""
+    if ":" not in host:
+        return host
+    return host_text(inet_pton(AF_INET6, host.partition("%")[0]))
