@@ -17,6 +17,7 @@ class Reason(str, Enum):
     DESTINATION_CHANGED = "destination-changed"
     EOF_IN_FRAME = "eof-in-frame"
     SHORT_DATAGRAM = "short-datagram"
+    NOT_IPV4 = "not-ipv4"
 
     # PROXY protocol (3.3)
     BAD_SIGNATURE = "bad-signature"
@@ -50,6 +51,7 @@ class Reason(str, Enum):
     SRC_MISMATCH = "src-mismatch"
     ORIGIN_TIMEOUT = "origin-timeout"
     NOT_REDIRECTED = "not-redirected"
+    NOT_ALLOWED = "not-allowed"
     LOOP = "loop"
 
     # what the kernel answered to SO_ORIGINAL_DST

@@ -1,0 +1,265 @@
+"""The origin for an existing WSGI application, under whatever server it already runs.
+
+After `OriginMiddleware` the five `ct.*` keys of the environ contract (docs/environ.md) are always
+there. Under our own server they already are, and it only judges; under gunicorn and the werkzeug
+development server it asks the kernel about the connection's socket; under a server that shows no
+socket the origin is `none`. It never raises: what cannot be learnt is `none`, counted and logged
+once per reason. It trusts environ as its server and the middleware around it made it; request
+headers cannot reach the keys that it reads (they all become `HTTP_*`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from http import HTTPStatus
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from werkzeug.wrappers import Response
+
+from .errors import OriginError, Reason
+from .linux import normal_address, original_destination
+from .loops import LoopGuard, parse_self
+from .origin import Address, Origin
+from .wire.address import host_text, pack_host
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_UNIX_PEER = "<local>"
+"""What werkzeug's server calls a client without an address; the contract says ''."""
+
+_REFUSALS = {
+    Reason.NOT_ALLOWED: (
+        HTTPStatus.MISDIRECTED_REQUEST,
+        "This server does not answer for the address that this connection was going to.\n",
+    ),
+    Reason.NOT_REDIRECTED: (
+        HTTPStatus.MISDIRECTED_REQUEST,
+        "This server answers redirected connections only.\n",
+    ),
+    Reason.LOOP: (
+        HTTPStatus.LOOP_DETECTED,
+        "The address that this connection was going to is this server itself.\n",
+    ),
+}
+_CANNOT_TELL = (
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "This server cannot tell where this connection was going.\n",
+)
+
+
+class OriginMiddleware:
+    """Wraps a WSGI application and sets the `ct.*` keys of each request's environ.
+
+    allow: original destinations to answer for, as `HOST`, `HOST:PORT`, `[V6]:PORT` or CIDR; any
+        other gets 421. None: all. Names are not resolved.
+    require_redirect: a connection without an original destination gets 421, one that the kernel
+        could not be asked about 503. None: exactly when there is an allow-list, because a direct
+        connection has no destination that could be on it.
+    refuse_loops: an original destination that is the listener, an address of this host or one of
+        `self_addresses` (`ADDR` or `ADDR:PORT`: public addresses that NAT brings here) gets 508.
+    rewrite_server: SERVER_NAME and SERVER_PORT become the original destination, and so does a
+        missing or empty Host.
+    trust_gunicorn_proxy: the origin is what gunicorn read from a PROXY header (its PROXY_* keys),
+        and nothing else. Only as good as gunicorn's --proxy-allow-from.
+
+    ValueError for a word that is not an address, and for self_addresses without refuse_loops.
+    """
+
+    counters: Counter[str]
+    """`refused:<reason>` answers of ours, and `unknown:<reason>` requests passed on as `none`.
+    Per process and without a lock: meant for a graph, not for accounting."""
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        *,
+        allow: Iterable[str] | None = None,
+        require_redirect: bool | None = None,
+        refuse_loops: bool = False,
+        self_addresses: Iterable[str] = (),
+        rewrite_server: bool = False,
+        trust_gunicorn_proxy: bool = False,
+    ) -> None:
+        own = [parse_self(word) for word in self_addresses]
+        if own and not refuse_loops:
+            raise ValueError("self_addresses without refuse_loops would refuse nothing")
+        self.app = app
+        self.counters = Counter()
+        self._allowed = None if allow is None else _Destinations(allow)
+        self._required = allow is not None if require_redirect is None else require_redirect
+        self._loops = LoopGuard(own) if refuse_loops else None
+        self._rewrites = rewrite_server
+        self._judges = self._required or self._allowed is not None or refuse_loops
+        self._trusts_gunicorn = trust_gunicorn_proxy
+        # The origin belongs to the connection. Keeping it spares a keep-alive request three system
+        # calls, and mends gunicorn's gthread worker, which forgets the PROXY header after the
+        # first request.
+        self._known: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
+        self._log = logging.getLogger("ctwsgi")
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            origin = environ.get("ct.origin")
+            if origin is None:
+                origin = self._learn(environ)
+                environ.update(origin.environ())
+            if self._judges:
+                self._judge(environ, origin)
+        except OriginError as e:
+            self._note("refused", e)
+            status, text = _REFUSALS.get(e.reason, _CANNOT_TELL)
+            line = f"{status.value} {status.phrase}"
+            return Response(text, line, mimetype="text/plain")(environ, start_response)
+        if self._rewrites and origin.orig_dst is not None:
+            _rewrite_server(environ, origin.orig_dst)
+        return self.app(environ, start_response)
+
+    def _learn(self, environ: WSGIEnvironment) -> Origin:
+        """The origin from what the server put into environ; OriginError only when required."""
+        sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+        try:
+            if sock is None:
+                origin = Origin("none", orig_src=_remote(environ))
+            elif self._trusts_gunicorn:
+                origin = self._from_gunicorn(environ, sock)
+            else:
+                origin = self._from_kernel(sock)
+        except OriginError as e:
+            if self._required:
+                raise
+            self._note("unknown", e)
+            origin = Origin("none", orig_src=_peer(sock))
+        _respell_remote(environ)
+        return origin
+
+    def _from_kernel(self, sock: Any) -> Origin:
+        origin = self._known.get(sock)
+        if origin is None:
+            try:
+                destination = original_destination(sock)
+            except OSError as e:  # the server closed it, or its client reset it, before we came
+                raise OriginError(Reason.CONNTRACK_ERROR, str(e)) from e
+            # With no destination there is nothing that the kernel could have vouched for.
+            told = destination is not None
+            origin = self._known[sock] = Origin("conntrack", destination, _peer(sock), told)
+        return origin
+
+    def _from_gunicorn(self, environ: WSGIEnvironment, sock: Any) -> Origin:
+        """PROXY_ADDR and _PORT are the header's destination, REMOTE_* its source (http/wsgi.py).
+
+        For LOCAL and UNSPEC gunicorn writes None over all of them, REMOTE_ADDR included.
+        """
+        origin = self._known.get(sock)
+        if origin is None:
+            if "PROXY_PROTOCOL" not in environ:
+                raise OriginError(Reason.NOT_REDIRECTED, "gunicorn saw no PROXY header")
+            destination = _address(environ.get("PROXY_ADDR"), environ.get("PROXY_PORT"))
+            source = _remote(environ) if destination else _peer(sock)
+            origin = self._known[sock] = Origin("proxy", destination, source)
+        if environ.get("PROXY_ADDR") is None:
+            _write_remote(environ, origin.orig_src)
+        return origin
+
+    def _judge(self, environ: WSGIEnvironment, origin: Origin) -> None:
+        """Raises OriginError for a request that the application must not see."""
+        destination = origin.orig_dst
+        if destination is None:
+            if self._required:
+                raise OriginError(Reason.NOT_REDIRECTED, f"source {origin.source}")
+            return
+        if self._allowed is not None and destination not in self._allowed:
+            raise OriginError(Reason.NOT_ALLOWED, "%s port %d" % destination)
+        if self._loops is not None and (
+            self._loops.refuses(destination) or destination in _listeners(environ)
+        ):
+            raise OriginError(Reason.LOOP, "%s port %d" % destination)
+
+    def _note(self, outcome: str, error: OriginError) -> None:
+        """Counts every case, logs the first of each: a client must not be able to fill a log."""
+        name = f"{outcome}:{error.reason}"
+        self.counters[name] += 1
+        if self.counters[name] == 1:
+            self._log.warning("origin %s: %s (only the first is logged)", outcome, error)
+
+
+class _Destinations:
+    """A set of addresses, addresses with port, and networks."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        words = [words] if isinstance(words, str) else list(words)
+        self._networks = [ip_network(word) for word in words if "/" in word]
+        self._exact = frozenset(parse_self(word) for word in words if "/" not in word)
+
+    def __contains__(self, destination: Address) -> bool:
+        host, port = destination
+        if (host, None) in self._exact or (host, port) in self._exact:
+            return True
+        return bool(self._networks) and any(ip_address(host) in net for net in self._networks)
+
+
+def _address(host: Any, port: Any) -> Address | None:
+    """Two values of environ as an address; None when they are not one.
+
+    The server's always are, but a middleware between it and us may have written a client's words.
+    """
+    try:
+        return host_text(pack_host(str(host).partition("%")[0])), int(port)
+    except (TypeError, ValueError):
+        return None
+
+
+def _remote(environ: WSGIEnvironment) -> Address | None:
+    return _address(environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT"))
+
+
+def _peer(sock: Any) -> Address | None:
+    try:
+        return normal_address(sock.getpeername())
+    except OSError:  # reset meanwhile: nobody is left to be named
+        return None
+
+
+def _listeners(environ: WSGIEnvironment) -> list[Address | None]:
+    """Where this request arrived: as the server calls it, and as the socket does.
+
+    Both, because the first may be a wildcard and the second is not always shown.
+    """
+    known = [_address(environ.get("SERVER_NAME"), environ.get("SERVER_PORT"))]
+    sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+    if sock is not None:
+        try:
+            known.append(normal_address(sock.getsockname()))
+        except OSError:
+            pass
+    return known
+
+
+def _write_remote(environ: WSGIEnvironment, source: Address | None) -> None:
+    if source is None:
+        environ["REMOTE_ADDR"] = ""
+        environ.pop("REMOTE_PORT", None)
+    else:
+        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = source[0], str(source[1])
+
+
+def _respell_remote(environ: WSGIEnvironment) -> None:
+    """REMOTE_* keep their writer's word in the contract's spelling: no zone, v4-mapped as IPv4."""
+    remote = _remote(environ)
+    if remote is not None or environ.get("REMOTE_ADDR") == _UNIX_PEER:
+        _write_remote(environ, remote)
+
+
+def _rewrite_server(environ: WSGIEnvironment, destination: Address) -> None:
+    host, port = destination
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = host, str(port)
+    if not environ.get("HTTP_HOST"):
+        name = f"[{host}]" if ":" in host else host
+        default = _DEFAULT_PORTS.get(environ["wsgi.url_scheme"])
+        environ["HTTP_HOST"] = name if port == default else f"{name}:{port}"

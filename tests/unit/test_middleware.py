@@ -1,0 +1,515 @@
+"""OriginMiddleware: what it takes from environ, what it refuses, what it rewrites.
+
+The sockets are real loopback connections. The kernel's answers for redirected ones, and the
+servers that put sockets into environ, are in tests/net/test_middleware_servers.py.
+"""
+
+from __future__ import annotations
+
+import gc
+import http.client
+import logging
+import socket
+import threading
+
+import pytest
+from werkzeug.middleware.lint import LintMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.serving import make_server
+from werkzeug.test import Client, create_environ
+
+from ctwsgi.middleware import OriginMiddleware
+from ctwsgi.origin import Origin
+from ctwsgi.testing import origin_environ
+
+HEADER_DST = ("198.18.0.7", 80)
+HEADER_SRC = ("203.0.113.9", 4711)
+
+
+class Recorder:
+    """A WSGI application that keeps the environ of the last request that reached it."""
+
+    def __init__(self):
+        self.environ = None
+
+    def __call__(self, environ, start_response):
+        self.environ = environ
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
+        return [b"ok"]
+
+
+@pytest.fixture
+def app():
+    return Recorder()
+
+
+@pytest.fixture
+def connection():
+    """(accepted, client): the two ends of a loopback TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    with accepted, client:
+        yield accepted, client
+
+
+def get(application, environ=(), path="/", **keys):
+    """The response to a GET whose environ has `environ` and `keys` on top; lint is watching."""
+    overrides = {**dict(environ), **keys}
+    client = Client(LintMiddleware(application))
+    return client.get(path, environ_overrides=overrides, buffered=True)
+
+
+def gunicorn_environ(sock, dst=HEADER_DST, src=HEADER_SRC, protocol="TCP4"):
+    """What gunicorn 27 writes for a connection with a PROXY header (http/wsgi.py)."""
+    return {
+        "gunicorn.socket": sock,
+        "PROXY_PROTOCOL": protocol,
+        "PROXY_ADDR": dst[0],
+        "PROXY_PORT": str(dst[1]),
+        "REMOTE_ADDR": src[0],
+        "REMOTE_PORT": str(src[1]),
+    }
+
+
+def ct_keys(environ):
+    return {k: v for k, v in environ.items() if k.startswith("ct.")}
+
+
+class TestUnderOurServer:
+    """An origin that is already in environ is taken as it is."""
+
+    def test_it_is_passed_through_untouched(self, app):
+        before = create_environ(environ_overrides=origin_environ("198.18.0.7", 8080))
+        sent = dict(before)
+        list(OriginMiddleware(app)(before, lambda *_: None))
+        assert app.environ is before
+        assert app.environ == sent
+
+    def test_a_socket_beside_it_is_not_asked(self, app, connection):
+        keys = origin_environ("198.18.0.7", source="proxy")
+        get(OriginMiddleware(app), keys, **{"gunicorn.socket": connection[0]})
+        assert app.environ["ct.origin"] is keys["ct.origin"]
+
+    def test_even_a_falsy_one_is_kept(self, app, connection):
+        keys = origin_environ(source="tproxy")
+        get(OriginMiddleware(app), keys, **{"werkzeug.socket": connection[0]})
+        assert app.environ["ct.origin"] is keys["ct.origin"]
+
+    def test_twice_is_once(self, app, connection):
+        twice = OriginMiddleware(OriginMiddleware(app))
+        get(twice, gunicorn_environ(connection[0]))
+        assert "ct.origin" in app.environ
+        assert not twice.app._known, "the inner one asked again"
+
+
+class TestNoSocket:
+    def test_the_source_is_none_and_the_peer_is_the_servers_word(self, app):
+        get(OriginMiddleware(app), REMOTE_ADDR="192.0.2.9", REMOTE_PORT="4711")
+        expected = Origin("none", None, ("192.0.2.9", 4711), False)
+        assert ct_keys(app.environ) == expected.environ()
+
+    def test_a_server_that_gives_no_port_gives_no_peer(self, app):
+        get(OriginMiddleware(app), REMOTE_ADDR="192.0.2.9")
+        assert app.environ["ct.orig_src"] is None
+        assert app.environ["REMOTE_ADDR"] == "192.0.2.9"
+
+    def test_remote_is_respelled_as_the_contract_has_it(self, app):
+        get(OriginMiddleware(app), REMOTE_ADDR="::ffff:192.0.2.9", REMOTE_PORT=4711)
+        assert (app.environ["REMOTE_ADDR"], app.environ["REMOTE_PORT"]) == ("192.0.2.9", "4711")
+        get(OriginMiddleware(app), REMOTE_ADDR="fe80::1%eth0", REMOTE_PORT="1")
+        assert app.environ["REMOTE_ADDR"] == "fe80::1"
+
+    def test_proxy_keys_without_gunicorn_are_nobodys(self, app):
+        keys = gunicorn_environ(None)
+        del keys["gunicorn.socket"]
+        get(OriginMiddleware(app, trust_gunicorn_proxy=True), keys)
+        assert app.environ["ct.source"] == "none"
+        assert app.environ["ct.orig_dst"] is None
+
+    def test_no_request_header_reaches_the_keys(self, app):
+        headers = [
+            (name, "198.18.6.66")
+            for name in ("ct.orig_dst", "ct.origin", "Ct-Origin", "gunicorn.socket", "PROXY-ADDR")
+        ]
+        headers.append(("PROXY-PROTOCOL", "TCP4"))
+        Client(OriginMiddleware(app, trust_gunicorn_proxy=True)).get(
+            "/", headers=headers, buffered=True
+        )
+        assert app.environ["ct.origin"] == Origin("none", None, None, False)
+
+
+class TestKernelCannotBeAsked:
+    """A unix socket has no conntrack entry: the one failure that every machine can produce."""
+
+    @pytest.fixture
+    def unix(self):
+        one, two = socket.socketpair(socket.AF_UNIX)
+        with one, two:
+            yield {"gunicorn.socket": one, "REMOTE_ADDR": ""}
+
+    def test_the_application_sees_none(self, app, unix):
+        middleware = OriginMiddleware(app)
+        assert get(middleware, unix).status_code == 200
+        assert ct_keys(app.environ) == Origin("none").environ()
+        assert middleware.counters == {"unknown:conntrack-unsupported": 1}
+
+    def test_each_reason_is_counted_always_and_logged_once(self, app, unix, caplog):
+        middleware = OriginMiddleware(app)
+        with caplog.at_level(logging.WARNING, "ctwsgi"):
+            for _ in range(3):
+                get(middleware, unix)
+        assert middleware.counters == {"unknown:conntrack-unsupported": 3}
+        assert [r.getMessage() for r in caplog.records] == [
+            "origin unknown: conntrack-unsupported: a unix socket has no conntrack entry "
+            "(only the first is logged)"
+        ]
+
+    def test_required_it_is_the_servers_failure(self, app, unix):
+        middleware = OriginMiddleware(app, require_redirect=True)
+        response = get(middleware, unix)
+        assert (response.status_code, response.mimetype) == (503, "text/plain")
+        assert app.environ is None
+        assert middleware.counters == {"refused:conntrack-unsupported": 1}
+
+    def test_a_closed_socket_is_no_traceback(self, app, connection):
+        accepted, _ = connection
+        accepted.close()
+        middleware = OriginMiddleware(app)
+        assert get(middleware, **{"werkzeug.socket": accepted}).status_code == 200
+        assert app.environ["ct.origin"] == Origin("none")
+        assert middleware.counters == {"unknown:conntrack-error": 1}
+
+
+class TestGunicornProxy:
+    def test_the_header_is_the_origin_and_is_not_verified(self, app, connection):
+        get(OriginMiddleware(app, trust_gunicorn_proxy=True), gunicorn_environ(connection[0]))
+        assert ct_keys(app.environ) == Origin("proxy", HEADER_DST, HEADER_SRC, False).environ()
+        assert (app.environ["REMOTE_ADDR"], app.environ["REMOTE_PORT"]) == ("203.0.113.9", "4711")
+
+    def test_untrusted_the_header_is_not_the_origin(self, app, connection):
+        get(OriginMiddleware(app), gunicorn_environ(connection[0]))
+        assert app.environ["ct.source"] != "proxy"
+        assert app.environ["ct.orig_dst"] is None
+        assert app.environ["ct.orig_src"] == connection[1].getsockname()
+
+    def test_v4_mapped_addresses_come_out_as_ipv4(self, app, connection):
+        mapped = gunicorn_environ(
+            connection[0], ("::ffff:198.18.0.7", 80), ("::ffff:203.0.113.9", 4711), "TCP6"
+        )
+        get(OriginMiddleware(app, trust_gunicorn_proxy=True), mapped)
+        assert app.environ["ct.orig_dst"] == HEADER_DST
+        assert app.environ["ct.orig_src"] == HEADER_SRC
+        assert app.environ["REMOTE_ADDR"] == "203.0.113.9"
+
+    @pytest.mark.parametrize("protocol", ["LOCAL", "UNSPEC"])
+    def test_local_and_unspec_keep_the_real_endpoints(self, app, connection, protocol):
+        accepted, client = connection
+        keys = {
+            "gunicorn.socket": accepted,
+            "PROXY_PROTOCOL": protocol,
+            "PROXY_ADDR": None,
+            "PROXY_PORT": "None",
+            "REMOTE_ADDR": None,
+            "REMOTE_PORT": "None",
+        }
+        get(OriginMiddleware(app, trust_gunicorn_proxy=True), keys)
+        peer = client.getsockname()
+        assert ct_keys(app.environ) == Origin("proxy", None, peer, False).environ()
+        assert (app.environ["REMOTE_ADDR"], app.environ["REMOTE_PORT"]) == (peer[0], str(peer[1]))
+
+    def test_local_from_a_unix_peer(self, app):
+        one, two = socket.socketpair(socket.AF_UNIX)
+        with one, two:
+            keys = {
+                "gunicorn.socket": one,
+                "PROXY_PROTOCOL": "LOCAL",
+                "PROXY_ADDR": None,
+                "PROXY_PORT": "None",
+                "REMOTE_ADDR": None,
+                "REMOTE_PORT": "None",
+            }
+            get(OriginMiddleware(app, trust_gunicorn_proxy=True), keys)
+        assert app.environ["ct.origin"] == Origin("proxy")
+        assert app.environ["REMOTE_ADDR"] == ""
+        assert "REMOTE_PORT" not in app.environ
+
+    def test_a_missing_header_is_not_replaced_by_a_guess(self, app, connection):
+        keys = {"gunicorn.socket": connection[0], "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "1"}
+        middleware = OriginMiddleware(app, trust_gunicorn_proxy=True)
+        assert get(middleware, keys).status_code == 200
+        peer = connection[1].getsockname()
+        assert app.environ["ct.origin"] == Origin("none", None, peer, False)
+        assert middleware.counters == {"unknown:not-redirected": 1}
+        strict = OriginMiddleware(app, trust_gunicorn_proxy=True, require_redirect=True)
+        assert get(strict, keys).status_code == 421
+
+    def test_the_header_holds_for_the_connection(self, app, connection):
+        """gunicorn's gthread worker shows it to the first request of a connection only."""
+        middleware = OriginMiddleware(app, trust_gunicorn_proxy=True)
+        get(middleware, gunicorn_environ(connection[0]))
+        first = app.environ["ct.origin"]
+        later = {"gunicorn.socket": connection[0], "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "1"}
+        get(middleware, later)
+        assert app.environ["ct.origin"] is first
+        assert (app.environ["REMOTE_ADDR"], app.environ["REMOTE_PORT"]) == ("203.0.113.9", "4711")
+
+    def test_an_origin_is_forgotten_with_its_connection(self, app):
+        middleware = OriginMiddleware(app, trust_gunicorn_proxy=True)
+        with socket.socket() as sock:
+            get(middleware, gunicorn_environ(sock))
+            assert len(middleware._known) == 1
+        app.environ.clear()
+        del sock
+        gc.collect()  # werkzeug's test client keeps its requests in cycles
+        assert len(middleware._known) == 0
+
+
+class TestAllow:
+    @pytest.mark.parametrize(
+        ("word", "destination", "allowed"),
+        [
+            ("198.18.0.7", ("198.18.0.7", 80), True),
+            ("198.18.0.7", ("198.18.0.7", 1), True),
+            ("198.18.0.7", ("198.18.0.8", 80), False),
+            ("198.18.0.7:80", ("198.18.0.7", 80), True),
+            ("198.18.0.7:80", ("198.18.0.7", 81), False),
+            ("198.18.0.0/15", ("198.19.255.255", 80), True),
+            ("198.18.0.0/15", ("198.20.0.0", 80), False),
+            ("198.18.0.0/15", ("2001:db8::7", 80), False),
+            ("2001:db8::7", ("2001:db8::7", 443), True),
+            ("2001:DB8:0::7", ("2001:db8::7", 443), True),
+            ("[2001:db8::7]:443", ("2001:db8::7", 443), True),
+            ("[2001:db8::7]:443", ("2001:db8::7", 80), False),
+            ("2001:db8::/32", ("2001:db8:ffff::1", 80), True),
+            ("2001:db8::/32", ("2001:db9::1", 80), False),
+        ],
+    )
+    def test_words(self, app, word, destination, allowed):
+        middleware = OriginMiddleware(app, allow=[word])
+        response = get(middleware, origin_environ(*destination))
+        assert response.status_code == (200 if allowed else 421)
+        assert middleware.counters == ({} if allowed else {"refused:not-allowed": 1})
+
+    def test_one_of_several(self, app):
+        middleware = OriginMiddleware(app, allow=["192.0.2.1", "198.18.0.0/15", "[2001:db8::1]:80"])
+        for destination in ("192.0.2.1", "198.18.3.4", "2001:db8::1"):
+            assert get(middleware, origin_environ(destination)).status_code == 200
+
+    def test_a_lone_word_is_a_list_of_one(self, app):
+        middleware = OriginMiddleware(app, allow="198.18.0.7")
+        assert get(middleware, origin_environ("198.18.0.7")).status_code == 200
+
+    def test_an_empty_list_allows_nothing(self, app):
+        assert get(OriginMiddleware(app, allow=[]), origin_environ("198.18.0.7")).status_code == 421
+
+    def test_a_direct_connection_is_on_no_list(self, app):
+        middleware = OriginMiddleware(app, allow=["198.18.0.7"])
+        assert get(middleware, origin_environ()).status_code == 421
+        assert middleware.counters == {"refused:not-redirected": 1}
+
+    def test_unless_it_is_let_in_by_name(self, app):
+        middleware = OriginMiddleware(app, allow=["198.18.0.7"], require_redirect=False)
+        assert get(middleware, origin_environ()).status_code == 200
+        assert get(middleware, origin_environ("198.18.0.8")).status_code == 421
+
+    @pytest.mark.parametrize("word", ["example.com", "198.18.0.7/15", "198.18.0.7:0", "", "*"])
+    def test_a_word_that_is_no_address_stops_the_start(self, app, word):
+        with pytest.raises(ValueError, match=r".+"):
+            OriginMiddleware(app, allow=[word])
+
+
+class TestLoops:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1"])
+    def test_an_address_of_this_host(self, app, host):
+        middleware = OriginMiddleware(app, refuse_loops=True)
+        assert get(middleware, origin_environ(host, 80)).status_code == 508
+        assert middleware.counters == {"refused:loop": 1}
+
+    def test_only_on_request(self, app):
+        assert get(OriginMiddleware(app), origin_environ("127.0.0.1", 80)).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("destination", "status"),
+        [
+            (("203.0.113.1", 80), 508),
+            (("203.0.113.1", 81), 508),
+            (("203.0.113.2", 80), 508),
+            (("203.0.113.2", 81), 200),
+            (("2001:db8::9", 80), 508),
+            (("2001:db8::9", 81), 200),
+        ],
+    )
+    def test_addresses_that_nat_brings_here(self, app, destination, status):
+        words = ["203.0.113.1", "203.0.113.2:80", "[2001:db8::9]:80"]
+        middleware = OriginMiddleware(app, refuse_loops=True, self_addresses=words)
+        assert get(middleware, origin_environ(*destination)).status_code == status
+
+    def test_the_listener_as_the_server_names_it(self, app):
+        """Where no socket is shown: under our server, SERVER_NAME is an address, never empty."""
+        middleware = OriginMiddleware(app, refuse_loops=True)
+        listener = {"SERVER_NAME": "198.18.0.7", "SERVER_PORT": "80"}
+        assert get(middleware, origin_environ("198.18.0.7", 80), **listener).status_code == 508
+        assert get(middleware, origin_environ("198.18.0.7", 81), **listener).status_code == 200
+
+    def test_the_listener_as_the_socket_names_it(self, app, connection):
+        middleware = OriginMiddleware(app, refuse_loops=True, trust_gunicorn_proxy=True)
+        keys = gunicorn_environ(connection[0], dst=connection[0].getsockname())
+        assert get(middleware, keys).status_code == 508
+
+    def test_a_closed_socket_is_no_traceback(self, app, connection):
+        connection[0].close()
+        middleware = OriginMiddleware(app, refuse_loops=True)
+        keys = {**origin_environ("198.18.0.7"), "gunicorn.socket": connection[0]}
+        assert get(middleware, keys).status_code == 200
+
+    def test_a_direct_connection_is_not_a_loop(self, app):
+        assert get(OriginMiddleware(app, refuse_loops=True), origin_environ()).status_code == 200
+
+    def test_misuse_stops_the_start(self, app):
+        with pytest.raises(ValueError, match="self_addresses"):
+            OriginMiddleware(app, self_addresses=["203.0.113.1"])
+        with pytest.raises(ValueError, match="portal"):
+            OriginMiddleware(app, refuse_loops=True, self_addresses=["portal"])
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("options", "environ", "status"),
+        [
+            ({"allow": ["198.18.0.8"]}, origin_environ("198.18.0.7"), "421 Misdirected Request"),
+            ({"require_redirect": True}, origin_environ(), "421 Misdirected Request"),
+            ({"refuse_loops": True}, origin_environ("127.0.0.1"), "508 Loop Detected"),
+        ],
+    )
+    def test_small_plain_text_that_repeats_nothing_of_the_request(
+        self, app, options, environ, status
+    ):
+        middleware = OriginMiddleware(app, **options)
+        response = Client(LintMiddleware(middleware)).get(
+            "/secret-path",
+            headers={"Host": "evil.example"},
+            environ_overrides=environ,
+            buffered=True,
+        )
+        assert response.status == status
+        assert response.content_type == "text/plain; charset=utf-8"
+        assert 0 < len(response.data) < 200
+        assert int(response.headers["Content-Length"]) == len(response.data)
+        for word in ("evil", "secret", "198.18.0.7", "127.0.0.1"):
+            assert word not in response.text
+            assert word not in str(response.headers)
+        assert app.environ is None
+
+    def test_head_has_no_body(self, app):
+        # No lint here: it takes a HEAD response's Content-Length for a mistake.
+        client = Client(OriginMiddleware(app, allow=[]))
+        response = client.head("/", environ_overrides=origin_environ("198.18.0.7"), buffered=True)
+        assert (response.status_code, response.data) == (421, b"")
+
+
+class TestRewrite:
+    @pytest.mark.parametrize(
+        ("destination", "scheme", "host"),
+        [
+            (("198.18.0.7", 80), "http", "198.18.0.7"),
+            (("198.18.0.7", 443), "https", "198.18.0.7"),
+            (("198.18.0.7", 443), "http", "198.18.0.7:443"),
+            (("198.18.0.7", 8080), "http", "198.18.0.7:8080"),
+            (("2001:db8::7", 80), "http", "[2001:db8::7]"),
+            (("2001:db8::7", 8080), "http", "[2001:db8::7]:8080"),
+        ],
+    )
+    @pytest.mark.parametrize("missing", ["absent", "empty"])
+    def test_a_missing_host_becomes_the_destination(self, app, destination, scheme, host, missing):
+        environ = create_environ(environ_overrides=origin_environ(*destination))
+        environ["wsgi.url_scheme"] = scheme
+        environ["HTTP_HOST"] = ""
+        if missing == "absent":
+            del environ["HTTP_HOST"]
+        list(OriginMiddleware(app, rewrite_server=True)(environ, lambda *_: None))
+        assert app.environ["SERVER_NAME"] == destination[0]
+        assert app.environ["SERVER_PORT"] == str(destination[1])
+        assert app.environ["HTTP_HOST"] == host
+
+    def test_a_host_that_is_there_stays(self, app):
+        client = Client(OriginMiddleware(app, rewrite_server=True))
+        overrides = origin_environ("198.18.0.7", 80)
+        client.get("/", headers={"Host": "captive.example"}, environ_overrides=overrides)
+        assert app.environ["HTTP_HOST"] == "captive.example"
+        assert app.environ["SERVER_NAME"] == "198.18.0.7"
+
+    def test_only_on_request(self, app):
+        get(OriginMiddleware(app), origin_environ("198.18.0.7", 8080))
+        assert (app.environ["SERVER_NAME"], app.environ["SERVER_PORT"]) == ("localhost", "80")
+
+    def test_a_direct_connection_keeps_its_server(self, app):
+        get(OriginMiddleware(app, rewrite_server=True), origin_environ())
+        assert (app.environ["SERVER_NAME"], app.environ["SERVER_PORT"]) == ("localhost", "80")
+
+
+FORWARDED = {
+    "HTTP_X_FORWARDED_FOR": "192.0.2.66",
+    "HTTP_X_FORWARDED_HOST": "shop.example",
+    "HTTP_X_FORWARDED_PORT": "8443",
+}
+FIX = {"x_for": 1, "x_host": 1, "x_port": 1}
+
+
+class TestWithProxyFix:
+    """docs/middleware.md: OriginMiddleware is outermost, so that it sees the server's environ."""
+
+    def request(self, sock):
+        return {**gunicorn_environ(sock), **FORWARDED}
+
+    def test_outermost_the_origin_is_the_connections_and_remote_the_headers(self, app, connection):
+        right = OriginMiddleware(
+            ProxyFix(app, **FIX), trust_gunicorn_proxy=True, rewrite_server=True
+        )
+        get(right, self.request(connection[0]))
+        assert app.environ["ct.origin"] == Origin("proxy", HEADER_DST, HEADER_SRC, False)
+        assert app.environ["REMOTE_ADDR"] == "192.0.2.66"
+        assert app.environ["HTTP_HOST"] == "shop.example:8443"
+        assert app.environ["SERVER_PORT"] == "8443"
+
+    def test_innermost_it_takes_the_headers_for_the_servers_word(self, app, connection):
+        wrong = ProxyFix(
+            OriginMiddleware(app, trust_gunicorn_proxy=True, rewrite_server=True), **FIX
+        )
+        get(wrong, self.request(connection[0]))
+        assert app.environ["ct.orig_dst"] == HEADER_DST
+        assert app.environ["ct.orig_src"] == ("192.0.2.66", 4711), "half header, half forged"
+        assert app.environ["SERVER_PORT"] == "80", "ProxyFix is overruled"
+
+    def test_innermost_what_the_socket_says_still_holds(self, app, connection):
+        wrong = ProxyFix(OriginMiddleware(app), **FIX)
+        get(wrong, {**FORWARDED, "werkzeug.socket": connection[0]})
+        assert app.environ["ct.orig_src"] == connection[1].getsockname()
+        assert app.environ["REMOTE_ADDR"] == "192.0.2.66"
+
+    @pytest.mark.parametrize("forged", ["::zz", "a:b", "unknown", '"[2001:db8::1]:80"', "%"])
+    def test_no_forwarded_word_is_a_traceback(self, app, connection, forged):
+        wrong = ProxyFix(OriginMiddleware(app, trust_gunicorn_proxy=True), **FIX)
+        keys = {**self.request(connection[0]), "HTTP_X_FORWARDED_FOR": forged}
+        assert get(wrong, keys).status_code == 200
+        assert app.environ["ct.orig_src"] is None
+
+
+def test_under_werkzeugs_server_on_a_unix_socket(app, tmp_path):
+    path = str(tmp_path / "socket")
+    server = make_server(f"unix://{path}", 0, OriginMiddleware(app))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        client = http.client.HTTPConnection("localhost")
+        client.sock = socket.socket(socket.AF_UNIX)
+        client.sock.connect(path)
+        client.request("GET", "/")
+        assert client.getresponse().read() == b"ok"
+        client.close()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert app.environ["ct.origin"] == Origin("none")
+    assert app.environ["REMOTE_ADDR"] == ""
