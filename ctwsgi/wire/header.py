@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 
 from ..origin import Address
@@ -43,3 +43,26 @@ class Header:
     """(type, value) pairs, raw, in their order; not read for LOCAL and an unspecified family."""
     auth: int | None = None
     """The id of the key whose tag verified; None when no keys were given."""
+
+    def __init__(
+        self,
+        version: int,
+        command: Command,
+        src: Address | None,
+        dst: Address | None,
+        tlvs: Tlvs = (),
+        auth: int | None = None,
+    ) -> None:
+        # Half the time of the generated one, which looks every slot up by name through object's
+        # __setattr__; a third of a plain header's decoding went there.
+        _set_version(self, version)
+        _set_command(self, command)
+        _set_src(self, src)
+        _set_dst(self, dst)
+        _set_tlvs(self, tlvs)
+        _set_auth(self, auth)
+
+
+_set_version, _set_command, _set_src, _set_dst, _set_tlvs, _set_auth = (
+    vars(Header)[each.name].__set__ for each in fields(Header)
+)

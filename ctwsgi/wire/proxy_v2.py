@@ -14,14 +14,14 @@ over them at every byte would cost a slow sender little and us much.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from struct import Struct
 from struct import error as struct_error
 
 from ..errors import OriginError, Reason
 from ..origin import Address
 from . import auth, tlv
-from .address import host_text, pack_pair
+from .address import host_text, ipv4_text, pack_pair
 from .crc32c import crc32c as checksum
 from .header import Command, Header, Transport
 
@@ -30,6 +30,7 @@ FIXED_SIZE = 16
 
 _VERSION_2 = 0x20
 _FIXED = Struct("!12sBBH")
+_unpack_start = Struct("!14sH").unpack_from
 _INET = Struct("!4s4sHH")
 _INET6 = Struct("!16s16sHH")
 _CHECKSUM = Struct("!I")
@@ -37,13 +38,22 @@ _BLOCK_SIZES = (0, _INET.size, _INET6.size, 216)
 """Bytes of addresses by family; AF_UNIX has two paths of 108."""
 
 _PROXY = Command.PROXY
-_FAMILIES = {0x10: _INET, 0x20: _INET6}
+_Text = Callable[[bytes], str]
+_FAMILIES: dict[int, tuple[Struct, _Text]] = {
+    0x10: (_INET, ipv4_text),
+    0x20: (_INET6, host_text),
+}
 
 # The headers that we take addresses from, known by their first 14 bytes in one look-up.
 _USED = {
-    SIGNATURE + bytes((_VERSION_2 | _PROXY, family | transport)): (transport, s.size, s.unpack_from)
+    SIGNATURE + bytes((_VERSION_2 | _PROXY, family | transport)): (
+        transport,
+        layout.size,
+        layout.unpack_from,
+        text,
+    )
     for transport in (Transport.STREAM, Transport.DGRAM)
-    for family, s in _FAMILIES.items()
+    for family, (layout, text) in _FAMILIES.items()
 }
 
 Buffer = bytes | bytearray | memoryview
@@ -58,27 +68,28 @@ def decode_v2(
     now: float | None,
 ) -> tuple[Header, int] | None:
     """See proxy.decode. `data` is not empty."""
-    used = _USED.get(bytes(data[:14]))
     size = len(data)
-    if used is None or used[0] is not transport or size < FIXED_SIZE:
+    if size < FIXED_SIZE:
         return _decode_unused(data, max_size, transport, keys)
-    _, block, unpack = used
-    length = data[14] << 8 | data[15]
+    start, length = _unpack_start(data)
+    used = _USED.get(start)
+    if used is None or used[0] is not transport:
+        return _decode_unused(data, max_size, transport, keys)
+    _, block, unpack, text = used
     end = FIXED_SIZE + length
     if end > max_size or length < block:
         _refuse_length(length, block, max_size)
     if size < end:
         return None
     src, dst, sport, dport = unpack(data, FIXED_SIZE)
-    addresses = (host_text(src), sport), (host_text(dst), dport)
     if length == block and keys is None:
-        return Header(2, _PROXY, *addresses), end
+        return Header(2, _PROXY, (text(src), sport), (text(dst), dport)), end
     header = bytes(data[:end])
     tlvs = _read_tlvs(header, FIXED_SIZE + block)
     key_id = None
     if keys is not None:
         key_id = auth.verify(header, tlvs, FIXED_SIZE + block, keys, window, now)
-    return Header(2, _PROXY, *addresses, tlvs, key_id), end
+    return Header(2, _PROXY, (text(src), sport), (text(dst), dport), tlvs, key_id), end
 
 
 def _decode_unused(
