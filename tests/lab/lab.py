@@ -1,0 +1,231 @@
+"""Builds a topology out of network namespaces, and takes all of it away again.
+
+    with Lab() as lab:
+        with lab.server.rules(redirect(8000)), lab.server.listen("0.0.0.0", 8000) as listener:
+            lab.client.run(["curl", "http://198.18.7.7:1234/"])
+
+Everything hangs on one process, the keeper. It holds a mount namespace with a /run of its own,
+where `ip netns` keeps its names: labs that run side by side never meet. As root it is that and no
+more; without root it is root of a user namespace as well. The keeper reads a pipe whose other end
+this process holds. When that closes, be it by __exit__, by Ctrl-C or because this process was
+killed, the keeper kills whatever still runs in the lab's namespaces and ends, and with the last
+process the kernel takes the namespaces away. There is no state on disk to clean up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from .node import Node
+from .process import Process
+from .requirements import (
+    SEARCH,
+    LabError,
+    missing_tools,
+    privileged,
+    unshare_command,
+)
+from .topology import CLIENT_GATEWAY_SERVER, NOWHERE, Topology
+
+_KEEPER = """
+mount -t tmpfs -o mode=755 lab /run && mkdir /run/netns && echo ready || exit
+cat > /dev/null
+left() { for name in /run/netns/*; do ip netns pids "${name##*/}" 2>/dev/null; done; }
+for round in $(seq 100); do
+    pids=$(left) && [ -n "$pids" ] || break
+    kill -9 $pids 2>/dev/null
+    sleep 0.05
+done
+rm -rf -- "$1"
+"""
+"""$1 is the lab's scratch directory. The pause is for the kernel to reap what was killed."""
+
+
+class Lab:
+    """A running topology; a context manager. Its hosts are attributes: `lab.client`, ...
+
+    Raises LabError, with one line, when the machine cannot build it or something outlives it.
+    `grace` is how many seconds a process has between SIGTERM and SIGKILL at the end.
+    """
+
+    def __init__(self, topology: Topology = CLIENT_GATEWAY_SERVER, grace: float = 10.0) -> None:
+        self.topology = topology
+        self._grace = grace
+        self.environ = {**os.environ, "PATH": SEARCH, "PYTHONUNBUFFERED": "1"}
+        self.rootless = not privileged()
+        self.scratch = Path()
+        """A directory for key files and the like, mode 0700, gone with the lab."""
+        self._nodes: dict[str, Node] = {}
+        self._processes: list[Process] = []
+
+    def __getattr__(self, name: str) -> Node:
+        try:
+            return self.__dict__["_nodes"][name]
+        except KeyError:
+            raise AttributeError(f"no host named {name!r} in this lab") from None
+
+    def __enter__(self) -> Lab:
+        lacks = missing_tools()
+        if lacks:
+            raise LabError(lacks)
+        self.scratch = Path(tempfile.mkdtemp(prefix="ctwsgi-lab-"))
+        self._start_keeper()
+        try:
+            self._build()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        try:
+            self._stop_processes()
+        finally:
+            self._close()
+        left = living_in(node.inode for node in self._nodes.values())
+        if left:
+            raise LabError(f"processes outlived the lab: {left}")
+
+    def enter(self, name: str) -> list[str]:
+        """The command prefix that enters a host's network namespace, and nothing else of it."""
+        # By way of the keeper's root: the names exist only in its mount namespace.
+        return [*self._nsenter(), f"--net=/proc/{self.keeper}/root/run/netns/{name}", "--"]
+
+    def inside(self) -> list[str]:
+        """The prefix for commands beside the hosts, where `ip netns` knows their names."""
+        return [*self._nsenter(), "--mount", "--net", f"--wd={os.getcwd()}", "--"]
+
+    def adopt(self, process: Process) -> Process:
+        """The lab stops `process` when it ends."""
+        self._processes.append(process)
+        return process
+
+    @property
+    def keeper(self) -> int:
+        """The pid of the process that the lab hangs on."""
+        return self._keeper.pid
+
+    def _nsenter(self) -> list[str]:
+        user = ["--user", "--preserve-credentials"] if self.rootless else []
+        return ["nsenter", "--target", str(self.keeper), *user]
+
+    def _start_keeper(self) -> None:
+        self._keeper = subprocess.Popen(
+            [*unshare_command(), "sh", "-c", _KEEPER, "lab-keeper", str(self.scratch)],
+            env=self.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is ours to handle, not the keeper's
+        )
+        assert self._keeper.stdout
+        assert self._keeper.stderr
+        if self._keeper.stdout.readline() != "ready\n":
+            said = self._keeper.stderr.read().strip()
+            self._close()
+            self.scratch.rmdir()
+            raise LabError(f"cannot make namespaces: {said}")
+
+    def _build(self) -> None:
+        for host in self.topology.hosts:
+            self._ip("netns", "add", host.name)
+            inode = os.stat(f"/proc/{self.keeper}/root/run/netns/{host.name}").st_ino
+            self._nodes[host.name] = Node(self, host, inode)
+            self._nodes[host.name].sysctl(_sysctls(host.forwards))
+        for wire in self.topology.wires:
+            self._ip(
+                *("-n", wire.left, "link", "add", "name", wire.right),
+                *("address", self.topology.hardware(wire.left, wire.right), "type", "veth"),
+                *("peer", "name", wire.left, "netns", wire.right),
+                *("address", self.topology.hardware(wire.right, wire.left)),
+            )
+            for host, peer in ((wire.left, wire.right), (wire.right, wire.left)):
+                self._batch(host, self._plug_in(host, peer, wire.mtu))
+        for host in self.topology.hosts:
+            self._batch(host.name, self._routes(host.name))
+
+    def _plug_in(self, host: str, peer: str, mtu: int) -> list[str]:
+        """One end: addresses and permanent neighbours, so no ARP and no DAD to wait for."""
+        at, mac = self.topology.address, self.topology.hardware(peer, host)
+        return [
+            f"addr add {at(host, peer)}/24 dev {peer}",
+            f"addr add {at(host, peer, 6)}/64 dev {peer} nodad",
+            f"link set dev {peer} mtu {mtu} up",
+            f"neigh replace {at(peer, host)} lladdr {mac} nud permanent dev {peer}",
+            f"neigh replace {at(peer, host, 6)} lladdr {mac} nud permanent dev {peer}",
+        ]
+
+    def _routes(self, name: str) -> list[str]:
+        host, nowhere = self._nodes[name].host, self.topology.nowhere
+        lines = ["link set lo up"]
+        for version in (4, 6):
+            if host.default:
+                lines.append(f"route add default via {self._next(name, host.default, version)}")
+            if host.forwards and nowhere:
+                via = self._next(name, nowhere, version)
+                lines.append(f"route add {NOWHERE[version]} via {via}")
+        return lines
+
+    def _next(self, name: str, peer: str, version: int) -> str:
+        return self.topology.address(peer, name, version)
+
+    def _batch(self, host: str, lines: Iterable[str]) -> None:
+        self._ip("-n", host, "-batch", "-", text_in="\n".join(lines) + "\n")
+
+    def _ip(self, *words: str, text_in: str = "") -> None:
+        done = subprocess.run(
+            [*self.inside(), "ip", *words],
+            env=self.environ, input=text_in, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise LabError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+    def _stop_processes(self) -> None:
+        # All are asked before any is waited for: they end side by side.
+        for process in self._processes:
+            if process.returncode is None:
+                process.signal(signal.SIGTERM)
+        for process in self._processes:
+            process.stop(self._grace)
+
+    def _close(self) -> None:
+        """Lets go of the keeper, which kills what is left, and waits for it."""
+        self._keeper.communicate()
+
+
+def living_in(namespaces: Iterable[int]) -> list[int]:
+    """The pids of all processes in any of these network namespaces."""
+    wanted = set(namespaces)
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "ns/net").stat().st_ino in wanted:
+                found.append(int(entry.name))
+        except OSError:
+            continue  # ended meanwhile, or another user's
+    return found
+
+
+def _sysctls(forwards: bool) -> dict[str, int]:
+    both = [f"net.ipv6.conf.{which}" for which in ("all", "default")]
+    return {
+        "net.ipv4.ip_forward": int(forwards),
+        "net.ipv6.conf.all.forwarding": int(forwards),
+        # What a namespace starts with depends on the host's settings.
+        "net.ipv4.conf.all.rp_filter": 0,
+        "net.ipv4.conf.default.rp_filter": 0,
+        **{f"{conf}.accept_dad": 0 for conf in both},
+        **{f"{conf}.accept_ra": 0 for conf in both},
+    }

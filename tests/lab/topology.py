@@ -1,0 +1,89 @@
+"""What a lab looks like: hosts, the wires between them, and the addresses that follow.
+
+Pure description, nothing here touches the system. Subnets are numbered by a wire's place in the
+list (10.77.N.0/24 and fd77:0:0:N::/64), and each end has a fixed hardware address, so that every
+route and every neighbour entry can be written down before the first packet.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from dataclasses import dataclass
+
+NOWHERE = {4: ipaddress.ip_network("198.18.0.0/15"), 6: ipaddress.ip_network("2001:db8::/32")}
+"""Addresses that no host has: benchmarking (RFC 2544) and documentation (RFC 3849) prefixes."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network namespace. `default` names the neighbour that its default route points at."""
+
+    name: str
+    forwards: bool = False
+    default: str | None = None
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A veth pair. The device in each end is named after the host at the other end."""
+
+    left: str
+    right: str
+    mtu: int = 1500
+
+    def other(self, host: str) -> str:
+        return self.right if host == self.left else self.left
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Hosts and wires; `nowhere` names the host that forwarders route the NOWHERE prefixes to."""
+
+    hosts: tuple[Host, ...]
+    wires: tuple[Wire, ...]
+    nowhere: str | None = None
+
+    def wire(self, host: str, peer: str) -> tuple[int, Wire]:
+        """The number of the wire between two neighbours, from 1, and the wire."""
+        for number, wire in enumerate(self.wires, 1):
+            if {wire.left, wire.right} == {host, peer}:
+                return number, wire
+        raise ValueError(f"no wire between {host} and {peer}")
+
+    def address(self, host: str, peer: str, version: int = 4) -> str:
+        """The address of `host` on its wire to `peer`."""
+        number, wire = self.wire(host, peer)
+        end = 1 if host == wire.left else 2
+        return f"10.77.{number}.{end}" if version == 4 else f"fd77:0:0:{number}::{end}"
+
+    def hardware(self, host: str, peer: str) -> str:
+        """The MAC address of that device: locally administered, told from the description."""
+        number, wire = self.wire(host, peer)
+        return f"02:00:00:00:{number:02x}:{1 if host == wire.left else 2:02x}"
+
+
+CLIENT_GATEWAY_SERVER = Topology(
+    hosts=(
+        Host("client", default="gateway"),
+        Host("gateway", forwards=True),
+        Host("server", default="gateway"),
+    ),
+    wires=(Wire("client", "gateway"), Wire("gateway", "server")),
+    nowhere="server",
+)
+"""The one that the project is about; docs/lab.md has the picture."""
+
+
+def draw_destination(version: int) -> tuple[str, int]:
+    """A random (host, port) that exists nowhere, as inet_ntop text."""
+    network = NOWHERE[version]
+    # Neither the first nor the last: an all-zero or all-one host part is not a host.
+    host = network[random.randrange(1, network.num_addresses - 1)]
+    return str(host), random.randrange(1, 65536)
+
+
+def show(address: tuple[str, int]) -> str:
+    """`host:port`, or `[host]:port` for IPv6 (RFC 3986, 3.2.2)."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
