@@ -1,0 +1,195 @@
+"""The relay itself: accept, ask where the client was going, refuse or relay, count.
+
+Refused are connections that were not redirected, and destinations that are ourselves. Whoever
+dials on from the origin that we write would come back here, and again, until nothing is left.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import gevent
+from gevent.lock import BoundedSemaphore
+from gevent.pool import Group
+
+from ..errors import OriginError, Reason
+from ..linux import normal_address, original_destination
+from ..loops import LoopGuard
+from ..origin import Address
+from .connection import Connection, Shared
+from .endpoint import Endpoint
+from .injection import Injection
+from .resets import READ, ResetWatch
+from .side import reset, tune
+
+_ACCEPT_PAUSE = 0.2
+"""Seconds without accept() after it failed for want of something, such as descriptors."""
+
+_LOG_INTERVAL = 1.0
+"""Seconds between two log lines of the same kind: who is refused must not fill the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Times in seconds."""
+
+    connect_timeout: float = 10.0
+    idle_timeout: float = 3600.0
+    """How long neither direction may move; 0 = for ever."""
+    max_connections: int = 1000
+    """Beyond that, clients wait in the kernel's queue."""
+
+
+class Relay:
+    """Serves `listeners` (listening, non-blocking TCP sockets, which it then owns).
+
+    To be made, started and stopped in one thread, whose gevent hub runs it. `own` are addresses
+    that are ourselves though no interface has them. `destination` learns where an accepted
+    socket's client was going: None when it was not redirected; it may raise OriginError.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        upstreams: Sequence[Endpoint],
+        injection: Injection,
+        *,
+        own: Iterable[tuple[str, int | None]] = (),
+        bounds: Bounds | None = None,
+        destination: Callable[[socket.socket], Address | None] = original_destination,
+        log: logging.Logger | None = None,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        """`accepted`, `relayed`, `refused:<Reason>`, `upstream:<errno>`, `reset:client`,
+        `reset:upstream`, `idle`, `stopped`, `accept:<errno>`."""
+        self._listeners = listeners
+        self._injection = injection
+        self._bounds = bounds or Bounds()
+        self._destination = destination
+        self._log = log or logging.getLogger("ctwsgi.relay")
+        bound = (normal_address(listener.getsockname()) for listener in listeners)
+        self._guard = LoopGuard([*own, *filter(None, bound)])
+        self._slots = BoundedSemaphore(self._bounds.max_connections)
+        self._serving = Group()
+        self._connections: set[Connection] = set()
+        self._accepting = Group()
+        self._watching = Group()
+        self._logged: dict[str, float] = {}
+        self._hub = gevent.get_hub()
+        self._shared = Shared(
+            self._hub,
+            upstreams,
+            self._bounds.connect_timeout,
+            self.counters,
+            ResetWatch(self._hub),
+        )
+
+    def start(self) -> None:
+        """Accept from now on. Returns at once."""
+        self._watching.spawn(self._shared.resets.run)
+        if self._bounds.idle_timeout:
+            self._watching.spawn(self._reap)
+        for listener in self._listeners:
+            tune(listener)
+            self._accepting.spawn(self._accept, listener)
+
+    def stop(self, timeout: float) -> None:
+        """Accept no more; let what runs end, for up to `timeout` seconds; then reset the rest."""
+        self._accepting.kill()
+        for listener in self._listeners:
+            listener.close()
+        self._serving.join(timeout)
+        self.abort_all()
+        self._serving.join()
+        self._watching.kill()
+
+    def abort_all(self) -> None:
+        """Reset every connection now."""
+        for connection in self._connections:
+            connection.abort("stopped")
+
+    def summary(self) -> str:
+        """The counters in one line, as `name=count` words."""
+        words = [f"{name}={count}" for name, count in sorted(self.counters.items())]
+        return " ".join([f"active={len(self._connections)}", *words])
+
+    # Greenlets
+
+    def _accept(self, listener: socket.socket) -> None:
+        readable = self._hub.loop.io(listener.fileno(), READ)
+        try:
+            while True:
+                self._hub.wait(readable)
+                self._slots.acquire()
+                if not self._accept_one(listener):
+                    self._slots.release()
+        finally:
+            readable.close()
+
+    def _accept_one(self, listener: socket.socket) -> bool:
+        try:
+            client, peer = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return False
+        except OSError as e:
+            # EMFILE and its like last for a while, and the listener stays readable all along.
+            self._count(f"accept:{errno.errorcode.get(e.errno or 0, 'error')}", str(e))
+            gevent.sleep(_ACCEPT_PAUSE)
+            return False
+        self.counters["accepted"] += 1
+        self._serving.spawn(self._serve, client, peer)
+        return True
+
+    def _serve(self, client: socket.socket, peer: Any) -> None:
+        try:
+            client.setblocking(False)
+            source = normal_address(peer)
+            assert source is not None
+            destination = self._learn(client, source)
+            opening = self._injection.opening(source, destination)
+        except OriginError as e:
+            self._count(f"refused:{e.reason}", f"{peer[0]}:{peer[1]}: {e.detail}")
+            reset(client)
+        else:
+            self._log.debug("%s:%d dialled %s:%d", *source, *destination)
+            connection = Connection(self._shared, client)
+            self._connections.add(connection)
+            connection.run(opening, destination if self._injection.framed else None)
+            self._connections.discard(connection)
+        finally:
+            self._slots.release()
+
+    def _learn(self, client: socket.socket, source: Address) -> Address:
+        destination = self._destination(client)
+        if destination is None:
+            raise OriginError(Reason.NOT_REDIRECTED, "no packet filter redirected it here")
+        if self._guard.refuses(destination):
+            raise OriginError(Reason.LOOP, "%s port %d is this relay or its host" % destination)
+        if (source, destination) in self._shared.calls:
+            raise OriginError(
+                Reason.LOOP, "our own connection to the upstream: exempt it from the redirect rule"
+            )
+        return destination
+
+    def _reap(self) -> None:
+        limit = self._bounds.idle_timeout
+        while True:
+            gevent.sleep(min(limit / 4, 15))
+            oldest = monotonic() - limit
+            for connection in self._connections:
+                if connection.moved < oldest:
+                    connection.abort("idle")
+
+    def _count(self, name: str, detail: str) -> None:
+        self.counters[name] += 1
+        now = monotonic()
+        if now - self._logged.get(name, float("-inf")) >= _LOG_INTERVAL:
+            self._logged[name] = now
+            self._log.warning("%s (%d so far): %s", name, self.counters[name], detail)
