@@ -1,0 +1,314 @@
+"""One connection, from accept to close: learn the origin, then answer requests, one at a time.
+
+It runs in a greenlet of its own. The origin belongs to the connection: what the first bytes (or
+the kernel) tell holds for every request on it.
+"""
+
+from __future__ import annotations
+
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from .errors import OriginError
+from .http import environ as http_environ
+from .http.body import Body
+from .http.errors import BodyError, DeadlineExceeded, Disconnected, HTTPError
+from .http.parser import RequestParser
+from .http.response import Response
+from .linux import normal_address
+from .origin import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .http.channel import Buffer
+    from .http.request import Request
+    from .server import WSGIServer
+    from .source import Stage
+    from .transport import Transport
+
+_LINGER_BYTES = 1 << 24
+"""What a client may still send to a connection that has said goodbye."""
+
+
+class Idle(Exception):
+    """Thrown into a connection that waits for a next request, when the server is being stopped."""
+
+
+class Connection:
+    """What the server keeps of a client. Implements http.channel.Channel."""
+
+    __slots__ = (
+        "_base",
+        "_origin",
+        "_parser",
+        "_request",
+        "_server",
+        "_stage",
+        "idle_since",
+        "peer",
+        "transport",
+    )
+
+    def __init__(self, server: WSGIServer, transport: Transport, sockaddr: Any) -> None:
+        self._server = server
+        self.transport = transport
+        self.peer = normal_address(sockaddr)
+        self._parser = RequestParser(server.limits)
+        self._stage: Stage | None = None
+        self._origin: Origin | None = None
+        self._base: dict[str, Any] | None = None
+        self._request: Request | None = None
+        self.idle_since = inf
+        """Monotonic seconds since when it waits for the first byte of a request; inf: it does not.
+        """
+
+    @property
+    def closing(self) -> bool:
+        return self._server.draining
+
+    def run(self) -> None:
+        """The greenlet's body. Ends with the socket closed, whatever happens."""
+        server = self._server
+        try:
+            self._learn_origin()
+            self._serve()
+        except OriginError as e:
+            server.refused(e, self.peer)
+        except DeadlineExceeded as e:
+            server.counters[f"timeout:{e.which}"] += 1
+        except Disconnected:
+            server.counters["disconnected"] += 1
+        except Idle:
+            pass
+        finally:
+            self._parser.close()
+            self.transport.close()
+            server.forget(self)
+
+    # The origin.
+
+    def _learn_origin(self) -> None:
+        """Waits for as many bytes as the source needs; the rest of them goes to the parser."""
+        server = self._server
+        transport = self.transport
+        transport.which = "origin"
+        transport.deadline = server.deadline(server.timeouts.origin)
+        server.handshake(transport)
+        learnt = server.source.accept(transport.sock, self.peer, server.bound)
+        if isinstance(learnt, Origin):
+            self._origin = learnt
+            return
+        self._stage = learnt
+        while learnt.origin is None:
+            if not self._receive():
+                return
+        self._origin = learnt.origin
+
+    def _environ_base(self) -> dict[str, Any]:
+        origin = self._origin
+        assert origin is not None
+        base = {**self._server.environ, **origin.environ()}
+        client = origin.orig_src
+        base["REMOTE_ADDR"] = client[0] if client else ""
+        base["REMOTE_PORT"] = str(client[1]) if client else ""
+        if "SERVER_NAME" not in base:  # a wildcard listener: the address that was reached
+            local = normal_address(self.transport.sock.getsockname())
+            assert local is not None
+            base["SERVER_NAME"] = local[0]
+        return base
+
+    # Bytes in.
+
+    def _receive(self) -> bool:
+        """One recv, through the origin's stage, into the parser. False at the end of the stream."""
+        buffer = self._server.buffer
+        size = self.transport.recv_into(buffer)
+        stage = self._stage
+        if stage is not None:
+            if size == 0:
+                stage.eof()
+                return False
+            size = stage.strip(buffer, size)
+            if stage.done:
+                self._stage = None
+            if size == 0:
+                return True
+        elif size == 0:
+            return False
+        self._parser.feed(memoryview(buffer)[:size])
+        return True
+
+    def receive_body(self) -> None:
+        """Channel: more of the current request's body. BodyError when it ends or breaks."""
+        parser, request, transport = self._parser, self._request, self.transport
+        assert request is not None
+        if parser.error is not None:
+            raise BodyError(f"request body: {parser.error.reason}", parser.error)
+        timeout = self._server.timeouts.body
+        if transport.which != "body":
+            transport.which = "body"
+            transport.deadline = self._server.deadline(timeout)
+        try:
+            if not self._receive():
+                raise BodyError("the client closed in the middle of the request body")
+        except DeadlineExceeded:
+            self._server.counters["timeout:body"] += 1
+            parser.error = HTTPError(408, "body")
+            raise BodyError("the request body took too long", parser.error) from None
+        except OriginError as e:
+            self._server.refused(e, self.peer)
+            parser.error = HTTPError(400, "origin")
+            raise BodyError("the origin's framing broke in the request body") from e
+        except Disconnected as e:
+            raise BodyError(f"the client was lost in the middle of the request body: {e}") from e
+        if timeout:
+            # Each byte buys time, so that neither a stall nor a trickle lasts for ever.
+            received = sum(map(len, request.body))
+            now = time.monotonic()
+            earned = transport.deadline + received / self._server.limits.body_rate
+            transport.deadline = min(now + timeout, earned)
+
+    def _next_request(self) -> Request | None:
+        """Blocks until a request's head is there. None: the client has finished."""
+        parser, transport, server = self._parser, self.transport, self._server
+        while not parser.requests:
+            if parser.error is not None:
+                raise parser.error
+            if transport.which == "keepalive" and parser.idle:
+                # Nothing is there yet, as a rule: waiting first saves a recv() in vain.
+                transport.wait_readable()
+            if not self._receive():
+                return None
+            if parser.idle:
+                continue  # line ends between requests
+            self.idle_since = inf
+            if transport.which == "keepalive":
+                transport.which = "request"
+                transport.deadline = server.deadline(server.timeouts.request)
+        return parser.requests.popleft()
+
+    # Bytes out.
+
+    def send(self, data: Buffer) -> None:
+        """Channel."""
+        self.transport.send(data)
+
+    def send_parts(self, parts: Sequence[Buffer]) -> None:
+        """Channel."""
+        self.transport.send_parts(parts)
+
+    # Requests.
+
+    def _serve(self) -> None:
+        transport, server = self.transport, self._server
+        transport.which = "request"
+        transport.deadline = server.deadline(server.timeouts.request)
+        try:
+            while (request := self._next_request()) is not None:
+                if not self._respond(request):
+                    return
+                transport.which = "keepalive"
+                transport.deadline = server.deadline(server.timeouts.keepalive)
+                self.idle_since = time.monotonic()
+        except HTTPError as e:
+            self._refuse(e)
+        except DeadlineExceeded as e:
+            if e.which != "request" or self._parser.idle:
+                raise
+            server.counters["timeout:request"] += 1
+            self._refuse(HTTPError(408, "request"))
+
+    def _respond(self, request: Request) -> bool:
+        """Answers one request. True when the connection may carry another."""
+        server = self._server
+        started = time.monotonic() if server.access is not None else 0.0
+        base = self._base
+        if base is None:
+            base = self._base = self._environ_base()
+        environ = http_environ.build(base, request)
+        self._request = request
+        body = environ["wsgi.input"] = Body(self, request)
+        self.transport.deadline = inf
+        self.transport.which = "application"
+        response = Response(self, request, server.log)
+        whole = self._run(response, environ)
+        body.close()
+        server.answered(environ, response, started)
+        if not whole:
+            return False
+        if response.closes or response.truncated:
+            if request.keep_alive or not request.complete:
+                self._linger()
+            return False
+        return request.complete or self._drain(request)
+
+    def _run(self, response: Response, environ: dict[str, Any]) -> bool:
+        """Runs the application. False when the connection cannot go on, or is already over."""
+        server = self._server
+        try:
+            response.run(server.application, environ)
+            return True
+        except (Disconnected, DeadlineExceeded):
+            server.counters["disconnected"] += 1  # or takes nothing, which is the same to us
+        except BodyError as e:
+            if e.answer is not None:
+                self._give_up(response, e.answer)
+        except (Exception, SystemExit):
+            # An application that calls sys.exit() means its request, not the server.
+            server.log.exception(
+                "error in the application: %s %s", environ["REQUEST_METHOD"], environ["PATH_INFO"]
+            )
+            server.counters["application-error"] += 1
+            self._give_up(response, HTTPError(500, "application"))
+        return False
+
+    def _give_up(self, response: Response, error: HTTPError) -> None:
+        """Tells the client, as far as it can still be told."""
+        if not response.head_sent:
+            response.status = str(error.status)
+            self._refuse(error)
+        elif response.ends_with_connection:
+            self.transport.reset()
+
+    def _refuse(self, error: HTTPError) -> None:
+        server = self._server
+        if error.status != 500:
+            server.bad_request(error, self.peer)
+        try:
+            self.send(error.reply())
+            self._linger()
+        except (Disconnected, DeadlineExceeded):
+            pass  # it will never know
+
+    def _drain(self, request: Request) -> bool:
+        """Reads away what the application left of the body, up to a bound."""
+        left = self._server.limits.drain
+        try:
+            while True:
+                while request.body:
+                    left -= len(request.body.popleft())
+                if request.complete:
+                    return True
+                if left < 0:
+                    break
+                self.receive_body()
+        except BodyError as e:
+            if e.answer is not None and e.answer.status != 408:
+                raise e.answer from None
+        self._linger()
+        return False
+
+    def _linger(self) -> None:
+        """Says goodbye and waits, so that unread input does not turn the answer into a reset."""
+        transport, server = self.transport, self._server
+        transport.which = "linger"
+        transport.deadline = server.deadline(server.timeouts.linger)
+        left = _LINGER_BYTES
+        try:
+            transport.finish_sending()
+            while left > 0 and (size := transport.recv_into(server.buffer)):
+                left -= size
+        except (Disconnected, DeadlineExceeded):
+            pass

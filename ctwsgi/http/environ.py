@@ -1,0 +1,88 @@
+"""A request's head to a WSGI environ (PEP 3333), header names and target checked on the way."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from .errors import HTTPError
+from .request import Request
+
+_KEYS_KEPT = 4096
+_keys: dict[bytes, str] = {}
+"""Header name as sent, to environ key; '' for names that are dropped. Clients use few spellings."""
+
+_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*", re.ASCII)
+"""RFC 3986, 3.2.2 and 3.2.3: reg-name, IP-literal and port; no userinfo, no path."""
+
+
+def build(base: dict[str, Any], request: Request) -> dict[str, Any]:
+    """`base` holds what the connection knows. HTTPError(400) for a head that makes no sense."""
+    environ = base.copy()
+    environ["REQUEST_METHOD"] = request.method
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
+    _add_headers(environ, request)
+    _add_target(environ, request)
+    host = environ.get("HTTP_HOST")
+    if host is not None and _HOST.fullmatch(host) is None:
+        raise HTTPError(400, "host")
+    return environ
+
+
+def _add_headers(environ: dict[str, Any], request: Request) -> None:
+    for name, value in request.headers:
+        key = _keys.get(name)
+        if key is None:
+            key = _environ_key(name)
+        if not key:
+            continue
+        text = value.decode("latin-1")
+        if text and text[-1] in " \t":  # llhttp strips only the leading white space
+            text = text.rstrip(" \t")
+        if key in environ:
+            text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+        environ[key] = text
+
+
+def _environ_key(name: bytes) -> str:
+    if b"_" in name:
+        key = ""  # it would pass for the header with '-' in its place
+    else:
+        key = name.decode("ascii").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = "HTTP_" + key
+    if len(_keys) < _KEYS_KEPT:
+        _keys[name] = key
+    return key
+
+
+def _add_target(environ: dict[str, Any], request: Request) -> None:
+    """RFC 9112, 3.2: origin-form, absolute-form, and `*` for OPTIONS."""
+    target = request.target
+    environ["RAW_URI"] = target
+    if "#" in target:
+        raise HTTPError(400, "fragment")
+    if target[0] != "/":
+        if target == "*":
+            if request.method != "OPTIONS":
+                raise HTTPError(400, "target")
+        else:
+            target = _absolute(environ, target)
+    path, _, environ["QUERY_STRING"] = target.partition("?")
+    if "%" in path:
+        path = unquote_to_bytes(path).decode("latin-1")
+    environ["PATH_INFO"] = path
+
+
+def _absolute(environ: dict[str, Any], target: str) -> str:
+    """The authority of an absolute target replaces Host (RFC 9112, 3.2.2); returns the rest."""
+    scheme, separator, rest = target.partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        raise HTTPError(400, "target")
+    end = min((i for i in map(rest.find, "/?") if i >= 0), default=len(rest))
+    authority, rest = rest[:end], rest[end:]
+    if not authority or "@" in authority:
+        raise HTTPError(400, "authority")
+    environ["HTTP_HOST"] = authority
+    return rest if rest.startswith("/") else "/" + rest

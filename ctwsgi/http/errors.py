@@ -1,0 +1,56 @@
+"""What goes wrong between client and application, each with a status and a reason to count."""
+
+from __future__ import annotations
+
+REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    505: "HTTP Version Not Supported",
+}
+
+
+class HTTPError(Exception):
+    """A request that is refused. `reason` is a short code for counters; the client sees only the
+    status: nothing it sent is reflected."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status = status
+        self.reason = reason
+
+    def reply(self) -> bytes:
+        """The whole answer. It always closes: after a refused head, framing is not known."""
+        phrase = REASONS[self.status]
+        return (
+            f"HTTP/1.1 {self.status} {phrase}\r\n"
+            "Connection: close\r\n"
+            "Content-Type: text/plain\r\n"
+            f"Content-Length: {len(phrase) + 1}\r\n\r\n{phrase}\n"
+        ).encode("ascii")
+
+
+class Disconnected(ConnectionError):
+    """The client is gone. Raised by reads and writes, never logged as an application's error."""
+
+
+class DeadlineExceeded(TimeoutError):
+    """The client took too long. `which` names the deadline: origin, request, body, keepalive."""
+
+    def __init__(self, which: str) -> None:
+        super().__init__(f"{which} timeout")
+        self.which = which
+
+
+class BodyError(OSError):
+    """The request body broke off or broke its framing; what `wsgi.input` raises (not an EOF)."""
+
+    def __init__(self, message: str, answer: HTTPError | None = None) -> None:
+        super().__init__(message)
+        self.answer = answer
+        """What to tell a client that still listens, if the application does not."""

@@ -1,0 +1,38 @@
+"""What a client may ask of us: sizes in bytes, times in seconds. Zero turns a time limit off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Deadlines of one connection. docs/server-behaviour.md says what each does to the client."""
+
+    origin: float = 10.0
+    """From accept to a known origin."""
+    request: float = 30.0
+    """From a request's first byte (for the first request, from the origin) to its whole head."""
+    body: float = 30.0
+    """Without progress in a request body, or with the client not taking the response."""
+    keepalive: float = 5.0
+    """Between a response and the next request."""
+    linger: float = 2.0
+    """How long a closing connection waits for the client to have read the answer."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what is held in memory or done for one request."""
+
+    request_line: int = 8190
+    """The request target, as gunicorn's limit_request_line."""
+    header_block: int = 65536
+    """All header names and values with their separators."""
+    header_count: int = 100
+    chunk_overhead: int = 16384
+    """Chunk extensions and trailers of one body, beyond what plain framing needs."""
+    drain: int = 1 << 20
+    """An unread body up to here is read away to keep the connection; a longer one closes it."""
+    body_rate: int = 500
+    """A body slower than this many bytes a second runs into the body timeout."""

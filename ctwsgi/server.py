@@ -1,0 +1,301 @@
+"""`WSGIServer`: a gevent StreamServer that tells a WSGI application each connection's origin.
+
+    from gevent.monkey import patch_all; patch_all()
+    from ctwsgi import WSGIServer
+
+    WSGIServer(("127.0.0.1", 8000), application, source="conntrack").serve_forever()
+
+Used like gevent.pywsgi.WSGIServer; docs/differences.md says where it behaves otherwise.
+"""
+
+from __future__ import annotations
+
+import _socket  # the C class: no Python layer between us and the kernel
+import logging
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Any
+from wsgiref.util import FileWrapper
+
+import gevent
+from gevent.event import Event
+from gevent.server import StreamServer
+from gevent.socket import socket as GeventSocket
+
+from . import __version__
+from .connection import Connection, Idle
+from .http.limits import Limits, Timeouts
+from .linux import normal_address
+from .ratelimit import RateLimit
+from .source import Source, make_source
+from .transport import TlsTransport, Transport
+
+if TYPE_CHECKING:
+    from .errors import OriginError
+    from .http.errors import HTTPError
+    from .http.response import Response
+    from .origin import Address
+
+_RECV_SIZE = 65536
+_REAP_EVERY = 1.0
+_IDLE_GRACE = 0.5
+"""Seconds: a client that has just been answered, or has just connected, may be sending already."""
+
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One answered request, for an access log."""
+
+    environ: dict[str, Any]
+    status: str
+    headers: list[tuple[str, str]]
+    sent: int
+    """Bytes of body."""
+    seconds: float
+
+
+class WSGIServer(StreamServer):
+    """Serves `application` on `listener`: an address as gevent takes it, or a listening socket.
+
+    `source` is a name from source.SOURCES or a Source. start() raises ValueError, with what to
+    do, when the listener would let anybody write an origin (UnsafeListener).
+    """
+
+    max_accept = 100
+
+    def __init__(
+        self,
+        listener: Any,
+        application: WSGIApplication,
+        *,
+        source: str | Source = "none",
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        max_connections: int = 1000,
+        backlog: int | None = None,
+        environ: Mapping[str, Any] | None = None,
+        log: logging.Logger | None = None,
+        access: Callable[[Access], None] | None = None,
+        counters: Counter[str] | None = None,
+        multiprocess: bool = False,
+        **ssl_args: Any,
+    ) -> None:
+        self.application = application
+        self.source = make_source(source) if isinstance(source, str) else source
+        self.timeouts = timeouts or Timeouts()
+        self.limits = limits or Limits()
+        self.max_connections = max_connections
+        self.log = log or logging.getLogger("ctwsgi")
+        self.access = access
+        self.counters = Counter() if counters is None else counters
+        """Outcomes by name: `accepted`, `requests`, `refused:REASON`, `bad-request:REASON`, ..."""
+        self.served = 0
+        self.draining = False
+        self.buffer = bytearray(_RECV_SIZE)
+        """Shared by all connections: nothing blocks between recv_into() and the parser."""
+        self.bound: Address | None = None
+        self.environ: dict[str, Any] = {}
+        self._extra_environ = dict(environ or {})
+        self._multiprocess = multiprocess
+        self._connections: set[Connection] = set()
+        self._ended = Event()
+        self._reaper: Any = None
+        self._noise = RateLimit(self.log)
+        if multiprocess:
+            self.max_accept = 1  # leave some for the other workers
+        spawn: Any = gevent.spawn_raw
+        super().__init__(listener, None, backlog, spawn, **ssl_args)
+
+    # Starting.
+
+    def handle(self, *args: Any) -> None:
+        """StreamServer wants the name; do_handle() below does the work."""
+        raise NotImplementedError
+
+    def init_socket(self) -> None:
+        """Binds if need be; checks that this source may listen here."""
+        super().init_socket()
+        self.bound = normal_address(self.address)
+        try:
+            self.source.check(self.address)
+            self.source.prepare(self.socket)
+        except ValueError:
+            self.close()
+            raise
+        self.environ = self._server_environ()
+        self.draining = False
+
+    def start(self) -> None:
+        """Starts to accept. Deadlines are enforced from here on."""
+        super().start()
+        shortest = min((t for t in vars(self.timeouts).values() if t), default=_REAP_EVERY)
+        every = min(_REAP_EVERY, shortest / 4)
+        self._reaper = self.loop.timer(every, repeat=every, ref=False)
+        self._reaper.start(self._reap)
+
+    def _server_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "https" if self.ssl_enabled else "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": self._multiprocess,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": FileWrapper,
+            "SCRIPT_NAME": "",
+            "SERVER_SOFTWARE": f"ctwsgi/{__version__}",
+            "GATEWAY_INTERFACE": "CGI/1.1",
+        }
+        if self.bound is None:
+            environ["SERVER_NAME"], environ["SERVER_PORT"] = "localhost", "80"
+        else:
+            host, port = self.bound
+            environ["SERVER_PORT"] = str(port)
+            if host not in ("0.0.0.0", "::") or self.source.name == "tproxy":
+                environ["SERVER_NAME"] = host
+        environ.update(self._extra_environ)
+        return environ
+
+    # Accepting: StreamServer's loop calls full(), do_read() and do_handle().
+
+    def full(self) -> bool:
+        """At the cap, clients wait in the kernel's backlog until a connection ends."""
+        return len(self._connections) >= self.max_connections
+
+    def do_read(self) -> Any:
+        """Accepts one connection as a bare non-blocking socket."""
+        listener: Any = self.socket
+        try:
+            fd, address = listener._accept()
+        except BlockingIOError:
+            return None
+        except ConnectionAbortedError:
+            return None  # the client left while it was queued
+        if self.ssl_enabled:
+            return GeventSocket(listener.family, listener.type, listener.proto, fileno=fd), address
+        sock = _socket.socket(listener.family, listener.type, listener.proto, fd)
+        sock.setblocking(False)
+        return sock, address
+
+    def do_handle(self, *args: Any) -> None:
+        """Gives the connection a greenlet."""
+        sock, address = args
+        if self.bound is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport_class = TlsTransport if self.ssl_enabled else Transport
+        connection = Connection(self, transport_class(sock, self.timeouts.body), address)
+        self._connections.add(connection)
+        self.counters["accepted"] += 1
+        connection.idle_since = time.monotonic()
+        gevent.spawn_raw(connection.run)
+
+    def handshake(self, transport: Transport) -> None:
+        """TLS, where there is any."""
+        if isinstance(transport, TlsTransport):
+            wrap: Any = vars(self)["wrap_socket"]  # set by StreamServer, not a method
+            transport.handshake(lambda sock: wrap(sock, **(self.ssl_args or {})))
+
+    # What connections tell.
+
+    def deadline(self, timeout: float) -> float:
+        """`timeout` seconds from now in monotonic time; 0 is never."""
+        return time.monotonic() + timeout if timeout else inf
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended: make room for another."""
+        was_full = self.full()
+        self._connections.discard(connection)
+        if not self._connections:
+            self._ended.set()
+        if was_full and self.started and not self.draining:
+            self.start_accepting()
+
+    def answered(self, environ: dict[str, Any], response: Response, started: float) -> None:
+        """A response is out, whole or not."""
+        self.served += 1
+        self.counters["requests"] += 1
+        if self.access is not None:
+            self.access(
+                Access(
+                    environ,
+                    response.status,
+                    response.headers,
+                    response.sent,
+                    time.monotonic() - started,
+                )
+            )
+
+    def refused(self, error: OriginError, peer: Address | None) -> None:
+        """An origin was not accepted."""
+        self.counters[f"refused:{error.reason}"] += 1
+        self._noise.warning("origin refused: %s (peer %s)", error, _show(peer))
+
+    def bad_request(self, error: HTTPError, peer: Address | None) -> None:
+        """A request was not accepted."""
+        self.counters[f"bad-request:{error.reason}"] += 1
+        self._noise.info("bad request: %s (peer %s)", error, _show(peer))
+
+    # Deadlines and stopping.
+
+    def _reap(self) -> None:
+        """In the hub: one pass over all connections instead of a timer for each request."""
+        now = time.monotonic()
+        for connection in [c for c in self._connections if c.transport.deadline <= now]:
+            connection.transport.expire(now)
+        if self.draining:
+            self._close_idle(now)
+
+    def _close_idle(self, now: float) -> None:
+        for connection in list(self._connections):
+            transport = connection.transport
+            if (
+                connection.idle_since < now - _IDLE_GRACE
+                and transport.waiting
+                and not transport.arrived()
+            ):
+                transport.throw(Idle())
+
+    def drain(self, timeout: float) -> bool:
+        """Stops accepting, lets begun requests end, closes idle connections. False: some remain.
+
+        Blocks the calling greenlet for `timeout` seconds at most.
+        """
+        self.draining = True
+        self.close()
+        every = _IDLE_GRACE / 5
+        timer = self.loop.timer(every, repeat=every)
+        timer.start(self._reap)
+        try:
+            if not self._connections:
+                return True
+            self._ended.clear()
+            return bool(self._ended.wait(timeout))
+        finally:
+            timer.close()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """drain()s for `timeout` seconds (default: stop_timeout), then cuts what is left."""
+        self.drain(self.stop_timeout if timeout is None else timeout)
+        for connection in list(self._connections):
+            if connection.transport.waiting:
+                connection.transport.throw(Idle())
+        self._stop_reaper()
+
+    def _stop_reaper(self) -> None:
+        if self._reaper is not None:
+            self._reaper.close()
+            self._reaper = None
+
+
+def _show(peer: Address | None) -> str:
+    if peer is None:
+        return "on a unix socket"
+    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"

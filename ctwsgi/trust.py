@@ -1,0 +1,149 @@
+"""Who may write the origin of a connection, and whether a listener is safe to open (DESIGN 3.5).
+
+A frame or an unsigned header is believed because of where it comes from. Two cases:
+
+- terminating injectors (relay, haproxy) are the TCP peer: their networks are listed;
+- in-path injectors (kernel module, eBPF) leave the client as the peer, whose address proves
+  nothing: there the header is signed, or a packet filter lets only translated connections arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from .errors import OriginError, Reason
+from .origin import Address
+from .wire.address import normal_host
+
+Network = IPv4Network | IPv6Network
+
+LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+INLINE = "inline"
+
+
+class UnsafeListener(ValueError):
+    """A listener on which anybody could write the origin. The message says what to add."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Networks of terminating injectors, or `inline` for an injector in the path."""
+
+    networks: tuple[Network, ...] = LOOPBACK
+    inline: bool = False
+    guarded: bool = False
+    """A packet filter drops connections that were not translated; asserted by the operator."""
+    snat: bool = False
+    """Sources are rewritten between injector and server: do not compare them with the peer."""
+    stated: bool = False
+    """The operator said whom to trust; the default is meant for loopback only."""
+
+    @classmethod
+    def parse(cls, words: Iterable[str], *, guarded: bool = False, snat: bool = False) -> Trust:
+        """CIDRs and the word `inline`, also separated by commas. ValueError names the wrong one."""
+        given = [w.strip() for word in words for w in word.split(",") if w.strip()]
+        try:
+            networks = tuple(ip_network(w) for w in given if w != INLINE)
+        except ValueError as e:
+            raise ValueError(f"--trust takes networks or the word {INLINE!r}: {e}") from None
+        inline = INLINE in given
+        if inline and networks:
+            raise ValueError(
+                f"--trust {INLINE} and networks exclude each other on one listener: "
+                "the TCP peer is either the client or the injector"
+            )
+        return cls(
+            networks=networks if given else LOOPBACK,
+            inline=inline,
+            guarded=guarded,
+            snat=snat,
+            stated=bool(given),
+        )
+
+    def admit(self, peer: Address | None) -> None:
+        """Before a byte is read. OriginError(UNTRUSTED_PEER) when the peer is no known injector.
+
+        A unix socket's peer (None) got past file permissions, which is as good as loopback.
+        """
+        if not self.inline and peer is not None and not self._trusts(peer[0]):
+            raise OriginError(Reason.UNTRUSTED_PEER, "not among the networks of --trust")
+
+    @cached_property
+    def _trusts(self) -> Any:
+        # An injector is one of few hosts and connects often: ipaddress is asked once per host.
+        @lru_cache(maxsize=1024)
+        def trusts(host: str) -> bool:
+            address = ip_address(host)
+            return any(address in network for network in self.networks)
+
+        return trusts
+
+    def match_source(self, src: Address | None, peer: Address | None) -> None:
+        """In path, a header's source must be the TCP peer itself, or somebody else wrote it."""
+        if self.inline and not self.snat and src is not None and src != peer:
+            raise OriginError(Reason.SRC_MISMATCH, "the header's source is not the TCP peer")
+
+    def check(self, source: str, sockname: Any, *, signed: bool, signable: bool) -> None:
+        """UnsafeListener unless something makes the origins on this address trustworthy."""
+        if self.inline:
+            if self.guarded or (signed and signable):
+                return
+            raise UnsafeListener(_inline_advice(source, sockname, signed, signable))
+        if not self.stated and not _is_local(sockname):
+            raise UnsafeListener(_open_advice(source, sockname, signable))
+
+
+def _is_local(sockname: Any) -> bool:
+    if not isinstance(sockname, tuple):
+        return True
+    return bool(ip_address(normal_host(sockname[0])).is_loopback)
+
+
+def show(sockname: Any) -> str:
+    """A listening address as people write it."""
+    if not isinstance(sockname, tuple):
+        return f"unix:{sockname}"
+    host = sockname[0]
+    return f"[{host}]:{sockname[1]}" if ":" in host else f"{host}:{sockname[1]}"
+
+
+def guard_rule(port: int) -> str:
+    """The packet filter that makes `--guarded` true, for the host that the server runs on."""
+    return (
+        "table inet ctwsgi_guard {\n"
+        "    chain input {\n"
+        "        type filter hook input priority 0; policy accept;\n"
+        f"        tcp dport {port} ct status ! dnat drop\n"
+        "    }\n"
+        "}"
+    )
+
+
+def _inline_advice(source: str, sockname: Any, signed: bool, signable: bool) -> str:
+    port = sockname[1] if isinstance(sockname, tuple) else 0
+    lacking = "a key (--auth-key-file) or --guarded" if signable else "--guarded"
+    why = "" if signable or not signed else " A key does not help: frames cannot be signed."
+    return (
+        f"{show(sockname)}: source {source} with --trust {INLINE} needs {lacking}, "
+        f"or any client that dials this port writes its own origin.{why}\n"
+        f"--guarded says that this nft rule stands (in a forward chain where a gateway does "
+        f"the NAT):\n{guard_rule(port)}"
+    )
+
+
+def _open_advice(source: str, sockname: Any, signable: bool) -> str:
+    signed = f"  --trust {INLINE} --auth-key-file FILE  an injector in the path that signs\n"
+    return (
+        f"{show(sockname)}: source {source} on an address that others can reach, "
+        "and nothing says who may write the origin. Add one of:\n"
+        "  --trust CIDR                          an injector that connects from there\n"
+        f"{signed if signable else ''}"
+        f"  --trust {INLINE} --guarded              an injector in the path, and this nft rule\n"
+        "                                        (in a forward chain where a gateway does "
+        f"the NAT):\n{guard_rule(sockname[1])}"
+    )
