@@ -1,0 +1,122 @@
+"""Takes the samples: every row's turn comes once in each round, so that a slow minute of a shared
+machine hurts all of them alike."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .loadgen import Run
+from .netns import NamespaceError
+from .servers import Server, ServerError
+from .sides import Row, Side
+
+
+@dataclass(frozen=True)
+class Plan:
+    rounds: int
+    seconds: float
+    warm_up: float
+
+
+FULL = Plan(rounds=5, seconds=1.0, warm_up=0.2)
+QUICK = Plan(rounds=2, seconds=0.35, warm_up=0.1)
+
+
+@dataclass(frozen=True)
+class Sample:
+    run: Run
+    cpu_seconds: float
+    """Of the server's process tree, while the load generator ran."""
+
+    @property
+    def us_per_request(self) -> float:
+        return self.cpu_seconds / self.run.requests * 1e6
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self.run), "cpu_seconds": self.cpu_seconds}
+
+
+@dataclass
+class Result:
+    """A row's samples, one per round; `invalid` says why they may not be believed."""
+
+    row: Row
+    samples: list[Sample] = field(default_factory=list)
+    invalid: str = ""
+    skipped: str = ""
+
+    @property
+    def usable(self) -> bool:
+        return bool(self.samples) and not self.invalid
+
+
+@contextmanager
+def running(sides: list[Side], directory: Path) -> Iterator[dict[str, Server | str]]:
+    """All sides at once, by name; in place of one that does not run, why (`skipped: ` ...)."""
+    with ExitStack() as stack:
+        found: dict[str, Server | str] = {}
+        for side in sides:
+            try:
+                server = found[side.name] = Server(side, directory)
+                stack.callback(server.stop)
+            except NamespaceError as e:
+                found[side.name] = f"skipped: {e}"
+        for server in [s for s in found.values() if isinstance(s, Server)]:
+            try:
+                server.wait_ready()
+            except ServerError as e:
+                found[server.side.name] = str(e)
+        yield found
+
+
+def sample(server: Server, row: Row, seconds: float) -> Sample:
+    before = server.cpu_seconds()
+    run = server.loadgen.run(*row.workload.options, expect=row.workload.expect, seconds=seconds)
+    return Sample(run, server.cpu_seconds() - before)
+
+
+def attempt(result: Result, server: Server, seconds: float) -> Sample | None:
+    """A sample; None once the row is invalid, which it becomes by its first fault."""
+    if result.invalid:
+        return None
+    try:
+        taken = sample(server, result.row, seconds)
+    except ServerError as e:
+        result.invalid = str(e)
+        return None
+    result.invalid = taken.run.fault
+    return taken
+
+
+def measure(rows: list[Row], plan: Plan, directory: Path) -> list[Result]:
+    results = [Result(row) for row in rows]
+    with running(list({row.side.name: row.side for row in rows}.values()), directory) as servers:
+        live: dict[str, list[tuple[Result, Server]]] = {}
+        for result in results:
+            server = servers[result.row.side.name]
+            if isinstance(server, Server):
+                live.setdefault(result.row.workload.name, []).append((result, server))
+            elif server.startswith("skipped: "):
+                result.skipped = server.removeprefix("skipped: ")
+            else:
+                result.invalid = server
+        for workload, pairs in live.items():
+            for result, server in pairs:
+                attempt(result, server, plan.warm_up)
+            for number in range(plan.rounds):
+                progress(f"{workload}: round {number + 1} of {plan.rounds}")
+                for result, server in pairs:
+                    if taken := attempt(result, server, plan.seconds):
+                        result.samples.append(taken)
+        progress("")
+    return results
+
+
+def progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,110 @@
+"""Starts a side as a process of its own on loopback, finds out whether it works, and stops it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+from .build import ROOT
+from .loadgen import Loadgen
+from .netns import DIALLED, Namespace
+from .sides import Side
+
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.05
+
+
+class ServerError(Exception):
+    """The side did not start, or does not answer as it must; the text says why."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """One running side. `directory` holds its log and the keys that all sides share."""
+
+    def __init__(self, side: Side, directory: Path, extra: tuple[str, ...] = ()) -> None:
+        self.side = side
+        self.port = free_port()
+        self._log = directory / f"{side.name}.log"
+        # Raises NamespaceError before there is anything to clean up.
+        self._namespace = Namespace(side.origin, self.port) if side.in_namespace else None
+        command = self._inside(
+            word.format(port=self.port, keys=directory / "keys") for word in (*side.command, *extra)
+        )
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        host, port = DIALLED if side.in_namespace else ("127.0.0.1", self.port)
+        self.loadgen = Loadgen(side.origin, host, port, self._inside, directory)
+
+    def _inside(self, command: object) -> list[str]:
+        words = list(command)  # type: ignore[call-overload]
+        return self._namespace.inside(words) if self._namespace else words
+
+    def wait_ready(self) -> None:
+        """Until one request was answered with the origin that this side is to report."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            run = self.loadgen.run(
+                "--requests", "1", "--connections", "1", "--path", "/origin",
+                expect=self.side.expected_origin, seconds=5,
+            )  # fmt: skip
+            if run.faultless:
+                return
+            if self.process.poll() is not None:
+                raise ServerError(f"ended with status {self.process.returncode}: {self.said()}")
+            if time.monotonic() > deadline:
+                raise ServerError(f"{run.fault} when asked for its origin; {self.said()}")
+            time.sleep(POLL_SECONDS)
+
+    def said(self) -> str:
+        """The end of the server's log, in one line."""
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return f"log: {lines[-1].strip()}" if lines else "its log is empty"
+
+    def cpu_seconds(self) -> float:
+        """utime + stime of the whole process tree, with those children that have ended."""
+        total = 0.0
+        try:
+            root = psutil.Process(self.process.pid)
+            for process in (root, *root.children(recursive=True)):
+                total += sum(process.cpu_times()[:4])
+        except psutil.NoSuchProcess:
+            raise ServerError(f"a process of the server went away; {self.said()}") from None
+        return total
+
+    def stop(self) -> None:
+        """SIGTERM to the server; SIGKILL to its session if that does not end it. No side stays."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.process.wait()
+            if self._namespace:
+                self._namespace.close()
