@@ -1,0 +1,54 @@
+"""The `ctwsgi` command. Subcommands are imported when they are called, so that --help is fast."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from . import __version__
+
+_COMMANDS = {
+    "serve": ("ctwsgi.cli:serve", "Serve a WSGI application: gunicorn with our worker."),
+    "relay": ("ctwsgi.relay_cli:relay", "Inject the origin in user space, where no module can."),
+    "decode": ("ctwsgi.decode_cli:decode", "Show the origin in a recorded stream."),
+}
+
+
+class Commands(click.Group):
+    """Knows each command's module and one-line help without importing it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="ctwsgi %(version)s")
+def main() -> None:
+    """Tell a WSGI application where a redirected client was really going."""
+
+
+@click.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+@click.pass_context
+def serve(ctx: click.Context) -> None:
+    """Everything after the word `serve` is gunicorn's to parse, --help too."""
+    from .patch import patch
+
+    patch()  # before gunicorn, a config file or the application imports ssl or threading
+    from .serve import main as run
+
+    run(ctx.args)

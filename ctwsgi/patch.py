@@ -1,0 +1,41 @@
+"""Monkey-patching for the worker, with the master left on the real system calls.
+
+gevent has to patch before the application is imported, and with --preload that is in the master.
+But gunicorn's master must never wait in a gevent hub: its SIGCHLD handler, os.waitpid() and
+time.sleep() would become gevent's, whose child watchers reap the workers behind its back. So the
+modules that gunicorn.arbiter sees are views on the unpatched originals.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import gevent.os
+from gevent import monkey
+
+_MASTER_USES = ("os", "queue", "signal", "time")
+
+
+class Unpatched:
+    """A module as it was before gevent patched it; `kept` overrides single names."""
+
+    def __init__(self, module: ModuleType, **kept: Any) -> None:
+        self._name = module.__name__
+        self.__dict__.update(kept)
+
+    def __getattr__(self, name: str) -> Any:
+        return monkey.get_original(self._name, name)
+
+
+def patch() -> None:
+    """Patches everything that gevent can patch; calling it again changes nothing."""
+    monkey.patch_all()
+    from gunicorn import arbiter  # only now: it imports ssl and threading
+
+    for name in _MASTER_USES:
+        module = getattr(arbiter, name)
+        if isinstance(module, ModuleType):
+            setattr(arbiter, name, Unpatched(module))
+    # The one thing wanted of gevent here: a fork whose child gets a hub of its own.
+    arbiter.os.fork = gevent.os.fork_gevent
