@@ -1,0 +1,516 @@
+"""One Flask app with OriginMiddleware, under each server, behind real NAT.
+
+    client namespace  192.0.2.2 ---- veth ---- 192.0.2.1  server namespace
+                      2001:db8:ffff::2         2001:db8:ffff::1
+
+In the server's PREROUTING, nft redirects what is bound elsewhere to the server's ports:
+
+    198.18.0.0/16     to V4_PORT, an IPv4 listener
+    198.19.0.0/16     to V6_PORT, a dual-stack listener, whose sockets are v4-mapped
+    2001:db8:1::/48   to V6_PORT
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import http.client
+import importlib.util
+import itertools
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from werkzeug.test import create_environ
+
+from ctwsgi.middleware import OriginMiddleware
+from ctwsgi.origin import Origin
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 30.0
+CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns is there from Python 3.12 on
+SERVER_V4, SERVER_V6 = "192.0.2.1", "2001:db8:ffff::1"
+V4_PORT, V6_PORT = 7004, 7006
+
+RULES = f"""
+table inet middleware {{
+    chain pre {{
+        type nat hook prerouting priority dstnat;
+        ip daddr 198.18.0.0/16 meta l4proto tcp redirect to :{V4_PORT}
+        ip daddr 198.19.0.0/16 meta l4proto tcp redirect to :{V6_PORT}
+        ip6 daddr 2001:db8:1::/48 meta l4proto tcp redirect to :{V6_PORT}
+    }}
+}}
+"""
+
+APP = """
+import json, os
+from flask import Flask, jsonify, request
+from ctwsgi.flask import origin
+from ctwsgi.middleware import OriginMiddleware
+
+app = Flask(__name__)
+app.wsgi_app = OriginMiddleware(app.wsgi_app, **json.loads(os.environ["OPTIONS"]))
+
+@app.get("/")
+def where():
+    e = request.environ
+    assert origin == e["ct.origin"]
+    shown = ["ct.orig_dst", "ct.orig_src", "ct.source", "ct.verified", "REMOTE_ADDR", "REMOTE_PORT"]
+    shown += ["SERVER_NAME", "SERVER_PORT", "HTTP_HOST"]
+    return jsonify(redirected=bool(origin), **{key: e.get(key) for key in shown})
+"""
+
+
+def needs() -> str | None:
+    if os.geteuid() != 0:
+        return "needs root for network namespaces"
+    missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
+    return f"needs {' and '.join(missing)}" if missing else None
+
+
+namespaces = pytest.mark.skipif(needs() is not None, reason=str(needs()))
+
+
+class Net:
+    """The two namespaces. `dial()` connects from the client's."""
+
+    _numbers = itertools.count()
+
+    def __init__(self):
+        stem = f"ctmw-{os.getpid()}-{next(self._numbers)}"
+        self.client, self.server = f"{stem}-c", f"{stem}-s"
+
+    def __enter__(self):
+        try:
+            self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for name in (self.client, self.server):
+            if os.path.exists(f"/run/netns/{name}"):
+                run("ip", "netns", "delete", name)
+
+    def _build(self):
+        for name in (self.client, self.server):
+            run("ip", "netns", "add", name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        veth = ("link", "add", "veth", "netns", self.client, "type", "veth", "peer", "name", "veth")
+        run("ip", *veth, "netns", self.server)
+        for name, number in ((self.server, 1), (self.client, 2)):
+            run("ip", "-n", name, "address", "add", f"192.0.2.{number}/24", "dev", "veth")
+            v6 = f"2001:db8:ffff::{number}/64"
+            run("ip", "-n", name, "address", "add", v6, "dev", "veth", "nodad")
+        for name in (self.client, self.server):
+            run("ip", "-n", name, "link", "set", "veth", "up")
+        run("ip", "-n", self.client, "route", "add", "default", "via", SERVER_V4)
+        run("ip", "-n", self.client, "-6", "route", "add", "default", "via", SERVER_V6)
+        run("ip", "netns", "exec", self.server, "nft", "-f", "-", text=RULES)
+
+    def dial(self, host, port):
+        with inside(self.client):
+            return socket.create_connection((host, port), timeout=DEADLINE)
+
+
+def run(*command, text=None):
+    subprocess.run(command, input=text, text=True, check=True)
+
+
+@contextlib.contextmanager
+def inside(name):
+    """This thread opens its sockets in that namespace; they stay there afterwards."""
+    setns = ctypes.CDLL(None, use_errno=True).setns
+    with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{name}") as there:
+
+        def enter(namespace):
+            if setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), f"setns {namespace.name}")
+
+        enter(there)
+        try:
+            yield
+        finally:
+            enter(home)
+
+
+def ask(sock, count=1, **headers):
+    """`count` GETs on one connection: a list of (status, JSON or text)."""
+    client = http.client.HTTPConnection("name.example", timeout=DEADLINE)
+    client.sock = sock
+    answers = []
+    with contextlib.closing(client):
+        for _ in range(count):
+            assert client.sock is not None, "the server closed a keep-alive connection"
+            client.request("GET", "/", headers=headers)
+            response = client.getresponse()
+            body = response.read()
+            is_json = response.headers["Content-Type"] == "application/json"
+            answers.append((response.status, json.loads(body) if is_json else body.decode()))
+    return answers
+
+
+def command(server, bind, *arguments):
+    """How that server is told to serve the app at `bind` (ADDR, PORT)."""
+    host, port = bind
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if server == "flask-run":
+        return [sys.executable, "-m", "flask", "--app", "where", "run", "-h", host, "-p", str(port)]
+    if server == "ctwsgi-serve":
+        serve = ["-m", "ctwsgi", "serve", "--bind", authority, "--source", "conntrack"]
+        return [sys.executable, *serve, "where:app"]
+    return [*gunicorn(server), "--bind", authority, *arguments, "where:app"]
+
+
+def gunicorn(server):
+    worker = server.removeprefix("gunicorn-")
+    return [sys.executable, "-m", "gunicorn", "--no-control-socket", "--worker-class", worker]
+
+
+@contextlib.contextmanager
+def running(command, directory, options=None, pass_fds=()):
+    """A server process, from a directory with the app in it."""
+    (directory / "where.py").write_text(APP)
+    environ = dict(os.environ, PYTHONPATH=str(ROOT), OPTIONS=json.dumps(options or {}))
+    environ.pop("GUNICORN_CMD_ARGS", None)
+    with open(directory / "log", "ab") as log:
+        process = subprocess.Popen(
+            command, cwd=directory, env=environ, stdout=log, stderr=log, pass_fds=pass_fds
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until_accepting(process, dial, log):
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        try:
+            dial().close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise TimeoutError(log.read_text())
+
+
+@contextlib.contextmanager
+def serving(net, server, directory, options=None):
+    """The app in the server namespace, on the IPv4 and on the dual-stack listener."""
+    if server == "ctwsgi-serve" and importlib.util.find_spec("ctwsgi.cli") is None:
+        pytest.skip("ctwsgi.cli is not there yet")
+    with contextlib.ExitStack() as stack:
+        for bind in (("0.0.0.0", V4_PORT), ("::", V6_PORT)):
+            where = directory / str(bind[1])
+            where.mkdir()
+            entered = ["ip", "netns", "exec", net.server, *command(server, bind)]
+            process = stack.enter_context(running(entered, where, options))
+            address = (SERVER_V6 if ":" in bind[0] else SERVER_V4, bind[1])
+            wait_until_accepting(process, lambda a=address: net.dial(*a), where / "log")
+        yield
+
+
+SERVERS = ["gunicorn-sync", "gunicorn-gevent", "gunicorn-gthread", "flask-run", "ctwsgi-serve"]
+KEEPS_ALIVE = ["gunicorn-gevent", "gunicorn-gthread", "ctwsgi-serve"]
+"""The sync worker and werkzeug's server close after each response."""
+
+REDIRECTED = {
+    "v4": ("198.18.7.1", 80),
+    "v4-other-port": ("198.18.255.254", 65535),
+    "v4-own-port": ("198.18.7.2", V4_PORT),
+    "v4-mapped": ("198.19.7.3", 8080),
+    "v6": ("2001:db8:1::7", 80),
+    "v6-own-port": ("2001:db8:1:2:3:4:5:6", V6_PORT),
+}
+DIRECT = {
+    "v4": (SERVER_V4, V4_PORT),
+    "v4-mapped": (SERVER_V4, V6_PORT),
+    "v6": (SERVER_V6, V6_PORT),
+}
+
+
+@pytest.fixture(scope="module")
+def site(request, tmp_path_factory):
+    """(server, net): that server running in its own pair of namespaces."""
+    with Net() as net, serving(net, request.param, tmp_path_factory.mktemp(request.param)):
+        yield request.param, net
+
+
+@namespaces
+class TestConntrack:
+    @pytest.mark.parametrize("site", SERVERS, indirect=True)
+    @pytest.mark.parametrize("case", REDIRECTED)
+    def test_a_redirected_client_is_seen_where_it_was_going(self, site, case):
+        sock = site[1].dial(*REDIRECTED[case])
+        peer = list(sock.getsockname()[:2])
+        [(status, got)] = ask(sock)
+        assert status == 200
+        assert got["redirected"] is True
+        assert got["ct.orig_dst"] == list(REDIRECTED[case])
+        assert got["ct.orig_src"] == peer
+        assert (got["ct.source"], got["ct.verified"]) == ("conntrack", True)
+        assert [got["REMOTE_ADDR"], got["REMOTE_PORT"]] == [peer[0], str(peer[1])]
+        assert got["SERVER_PORT"] == str(V4_PORT if "198.18" in REDIRECTED[case][0] else V6_PORT)
+        assert got["HTTP_HOST"] == "name.example"
+
+    @pytest.mark.parametrize("site", SERVERS, indirect=True)
+    @pytest.mark.parametrize("case", DIRECT)
+    def test_a_direct_client_is_not_redirected(self, site, case):
+        sock = site[1].dial(*DIRECT[case])
+        peer = list(sock.getsockname()[:2])
+        [(status, got)] = ask(sock)
+        assert status == 200
+        assert (got["redirected"], got["ct.orig_dst"]) == (False, None)
+        assert (got["ct.source"], got["ct.orig_src"]) == ("conntrack", peer)
+        if site[0] != "ctwsgi-serve":  # there the answer is the server's
+            assert got["ct.verified"] is False
+        assert [got["REMOTE_ADDR"], got["REMOTE_PORT"]] == [peer[0], str(peer[1])]
+
+    @pytest.mark.parametrize("site", SERVERS, indirect=True)
+    def test_no_header_changes_it(self, site):
+        forged = {
+            "ct.orig_dst": "x",
+            "Ct-Orig-Dst": "x",
+            "Proxy-Addr": "192.0.2.66",
+            "Proxy-Protocol": "TCP4",
+            "X-Forwarded-For": "192.0.2.66",
+            "Forwarded": "for=192.0.2.66",
+        }
+        [(status, got)] = ask(site[1].dial(*REDIRECTED["v4"]), **forged)
+        assert status == 200
+        assert got["ct.orig_dst"] == list(REDIRECTED["v4"])
+        assert got["ct.verified"] is True
+        assert got["REMOTE_ADDR"] == "192.0.2.2"
+
+    @pytest.mark.parametrize("site", KEEPS_ALIVE, indirect=True)
+    @pytest.mark.parametrize("case", ["v4", "v4-mapped", "v6"])
+    def test_it_holds_for_every_request_of_a_connection(self, site, case):
+        first, *others = ask(site[1].dial(*REDIRECTED[case]), count=4)
+        assert first[1]["ct.orig_dst"] == list(REDIRECTED[case])
+        assert others == [first] * 3
+
+    @pytest.mark.parametrize("site", SERVERS, indirect=True)
+    def test_clients_at_the_same_time_each_have_their_own(self, site):
+        going = [(f"198.{18 + n % 2}.9.{n}", 1000 + n) for n in range(1, 21)]
+        socks = [site[1].dial(*destination) for destination in going]
+        got = {}
+
+        def visit(destination, sock):
+            got[destination] = ask(sock)
+
+        threads = [
+            threading.Thread(target=visit, args=pair) for pair in zip(going, socks, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert {d: a[0][1]["ct.orig_dst"] for d, a in got.items()} == {d: list(d) for d in going}
+
+
+@namespaces
+@pytest.mark.parametrize("server", ["gunicorn-gevent", "flask-run", "ctwsgi-serve"])
+def test_options_under_a_real_server(server, tmp_path):
+    options = {
+        "allow": ["198.18.1.0/24", "198.18.2.1:80", "2001:db8:1::/64", SERVER_V4],
+        "refuse_loops": True,
+        "self_addresses": ["198.18.1.99"],
+        "rewrite_server": True,
+    }
+    with Net() as net, serving(net, server, tmp_path, options):
+        # The server's own address, at another port than the listener's: redirected, and a loop.
+        rule = f"add rule inet middleware pre ip daddr {SERVER_V4} tcp dport 81 redirect to :"
+        run("ip", "netns", "exec", net.server, "nft", f"{rule}{V4_PORT}")
+
+        def status(host, port):
+            [(status, answer)] = ask(net.dial(host, port))
+            assert status == 200 or host not in answer
+            return status
+
+        assert status("198.18.1.7", 8080) == 200
+        assert status("198.18.2.1", 80) == 200
+        assert status("198.18.2.1", 81) == 421
+        assert status("198.18.3.1", 80) == 421
+        assert status("2001:db8:1::7", 80) == 200
+        assert status("2001:db8:1:1::7", 80) == 421
+        assert status("198.18.1.99", 80) == 508
+        assert status(SERVER_V4, 81) == 508
+        assert status(SERVER_V4, V4_PORT) == 421, "direct: no destination to be on the list"
+
+        [(_, got)] = ask(net.dial("2001:db8:1::7", 8080))
+        assert (got["SERVER_NAME"], got["SERVER_PORT"]) == ("2001:db8:1::7", "8080")
+        assert got["HTTP_HOST"] == "name.example"
+        with net.dial("2001:db8:1::7", 8080) as sock:
+            sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            head, _, body = sock.makefile("rb").read().partition(b"\r\n\r\n")
+        assert head.split()[1] == b"200"
+        assert json.loads(body)["HTTP_HOST"] == "[2001:db8:1::7]:8080"
+
+
+@pytest.fixture(scope="module")
+def net():
+    with Net() as net:
+        yield net
+
+
+@namespaces
+class TestOneConnection:
+    """Sockets of a redirected connection, handed to the middleware in this process."""
+
+    @pytest.fixture
+    def redirected(self, net):
+        with inside(net.server):
+            listener = socket.create_server(("0.0.0.0", V4_PORT))
+        with listener, net.dial("198.18.7.7", 80) as client, listener.accept()[0] as accepted:
+            yield accepted, client
+
+    def see(self, middleware, sock):
+        seen = {}
+
+        def app(environ, start_response):
+            seen.update(environ)
+            return []
+
+        middleware.app = app
+        keys = {"werkzeug.socket": sock, "REMOTE_ADDR": "192.0.2.2", "REMOTE_PORT": 1}
+        list(middleware(create_environ(environ_overrides=keys), lambda *_: None))
+        return seen["ct.origin"]
+
+    def test_one_origin_for_all_of_its_requests(self, redirected):
+        accepted, client = redirected
+        middleware = OriginMiddleware(None)
+        origin = self.see(middleware, accepted)
+        assert origin == Origin("conntrack", ("198.18.7.7", 80), client.getsockname(), True)
+        assert self.see(middleware, accepted) is origin
+
+    def test_a_client_that_reset_is_no_traceback(self, redirected):
+        accepted, client = redirected
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        with pytest.raises(ConnectionResetError):
+            accepted.recv(1)
+        origin = self.see(OriginMiddleware(None), accepted)
+        assert origin == Origin("conntrack", ("198.18.7.7", 80), None, True)
+
+    def test_where_nothing_is_redirected_the_origin_is_falsy(self, net):
+        """The client's namespace has no nat rule: whether its kernel tracks is its own affair."""
+        with inside(net.client):
+            listener = socket.create_server(("127.0.0.1", 0))
+            client = socket.create_connection(listener.getsockname())
+        with listener, client, listener.accept()[0] as accepted:
+            origin = self.see(OriginMiddleware(None), accepted)
+            peer = client.getsockname()
+        assert origin in (Origin("conntrack", None, peer), Origin("none", None, peer))
+
+
+V2 = b"\r\n\r\n\0\r\nQUIT\n"
+"""The signature of PROXY protocol v2; headers are built here, apart from the code under test."""
+
+
+def proxy_v2(src, dst):
+    family = socket.AF_INET6 if ":" in src[0] else socket.AF_INET
+    hosts = socket.inet_pton(family, src[0]) + socket.inet_pton(family, dst[0])
+    body = hosts + struct.pack("!HH", src[1], dst[1])
+    code = 0x21 if family == socket.AF_INET6 else 0x11
+    return V2 + struct.pack("!BBH", 0x21, code, len(body)) + body
+
+
+def proxy_v1(src, dst):
+    family = "TCP6" if ":" in src[0] else "TCP4"
+    return f"PROXY {family} {src[0]} {dst[0]} {src[1]} {dst[1]}\r\n".encode()
+
+
+HEADERS = {
+    "v2": (proxy_v2, ("203.0.113.9", 4711), ("198.18.7.1", 80)),
+    "v2-ipv6": (proxy_v2, ("2001:db8::9", 4711), ("2001:db8:1::7", 443)),
+    "v1": (proxy_v1, ("203.0.113.9", 4711), ("198.18.7.1", 80)),
+    "v1-ipv6": (proxy_v1, ("2001:db8::9", 4711), ("2001:db8:1::7", 443)),
+}
+WORKERS = ["gunicorn-sync", "gunicorn-gevent", "gunicorn-gthread"]
+
+
+@pytest.fixture(scope="module")
+def proxied(request, tmp_path_factory):
+    """(worker, dial): gunicorn with --proxy-protocol on loopback; needs no rights."""
+    worker, options = request.param
+    directory = tmp_path_factory.mktemp("proxied")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        line = [*gunicorn(worker), "--bind", f"fd://{fd}", "--proxy-protocol", "auto", "where:app"]
+        address = listener.getsockname()
+        with running(line, directory, options, pass_fds=[fd]):
+            yield worker, lambda: socket.create_connection(address, timeout=DEADLINE)
+
+
+def trusting(workers):
+    return pytest.mark.parametrize(
+        "proxied",
+        [pytest.param((worker, {"trust_gunicorn_proxy": True}), id=worker) for worker in workers],
+        indirect=True,
+    )
+
+
+class TestGunicornProxyProtocol:
+    @trusting(WORKERS)
+    @pytest.mark.parametrize("case", HEADERS)
+    def test_the_header_is_the_origin(self, proxied, case):
+        encode, src, dst = HEADERS[case]
+        sock = proxied[1]()
+        sock.sendall(encode(src, dst))
+        count = 1 if proxied[0] == "gunicorn-sync" else 3
+        answers = ask(sock, count)
+        for status, got in answers:
+            assert status == 200
+            assert (got["ct.source"], got["ct.verified"]) == ("proxy", False)
+            assert got["ct.orig_dst"] == list(dst)
+            assert got["ct.orig_src"] == list(src)
+            assert [got["REMOTE_ADDR"], got["REMOTE_PORT"]] == [src[0], str(src[1])]
+        assert len(answers) == count
+
+    @trusting(WORKERS)
+    @pytest.mark.parametrize("code", [0x20, 0x21], ids=["LOCAL", "UNSPEC"])
+    def test_without_addresses_the_real_endpoints_are_kept(self, proxied, code):
+        sock = proxied[1]()
+        peer = list(sock.getsockname())
+        sock.sendall(V2 + struct.pack("!BBH", code, 0x01 if code == 0x21 else 0x11, 0))
+        [(status, got)] = ask(sock)
+        assert status == 200
+        assert (got["ct.source"], got["ct.orig_dst"]) == ("proxy", None)
+        assert got["ct.orig_src"] == peer
+        assert [got["REMOTE_ADDR"], got["REMOTE_PORT"]] == [peer[0], str(peer[1])]
+
+    @trusting(WORKERS)
+    def test_without_a_header_nothing_is_guessed(self, proxied):
+        [(status, got)] = ask(proxied[1]())
+        assert status == 200
+        assert (got["ct.source"], got["ct.orig_dst"]) == ("none", None)
+
+    @pytest.mark.parametrize(
+        "proxied", [pytest.param(("gunicorn-sync", {}), id="untrusting")], indirect=True
+    )
+    def test_untrusted_the_header_is_not_the_origin(self, proxied):
+        encode, src, dst = HEADERS["v2"]
+        sock = proxied[1]()
+        peer = list(sock.getsockname())
+        sock.sendall(encode(src, dst))
+        [(status, got)] = ask(sock)
+        assert status == 200
+        assert got["ct.source"] != "proxy"
+        assert (got["ct.orig_dst"], got["ct.verified"]) == (None, False)
+        assert got["ct.orig_src"] == peer
