@@ -4,15 +4,14 @@ machine hurts all of them alike."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .loadgen import Run
-from .netns import NamespaceError
-from .servers import Server, ServerError
+from .servers import NotHere, Server, ServerError
 from .sides import Row, Side
 
 
@@ -56,21 +55,23 @@ class Result:
 
 
 @contextmanager
-def running(sides: list[Side], directory: Path) -> Iterator[dict[str, Server | str]]:
-    """All sides at once, by name; in place of one that does not run, why (`skipped: ` ...)."""
+def running(sides: Iterable[Side], directory: Path) -> Iterator[dict[str, Server | Exception]]:
+    """All sides at once, by name; in place of one that does not run, a NotHere or ServerError."""
+    found: dict[str, Server | Exception] = {}
     with ExitStack() as stack:
-        found: dict[str, Server | str] = {}
         for side in sides:
             try:
                 server = found[side.name] = Server(side, directory)
                 stack.callback(server.stop)
-            except NamespaceError as e:
-                found[side.name] = f"skipped: {e}"
-        for server in [s for s in found.values() if isinstance(s, Server)]:
+            except NotHere as e:
+                found[side.name] = e
+        for name, started in found.items():
             try:
-                server.wait_ready()
+                if isinstance(started, Server):
+                    progress(f"starting {name}")
+                    started.wait_ready()
             except ServerError as e:
-                found[server.side.name] = str(e)
+                found[name] = e
         yield found
 
 
@@ -93,26 +94,30 @@ def attempt(result: Result, server: Server, seconds: float) -> Sample | None:
     return taken
 
 
+def take_round(pairs: list[tuple[Result, Server]], seconds: float) -> None:
+    for result, server in pairs:
+        if taken := attempt(result, server, seconds):
+            result.samples.append(taken)
+
+
 def measure(rows: list[Row], plan: Plan, directory: Path) -> list[Result]:
     results = [Result(row) for row in rows]
-    with running(list({row.side.name: row.side for row in rows}.values()), directory) as servers:
+    with running({row.side.name: row.side for row in rows}.values(), directory) as servers:
         live: dict[str, list[tuple[Result, Server]]] = {}
         for result in results:
             server = servers[result.row.side.name]
             if isinstance(server, Server):
                 live.setdefault(result.row.workload.name, []).append((result, server))
-            elif server.startswith("skipped: "):
-                result.skipped = server.removeprefix("skipped: ")
+            elif isinstance(server, NotHere):
+                result.skipped = str(server)
             else:
-                result.invalid = server
+                result.invalid = str(server)
         for workload, pairs in live.items():
             for result, server in pairs:
                 attempt(result, server, plan.warm_up)
             for number in range(plan.rounds):
                 progress(f"{workload}: round {number + 1} of {plan.rounds}")
-                for result, server in pairs:
-                    if taken := attempt(result, server, plan.seconds):
-                        result.samples.append(taken)
+                take_round(pairs, plan.seconds)
         progress("")
     return results
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
 from .build import ROOT
 from .loadgen import Loadgen
-from .netns import DIALLED, Namespace
+from .netns import DIALLED, Namespace, NamespaceError
 from .sides import Side
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
+
+
+class NotHere(Exception):
+    """The side cannot run on this machine; the text says why."""
 
 
 class ServerError(Exception):
@@ -36,11 +42,12 @@ class Server:
     """One running side. `directory` holds its log and the keys that all sides share."""
 
     def __init__(self, side: Side, directory: Path, extra: tuple[str, ...] = ()) -> None:
+        if side.package and importlib.util.find_spec(side.package) is None:
+            raise NotHere(f"{side.package} is not installed")
         self.side = side
         self.port = free_port()
         self._log = directory / f"{side.name}.log"
-        # Raises NamespaceError before there is anything to clean up.
-        self._namespace = Namespace(side.origin, self.port) if side.in_namespace else None
+        self._namespace = self._redirect()
         command = self._inside(
             word.format(port=self.port, keys=directory / "keys") for word in (*side.command, *extra)
         )
@@ -57,8 +64,16 @@ class Server:
         host, port = DIALLED if side.in_namespace else ("127.0.0.1", self.port)
         self.loadgen = Loadgen(side.origin, host, port, self._inside, directory)
 
-    def _inside(self, command: object) -> list[str]:
-        words = list(command)  # type: ignore[call-overload]
+    def _redirect(self) -> Namespace | None:
+        if not self.side.in_namespace:
+            return None
+        try:
+            return Namespace(self.side.origin, self.port)
+        except NamespaceError as e:
+            raise NotHere(str(e)) from None
+
+    def _inside(self, command: Iterable[str]) -> list[str]:
+        words = list(command)
         return self._namespace.inside(words) if self._namespace else words
 
     def wait_ready(self) -> None:

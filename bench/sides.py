@@ -28,6 +28,8 @@ class Side:
     `tproxy`, which take a namespace of their own."""
     verified: bool = False
     """`ct.verified` is expected to be True."""
+    package: str | None = None
+    """What must be installed for it, where the project itself does not need it."""
 
     @property
     def in_namespace(self) -> bool:
@@ -121,7 +123,7 @@ _OTHERS = (
         (*_GUNICORN, "--proxy-protocol", "v2", "--proxy-allow-from", "127.0.0.1", APP),
         "proxy-v2",
     ),
-    Side("granian", (*_GRANIAN, APP)),
+    Side("granian", (*_GRANIAN, APP), package="granian"),
 )
 
 # (suffix of the name, options of the server, what writes the origin, verified)

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from .measure import Plan, Result
-from .sides import REFERENCE, WORKLOADS
+from .sides import REFERENCE, WORKLOADS, Workload
 
 PACKAGES = ("gevent", "greenlet", "gunicorn", "httptools", "granian")
 
@@ -57,6 +57,11 @@ def find(results: list[Result], workload: str, side: str) -> Result | None:
     return next((result for result in results if result.row.name == wanted), None)
 
 
+def reference_of(results: list[Result], workload: Workload) -> Result | None:
+    """Frames have no counterpart elsewhere: their uploads are held against the plain one."""
+    return find(results, "upload" if workload.body else workload.name, REFERENCE)
+
+
 def line(result: Result, reference: Result | None) -> str:
     if result.skipped:
         return f"{result.row.side.name:<26}   skipped: {result.skipped}"
@@ -88,8 +93,7 @@ def table(results: list[Result]) -> str:
         head = COLUMNS.format("", "CPU us/req", "min-max", "req/s", "p50 us", "p99 us", "ratio")
         if workload.body:
             head += UPLOAD_COLUMN.format("MB per CPU s")
-        # Frames have no counterpart elsewhere: their uploads are held against the plain one.
-        reference = find(results, "upload" if workload.body else workload.name, REFERENCE)
+        reference = reference_of(results, workload)
         parts += ["", workload.title, head, *(line(result, reference) for result in chosen)]
     return "\n".join(parts)
 
@@ -108,7 +112,7 @@ def target_line(target: dict[str, Any]) -> str:
     if value is None:
         return f"target: {target['what']} not measured (aim <= {aim:.2f})"
     verdict = "reached" if value <= aim else "not reached"
-    return f"target: {target['what']} {value:.2f} (aim <= {aim:.2f}) {verdict}"
+    return f"target: {target['what']} {value:.3f} (aim <= {aim:.2f}) {verdict}"
 
 
 def version(package: str) -> str | None:
@@ -170,8 +174,7 @@ def as_json(results: list[Result], plan: Plan, facts: dict[str, Any]) -> str:
         "plan": asdict(plan),
         "reference": REFERENCE,
         "rows": [
-            row_json(result, find(results, result.row.workload.name, REFERENCE))
-            for result in results
+            row_json(result, reference_of(results, result.row.workload)) for result in results
         ],
         "targets": targets(results),
     }
