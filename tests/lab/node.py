@@ -74,7 +74,8 @@ class Node:
     def popen(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
         """Starts a process that the lab ends, at the latest, when it ends itself."""
         environ = {**self._lab.environ, **(env or {})}
-        return self._lab.adopt(Process(self.argv(command), self.inode, environ))
+        label = f"{self.name}: {' '.join(command)}"
+        return self._lab.adopt(Process(self.argv(command), self.inode, environ, label))
 
     def socket(self, family: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """A socket of this namespace for the calling process: it stays there all its life.

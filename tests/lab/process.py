@@ -17,11 +17,16 @@ _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h)
 class Process:
     """Runs `argv` in the network namespace with inode `namespace`, leader of its own session.
 
+    `label` is what complaints about it begin with.
+
     A session of its own keeps the terminal's Ctrl-C away: the lab says when a process ends.
     Standard output and error go to one unnamed file, so that nothing ever blocks on a full pipe.
     """
 
-    def __init__(self, argv: Sequence[str], namespace: int, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, argv: Sequence[str], namespace: int, env: Mapping[str, str], label: str
+    ) -> None:
+        self._label = label
         self._namespace = namespace
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._popen = subprocess.Popen(
@@ -46,9 +51,9 @@ class Process:
         # pread: the offset belongs to the open file, which the process shares.
         return os.pread(self._log.fileno(), 1 << 24, 0).decode(errors="replace")
 
-    def wait_log(self, text: str, deadline: float = DEADLINE) -> None:
-        """Until its output contains `text`."""
-        self._until(lambda: text in self.log(), f"{text!r} in the output", deadline)
+    def wait_log(self, text: str, since: int = 0, deadline: float = DEADLINE) -> None:
+        """Until its output contains `text` behind the first `since` characters."""
+        self._until(lambda: text in self.log()[since:], f"{text!r} in the output", deadline)
 
     def wait_listening(self, *ports: int, deadline: float = DEADLINE) -> None:
         """Until a TCP listener stands at each of the ports in its network namespace."""
@@ -74,13 +79,15 @@ class Process:
             if event():
                 return True
             if self.returncode is not None:
-                raise RuntimeError(f"ended with {self.returncode} before {what}:\n{self.log()}")
+                raise RuntimeError(
+                    f"{self._label}: ended with {self.returncode} before {what}:\n{self.log()}"
+                )
             return False
 
         try:
             until(reached, what, deadline)
         except TimeoutError as e:
-            raise TimeoutError(f"{e}; its output:\n{self.log()}") from None
+            raise TimeoutError(f"{self._label}: {e}; its output:\n{self.log()}") from None
 
     def _listening(self) -> set[int]:
         base = Path("/proc", str(self.pid))

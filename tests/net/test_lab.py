@@ -219,7 +219,7 @@ with Lab() as lab:
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_a_lab_whose_process_is_ended(end):
     """By Ctrl-C, by a SIGTERM that nobody handles, even by SIGKILL: the keeper sees the end."""
-    mark = f"CTWSGI_TEST_MARK={uuid.uuid4()}"
+    mark = f"LAB_TEST_MARK={uuid.uuid4()}"
     name, _, value = mark.partition("=")
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLD],
