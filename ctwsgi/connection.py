@@ -10,7 +10,7 @@ import time
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from .errors import OriginError
+from .errors import OriginError, Reason
 from .http import environ as http_environ
 from .http.body import Body
 from .http.errors import BodyError, DeadlineExceeded, Disconnected, HTTPError
@@ -101,9 +101,12 @@ class Connection:
             self._origin = learnt
             return
         self._stage = learnt
-        while learnt.origin is None:
-            if not self._receive():
-                return
+        try:
+            while learnt.origin is None:
+                if not self._receive():
+                    return
+        except DeadlineExceeded:
+            raise OriginError(Reason.ORIGIN_TIMEOUT, "the header did not come") from None
         self._origin = learnt.origin
 
     def _environ_base(self) -> dict[str, Any]:

@@ -5,31 +5,30 @@ Only what dials on, or answers in another's name, needs to ask: the relay and th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from .linux import LocalAddresses
 from .origin import Address
 from .wire.address import normal_host, pack_host
 
+_PORT = r"(?::(?P<port>[0-9]{1,5}))?"
+_WORD = re.compile(rf"(?:\[(?P<v6>[^]]+)\]|(?P<v4>[^:]+)){_PORT}|(?P<bare>.+)")
+
 
 def parse_self(text: str) -> tuple[str, int | None]:
     """`ADDR`, `ADDR:PORT` or `[V6]:PORT` of --self, to (host, port or None); else ValueError."""
-    host, port = text, ""
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        if rest and not rest.startswith(":"):
-            raise ValueError(f"{text!r} is neither ADDR nor ADDR:PORT")
-        port = rest[1:]
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    try:
-        number = int(port) if port else None
-        if number is not None and not 0 < number < 65536:
-            raise ValueError
-        pack_host(host)
-        return normal_host(host), number
-    except ValueError:
-        raise ValueError(f"{text!r} is neither ADDR nor ADDR:PORT (IPv6 in brackets)") from None
+    match = _WORD.fullmatch(text)
+    if match is not None:
+        host = match["v6"] or match["v4"] or match["bare"]
+        port = int(match["port"]) if match["port"] else None
+        try:
+            pack_host(host)
+            if port is None or 0 < port < 65536:
+                return normal_host(host), port
+        except ValueError:
+            pass  # the message below says it better
+    raise ValueError(f"{text!r} is neither ADDR nor ADDR:PORT (IPv6 in brackets)")
 
 
 class LoopGuard:

@@ -122,6 +122,7 @@ class WSGIServer(StreamServer):
     def init_socket(self) -> None:
         """Binds if need be; checks that this source may listen here."""
         super().init_socket()
+        self.socket.setblocking(False)  # an ordinary listener blocks: the hub must not
         self.bound = normal_address(self.address)
         try:
             self.source.check(self.address)

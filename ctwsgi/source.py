@@ -155,7 +155,8 @@ class HeaderStage:
             return size - consumed
 
     def eof(self) -> None:
-        raise OriginError(Reason.EOF_IN_HEADER, f"after {len(self._held)} bytes")
+        if self._held:  # nothing at all is a health check or a port scan
+            raise OriginError(Reason.EOF_IN_HEADER, f"after {len(self._held)} bytes")
 
 
 class ConntrackSource(Source):

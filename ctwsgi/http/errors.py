@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .date import date_line
+
 REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -28,7 +30,7 @@ class HTTPError(Exception):
         """The whole answer. It always closes: after a refused head, framing is not known."""
         phrase = REASONS[self.status]
         return (
-            f"HTTP/1.1 {self.status} {phrase}\r\n"
+            f"HTTP/1.1 {self.status} {phrase}\r\n{date_line()}"
             "Connection: close\r\n"
             "Content-Type: text/plain\r\n"
             f"Content-Length: {len(phrase) + 1}\r\n\r\n{phrase}\n"

@@ -1,0 +1,126 @@
+"""Who may write an origin, and which listeners refuse to start."""
+
+from __future__ import annotations
+
+import pytest
+
+from ctwsgi.errors import OriginError, Reason
+from ctwsgi.source import SOURCES, make_source
+from ctwsgi.trust import Trust, UnsafeListener, guard_rule
+from ctwsgi.wire.auth import KeyRing
+
+LOOPBACK = [("127.0.0.1", 80), ("127.9.9.9", 80), ("::1", 80, 0, 0), "/run/app.sock", ""]
+OPEN = [("0.0.0.0", 80), ("::", 80, 0, 0), ("192.0.2.1", 80), ("::ffff:192.0.2.1", 80, 0, 0)]
+KEYS = KeyRing.parse("1 " + "00" * 16)
+
+
+@pytest.mark.parametrize("sockname", LOOPBACK)
+@pytest.mark.parametrize("source", ["ctframe", "proxy", "proxy-v2"])
+def test_loopback_is_trusted_by_default(source, sockname):
+    make_source(source).check(sockname)
+
+
+@pytest.mark.parametrize("sockname", OPEN)
+@pytest.mark.parametrize("source", ["ctframe", "proxy", "proxy-v2"])
+def test_an_open_listener_refuses_to_start(source, sockname):
+    with pytest.raises(UnsafeListener) as e:
+        make_source(source, keys=KEYS).check(sockname)
+    assert "--trust" in str(e.value)
+    assert guard_rule(80) in str(e.value)
+
+
+# Does (source, trust words, guarded, keys) start on an address that others can reach?
+INLINE = [
+    ("ctframe", ["10.0.0.0/8"], False, None, True),
+    ("proxy", ["10.0.0.0/8"], False, None, True),
+    ("ctframe", ["inline"], True, None, True),
+    ("proxy", ["inline"], True, None, True),
+    ("proxy", ["inline"], False, KEYS, True),
+    ("proxy-v2", ["inline"], False, KEYS, True),
+    ("proxy", ["inline"], False, None, False),
+    ("ctframe", ["inline"], False, None, False),
+    ("ctframe", ["inline"], False, KEYS, False),  # frames cannot be signed
+]
+
+
+@pytest.mark.parametrize(("source", "words", "guarded", "keys", "starts"), INLINE)
+@pytest.mark.parametrize("sockname", [OPEN[0], LOOPBACK[0]])
+def test_stated_trust(source, words, guarded, keys, starts, sockname):
+    made = make_source(source, trust=Trust.parse(words, guarded=guarded), keys=keys)
+    if starts:
+        made.check(sockname)
+    else:
+        with pytest.raises(UnsafeListener, match="inline needs"):
+            made.check(sockname)
+
+
+@pytest.mark.parametrize("source", ["conntrack", "tproxy"])
+def test_kernel_sources_need_tcp(source):
+    make_source(source).check(("0.0.0.0", 80))
+    with pytest.raises(ValueError, match="unix socket has no NAT"):
+        make_source(source).check("/run/app.sock")
+
+
+ADMITTED = [
+    ([], ("127.0.0.1", 1), True),
+    ([], ("::1", 1), True),
+    ([], ("192.0.2.1", 1), False),
+    ([], None, True),
+    (["192.0.2.0/24", "2001:db8::/32"], ("192.0.2.9", 1), True),
+    (["192.0.2.0/24,2001:db8::/32"], ("2001:db8::9", 1), True),
+    (["192.0.2.0/24"], ("127.0.0.1", 1), False),
+    (["inline"], ("203.0.113.5", 1), True),
+]
+
+
+@pytest.mark.parametrize(("words", "peer", "admitted"), ADMITTED)
+def test_admission(words, peer, admitted):
+    trust = Trust.parse(words)
+    if admitted:
+        trust.admit(peer)
+    else:
+        with pytest.raises(OriginError) as e:
+            trust.admit(peer)
+        assert e.value.reason is Reason.UNTRUSTED_PEER
+
+
+CLIENT, OTHER = ("192.0.2.7", 4000), ("192.0.2.7", 4001)
+
+
+@pytest.mark.parametrize(
+    ("words", "snat", "src", "fits"),
+    [
+        (["inline"], False, CLIENT, True),
+        (["inline"], False, OTHER, False),
+        (["inline"], False, ("192.0.2.8", 4000), False),
+        (["inline"], False, None, True),
+        (["inline"], True, OTHER, True),
+        (["192.0.2.0/24"], False, OTHER, True),
+    ],
+)
+def test_source_address_of_an_inline_header(words, snat, src, fits):
+    trust = Trust.parse(words, snat=snat)
+    if fits:
+        trust.match_source(src, CLIENT)
+    else:
+        with pytest.raises(OriginError) as e:
+            trust.match_source(src, CLIENT)
+        assert e.value.reason is Reason.SRC_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["10.0.0.1/8"], "host bits"),
+        (["gateway"], "gateway"),
+        (["inline", "10.0.0.0/8"], "exclude each other"),
+    ],
+)
+def test_wrong_words(words, message):
+    with pytest.raises(ValueError, match=message):
+        Trust.parse(words)
+
+
+def test_unknown_source():
+    with pytest.raises(ValueError, match=", ".join(SOURCES)):
+        make_source("guess")
