@@ -160,8 +160,9 @@ def _run(
     gevent.signal_handler(signal.SIGUSR1, report)
     gevent.signal_handler(signal.SIGHUP, lambda: _reload(injection, key_file))
     stopping.wait()
+    running.close()
     log.info("stopping, up to %g s for what runs", graceful_timeout)
-    running.stop(graceful_timeout)
+    running.drain(graceful_timeout)
     report()
 
 

@@ -50,7 +50,7 @@ class Bounds:
 class Relay:
     """Serves `listeners` (listening, non-blocking TCP sockets, which it then owns).
 
-    To be made, started and stopped in one thread, whose gevent hub runs it. `own` are addresses
+    To be made, started and ended in one thread, whose gevent hub runs it. `own` are addresses
     that are ourselves though no interface has them. `destination` learns where an accepted
     socket's client was going: None when it was not redirected; it may raise OriginError.
     """
@@ -100,11 +100,14 @@ class Relay:
             tune(listener)
             self._accepting.spawn(self._accept, listener)
 
-    def stop(self, timeout: float) -> None:
-        """Accept no more; let what runs end, for up to `timeout` seconds; then reset the rest."""
+    def close(self) -> None:
+        """Accept no more. What runs goes on."""
         self._accepting.kill()
         for listener in self._listeners:
             listener.close()
+
+    def drain(self, timeout: float) -> None:
+        """After close(): let what runs end, for up to `timeout` seconds; then reset the rest."""
         self._serving.join(timeout)
         self.abort_all()
         self._serving.join()
