@@ -1,7 +1,7 @@
 """The relay over loopback, with real sockets; only the original destination is given, not asked.
 
 The relay runs in a thread with a gevent hub of its own, the test plays client and upstream with
-blocking sockets. What needs a real redirect is in tests/net/test_relay.py.
+blocking sockets. What needs a real redirect is in tests/net/test_relay_redirect.py.
 """
 
 from __future__ import annotations
