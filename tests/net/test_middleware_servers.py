@@ -32,6 +32,7 @@ from werkzeug.test import create_environ
 
 from ctwsgi.middleware import OriginMiddleware
 from ctwsgi.origin import Origin
+from ctwsgi.testing import origin_environ
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
@@ -404,6 +405,21 @@ class TestOneConnection:
             accepted.recv(1)
         origin = self.see(OriginMiddleware(None), accepted)
         assert origin == Origin("conntrack", ("198.18.7.7", 80), None, True)
+
+    def test_a_loop_to_a_listener_that_no_interface_names(self, net):
+        """A local route (AnyIP) makes addresses ours without any interface having them."""
+        run("ip", "-n", net.client, "route", "add", "local", "198.51.100.0/24", "dev", "lo")
+        with inside(net.client):
+            listener = socket.create_server(("198.51.100.1", 0))
+            client = socket.create_connection(listener.getsockname())
+        here = listener.getsockname()
+        with listener, client, listener.accept()[0] as accepted:
+            middleware = OriginMiddleware(None, refuse_loops=True)
+            keys = {**origin_environ(*here, source="proxy"), "gunicorn.socket": accepted}
+            statuses = []
+            environ = create_environ(environ_overrides=keys)
+            list(middleware(environ, lambda status, headers: statuses.append(status)))
+        assert statuses == ["508 Loop Detected"]
 
     def test_where_nothing_is_redirected_the_origin_is_falsy(self, net):
         """The client's namespace has no nat rule: whether its kernel tracks is its own affair."""
