@@ -36,23 +36,27 @@ def decode_v1(
     """`data` begins with a P. See proxy.decode; `keyed` refuses v1, which cannot be signed."""
     limit = min(MAX_LINE, max_size)
     start = bytes(data[:limit])
-    line, ended, _ = start.partition(b"\r\n")
-    if not SIGNATURE.startswith(line[:6]):
+    if not SIGNATURE.startswith(start[:6]):
         raise OriginError(Reason.BAD_SIGNATURE)
-    word = _protocol(line[6:])
+    word = _protocol(start[6:])
     if word and keyed:
         raise OriginError(Reason.AUTH_UNKNOWN if word is _UNKNOWN else Reason.AUTH_V1)
-    # A CR at the very end may be the first half of the CRLF.
-    body = line if ended else line.removesuffix(b"\r")
-    _refuse_bytes(word, body[6 + len(word) :])
-    if len(body) + 2 > limit:
+    line, ended, _ = start.partition(b"\r\n")
+    if not ended:
+        # A CR at the very end may be the first half of the CRLF; the limit's last byte is its LF.
+        line = line[: limit - 1].removesuffix(b"\r")
+    fields = line[6 + len(word) :]
+    _refuse_bytes(word, fields)
+    if len(line) + 2 > limit:
         raise OriginError(Reason.HEADER_TOO_LONG, f"no CRLF within {limit} bytes")
     if not ended:
+        if len(start) == limit:
+            raise OriginError(Reason.BAD_V1, "a CR alone")
         return None
-    src, dst = _addresses(word, body[6 + len(word) :])
+    src, dst = _addresses(word, fields)
     if transport is not Transport.STREAM:
         src = dst = None
-    return Header(1, Command.PROXY, src, dst), len(body) + 2
+    return Header(1, Command.PROXY, src, dst), len(line) + 2
 
 
 def _protocol(rest: bytes) -> bytes:
@@ -76,10 +80,10 @@ def _refuse_bytes(word: bytes, rest: bytes) -> None:
         raise OriginError(Reason.BAD_V1, "a byte that no address or port can hold")
 
 
-def _addresses(word: bytes, rest: bytes) -> tuple[Address, Address] | tuple[None, None]:
+def _addresses(word: bytes, line: bytes) -> tuple[Address, Address] | tuple[None, None]:
     if word is _UNKNOWN:
         return None, None
-    fields = _FIELDS.fullmatch(rest) if word else None
+    fields = _FIELDS.fullmatch(line)
     if not fields:
         raise OriginError(Reason.BAD_V1, "not two addresses and two ports, one space apart")
     family = _FAMILIES[word]
