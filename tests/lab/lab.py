@@ -65,10 +65,10 @@ class Lab:
         self._processes: list[Process] = []
 
     def __getattr__(self, name: str) -> Node:
-        try:
-            return self.__dict__["_nodes"][name]
-        except KeyError:
-            raise AttributeError(f"no host named {name!r} in this lab") from None
+        nodes: dict[str, Node] = self.__dict__.get("_nodes", {})
+        if name not in nodes:
+            raise AttributeError(f"no host named {name!r} in this lab")
+        return nodes[name]
 
     def __enter__(self) -> Lab:
         lacks = missing_tools()
@@ -151,8 +151,8 @@ class Lab:
                 *("peer", "name", wire.left, "netns", wire.right),
                 *("address", self.topology.hardware(wire.right, wire.left)),
             )
-            for host, peer in ((wire.left, wire.right), (wire.right, wire.left)):
-                self._batch(host, self._plug_in(host, peer, wire.mtu))
+            for end, peer in ((wire.left, wire.right), (wire.right, wire.left)):
+                self._batch(end, self._plug_in(end, peer, wire.mtu))
         for host in self.topology.hosts:
             self._batch(host.name, self._routes(host.name))
 

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .lab import Lab
+from .node import Node
+from .process import Process
 from .rules import redirect, tproxy
-from .topology import draw_destination, show
+from .topology import CLIENT_GATEWAY_SERVER, draw_destination, show
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +27,8 @@ RELAY_PORT = 9000
 """A leg's relay listens here plus its place in LEGS; these are the lab's own ports."""
 SERVER_PORT = 8000
 
-_BEHIND_GATEWAY = ("--trust", "10.77.2.1/32", "--trust", "fd77:0:0:2::1/128")
+_BEHIND_GATEWAY = ("--trust", CLIENT_GATEWAY_SERVER.address("gateway", "server"))
+"""The relay connects from there, over IPv4 for clients of either version."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,8 @@ class Leg:
 
 
 LEGS = (
-    Leg(
-        "ctframe", "dnat", False, _BEHIND_GATEWAY, ("--format", "ctframe"), versions=(4,)
-    ),  # the format has four bytes for the address
+    # Over IPv4 only: a frame has four bytes for the address.
+    Leg("ctframe", "dnat", False, _BEHIND_GATEWAY, ("--format", "ctframe"), versions=(4,)),
     Leg("proxy", "dnat", False, _BEHIND_GATEWAY, ("--format", "proxy")),
     Leg("proxy", "dnat-signed", True, _BEHIND_GATEWAY, ("--format", "proxy"), keyed=True),
     Leg("conntrack", "redirect", True),
@@ -131,7 +134,7 @@ class Service:
         if wrong:
             raise Mismatch("; ".join(wrong))
 
-    def _curl(self, destination: tuple[str, int], nonce: str) -> dict:
+    def _curl(self, destination: tuple[str, int], nonce: str) -> dict[str, Any]:
         done = self.lab.client.run([
             "curl", "--disable", "--silent", "--show-error", "--globoff",
             "--noproxy", "*", "--max-time", "20",
@@ -140,11 +143,12 @@ class Service:
             f"http://{show(destination)}/",
         ])  # fmt: skip
         try:
-            return json.loads(done.stdout)
+            answer: dict[str, Any] = json.loads(done.stdout)
+            return answer
         except ValueError:
             raise Mismatch(f"not JSON: {done.stdout[:200]!r}") from None
 
-    def _start(self, node, *words: str):
+    def _start(self, node: Node, *words: str) -> Process:
         command = [sys.executable, "-m", "ctwsgi", *words]
         return node.popen(command, env={"PYTHONPATH": str(ROOT)})
 

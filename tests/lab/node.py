@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from socket import AF_INET, AF_INET6, SOCK_STREAM, recv_fds, socketpair
+from socket import socket as Socket
 from typing import TYPE_CHECKING
 
 from .process import Process
@@ -77,26 +78,28 @@ class Node:
         label = f"{self.name}: {' '.join(command)}"
         return self._lab.adopt(Process(self.argv(command), self.inode, environ, label))
 
-    def socket(self, family: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    def socket(self, family: int, kind: int = SOCK_STREAM) -> Socket:
         """A socket of this namespace for the calling process: it stays there all its life.
 
         Made by a child and handed over (SCM_RIGHTS), because this process cannot enter the
         namespace itself without root, and should not leave its own with it.
         """
-        ours, theirs = socket.socketpair()
+        ours, theirs = socketpair()
         with ours, theirs:
-            command = self.argv([sys.executable, "-ISc", _MAKE_SOCKET, str(family), str(kind)])
-            child = subprocess.Popen(command, env=self._lab.environ, stdin=theirs)
+            command = self.argv(
+                [sys.executable, "-ISc", _MAKE_SOCKET, str(int(family)), str(int(kind))]
+            )
+            child = subprocess.Popen(command, env=self._lab.environ, stdin=theirs.fileno())
             theirs.close()
-            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+            _, descriptors, _, _ = recv_fds(ours, 1, 1)
             child.wait()
         if not descriptors:
             raise LabError(f"{self.name}: no socket of family {family}")
-        return socket.socket(fileno=descriptors[0])
+        return Socket(fileno=descriptors[0])
 
-    def connect(self, address: tuple[str, int], deadline: float = DEADLINE) -> socket.socket:
+    def connect(self, address: tuple[str, int], deadline: float = DEADLINE) -> Socket:
         """A TCP connection from this host to `address`; `deadline` s hold for its later calls."""
-        sock = self.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        sock = self.socket(AF_INET6 if ":" in address[0] else AF_INET)
         sock.settimeout(deadline)
         try:
             sock.connect(address)
@@ -105,9 +108,9 @@ class Node:
             raise
         return sock
 
-    def listen(self, host: str, port: int = 0) -> socket.socket:
+    def listen(self, host: str, port: int = 0) -> Socket:
         """A TCP listener on this host, accepting in the calling process."""
-        sock = self.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        sock = self.socket(AF_INET6 if ":" in host else AF_INET)
         sock.settimeout(DEADLINE)
         sock.bind((host, port))
         sock.listen()

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .wait import DEADLINE, until
@@ -73,7 +73,7 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
             return self._popen.wait(deadline)
 
-    def _until(self, event, what: str, deadline: float) -> None:
+    def _until(self, event: Callable[[], bool], what: str, deadline: float) -> None:
         def reached() -> bool:
             # Ask the event first: a process may have done it and ended.
             if event():

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from ctwsgi.origin import Address
 from ctwsgi.wire.auth import Key
 from ctwsgi.wire.proxy import encode_v1, encode_v2
 
@@ -27,7 +28,7 @@ _LONG_AGO = 3600
 """Seconds; the server's window is 300."""
 
 
-def forgeries(key: Key) -> dict[str, Callable[[tuple, tuple], bytes]]:
+def forgeries(key: Key) -> dict[str, Callable[[Address, Address], bytes]]:
     """The reason that the server must give, to the header (of src and dst) that must cause it."""
     wrong = Key(key.id, secrets.token_bytes(32))
     unknown = Key((key.id + 1) % 256, key.secret)
