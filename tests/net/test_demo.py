@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.lab import NOWHERE, unavailable, until
+from tests.lab import NOWHERE, Lab, LabError, draw_destination, unavailable, until
+from tests.lab.legs import LOCAL, Mismatch, Service
 from tests.lab.outside import running_with, unprivileged
 from tests.lab.requirements import SEARCH
+from tests.lab.rules import redirect
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
@@ -113,6 +116,25 @@ def test_it_fails_without_the_guard(mark):
         "not ok refused direct-dial (forward): the direct SYN was answered",
     ]
     assert out.endswith("passed, 2 failed\n")
+
+
+def test_a_visit_with_another_answer_is_not_ok():
+    """The checks behind the lines: each fact that differs is named."""
+    with Lab() as lab:
+        service = Service(lab, LOCAL, lab.scratch / "no-keys")
+        service.ready()
+        with pytest.raises(Mismatch, match=r"orig_dst is None, not \['10\.77\.2\.2', \d+\]"):
+            service.visit(service.address(4))
+        with pytest.raises(LabError, match="curl"):
+            service.visit((lab.server.address(4), 9))  # nobody listens there
+        service.leg = replace(LOCAL, source="tproxy", verified=False)
+        with (
+            lab.server.rules(redirect(service.port)),
+            pytest.raises(
+                Mismatch, match=r"^source is 'conntrack', not 'tproxy'; verified is True"
+            ),
+        ):
+            service.visit(draw_destination(4))
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
