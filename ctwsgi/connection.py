@@ -212,9 +212,13 @@ class Connection:
             while (request := self._next_request()) is not None:
                 if not self._respond(request):
                     return
-                transport.which = "keepalive"
-                transport.deadline = server.deadline(server.timeouts.keepalive)
-                self.idle_since = time.monotonic()
+                if self._parser.idle:
+                    transport.which = "keepalive"
+                    transport.deadline = server.deadline(server.timeouts.keepalive)
+                    self.idle_since = time.monotonic()
+                else:  # the next one came along with this one, in part
+                    transport.which = "request"
+                    transport.deadline = server.deadline(server.timeouts.request)
         except HTTPError as e:
             self._refuse(e)
         except DeadlineExceeded as e:
@@ -242,7 +246,7 @@ class Connection:
         if not whole:
             return False
         if response.closes or response.truncated:
-            if request.keep_alive or not request.complete:
+            if request.keep_alive or not request.complete or self._parser.ahead:
                 self._linger()
             return False
         return request.complete or self._drain(request)
@@ -298,8 +302,9 @@ class Connection:
                     break
                 self.receive_body()
         except BodyError as e:
-            if e.answer is not None and e.answer.status != 408:
-                raise e.answer from None
+            # The answer is out already: one request has one.
+            if e.answer is not None:
+                self._server.bad_request(e.answer, self.peer)
         self._linger()
         return False
 

@@ -24,7 +24,8 @@ class Origin:
     orig_src: Address | None = None
     """The client as the injector saw it, else the peer; None for a unix peer without header."""
     verified: bool = False
-    """The client cannot have chosen the value: a tag verified, or this host's kernel told it."""
+    """The client cannot have chosen `orig_dst`: a tag verified, or this host's kernel told it.
+    Never True without a destination, so that a check of it fails closed."""
     tlvs: tuple[tuple[int, bytes], ...] = ()
     """(type, value) pairs of a PROXY v2 header, raw, in their order."""
     auth: int | None = None

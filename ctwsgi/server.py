@@ -22,13 +22,13 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 
-import gevent
 from gevent.event import Event
 from gevent.server import StreamServer
 from gevent.socket import socket as GeventSocket
 
 from . import __version__
 from .connection import Connection, Idle
+from .greenlets import Greenlets
 from .http.limits import Limits, Timeouts
 from .linux import normal_address
 from .ratelimit import RateLimit
@@ -110,8 +110,8 @@ class WSGIServer(StreamServer):
         self._noise = RateLimit(self.log)
         if multiprocess:
             self.max_accept = 1  # leave some for the other workers
-        spawn: Any = gevent.spawn_raw
-        super().__init__(listener, None, backlog, spawn, **ssl_args)
+        self._greenlets = Greenlets()
+        super().__init__(listener, None, backlog, **ssl_args)
 
     # Starting.
 
@@ -124,6 +124,9 @@ class WSGIServer(StreamServer):
         super().init_socket()
         self.socket.setblocking(False)  # an ordinary listener blocks: the hub must not
         self.bound = normal_address(self.address)
+        if self.bound is not None:
+            # Accepted sockets inherit it, at no cost for each of them.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self.source.check(self.address)
             self.source.prepare(self.socket)
@@ -189,14 +192,12 @@ class WSGIServer(StreamServer):
     def do_handle(self, *args: Any) -> None:
         """Gives the connection a greenlet."""
         sock, address = args
-        if self.bound is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport_class = TlsTransport if self.ssl_enabled else Transport
         connection = Connection(self, transport_class(sock, self.timeouts.body), address)
         self._connections.add(connection)
         self.counters["accepted"] += 1
         connection.idle_since = time.monotonic()
-        gevent.spawn_raw(connection.run)
+        self._greenlets.spawn(connection.run)
 
     def handshake(self, transport: Transport) -> None:
         """TLS, where there is any."""

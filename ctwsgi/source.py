@@ -174,7 +174,7 @@ class ConntrackSource(Source):
         destination = original_destination(sock)
         if destination is None and self._require:
             raise OriginError(Reason.NOT_REDIRECTED, "dialled this address itself")
-        return Origin(self.name, destination, peer, True)
+        return Origin(self.name, destination, peer, destination is not None)
 
 
 class TproxySource(Source):
@@ -210,7 +210,7 @@ class TproxySource(Source):
             if self._require:
                 raise OriginError(Reason.NOT_REDIRECTED, "dialled this address itself")
             local = None
-        return Origin(self.name, local, peer, True)
+        return Origin(self.name, local, peer, local is not None)
 
 
 def _check_inet(name: str, sockname: Any) -> None:

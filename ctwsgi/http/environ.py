@@ -13,8 +13,8 @@ _KEYS_KEPT = 4096
 _keys: dict[bytes, str] = {}
 """Header name as sent, to environ key; '' for names that are dropped. Clients use few spellings."""
 
-_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*", re.ASCII)
-"""RFC 3986, 3.2.2 and 3.2.3: reg-name, IP-literal and port; no userinfo, no path."""
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+"""RFC 3986, 3.2.2 and 3.2.3: reg-name or IP-literal, and port; no userinfo, no path."""
 
 
 def build(base: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _absolute(environ: dict[str, Any], target: str) -> str:
         raise HTTPError(400, "target")
     end = min((i for i in map(rest.find, "/?") if i >= 0), default=len(rest))
     authority, rest = rest[:end], rest[end:]
-    if not authority or "@" in authority:
+    if authority[:1] in ("", ":") or _HOST.fullmatch(authority) is None:
         raise HTTPError(400, "authority")
     environ["HTTP_HOST"] = authority
     return rest if rest.startswith("/") else "/" + rest

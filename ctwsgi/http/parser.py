@@ -8,6 +8,7 @@ and ICE; it forgets the body of a request that asks for an upgrade.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import NoReturn
 
@@ -22,6 +23,9 @@ _CHUNK_FRAMING = 16
 
 _RECEIVED_AT_ONCE = 65536
 """Bytes that may stand before an unfinished head in the piece that brought its beginning."""
+
+_METHOD = re.compile(rb"[\r\n]*[!#$%&'*+.^_`|~0-9A-Za-z-]+( |\Z)")
+"""A token, whole or cut off by the end of what was received (RFC 9110, 9.1 and 5.6.2)."""
 
 _BLANK_LIMIT = 1024
 """Bytes of CRLF before a request: RFC 9112, 2.2 wants some ignored, not any number."""
@@ -43,9 +47,11 @@ class RequestParser:
         "_head_size",
         "_headers",
         "_limits",
+        "_messages",
         "_parser",
         "_payload",
         "_piece",
+        "_pipelined",
         "_priming",
         "_target",
         "error",
@@ -63,15 +69,22 @@ class RequestParser:
         self._head_size = 0
         self._head = bytearray()  # earlier pieces of an unfinished head
         self._piece: bytes | memoryview = b""  # what is being fed now
+        self._messages = 0  # begun before, or ended within, the piece that is being fed
+        self._pipelined = False  # the head began somewhere within a piece
         self._blank = 0
         self._fed = self._payload = self._chunks = 0  # of the body, since its first whole piece
         self._priming = False
-        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+        self._parser: HttpRequestParser | None = self._new_parser()
 
     @property
     def idle(self) -> bool:
         """Between messages: nothing of a next request has been seen."""
         return self._current is None and not self._begun
+
+    @property
+    def ahead(self) -> bool:
+        """The client has sent more than the request that was taken last."""
+        return bool(self.requests) or not self.idle or self.error is not None
 
     def close(self) -> None:
         """Breaks the reference cycle with llhttp's callbacks, so that no garbage collector runs."""
@@ -82,6 +95,7 @@ class RequestParser:
         if self.error is not None:
             return
         body_of = self._current
+        self._messages = 0 if self.idle else 1
         self._piece = data
         self._execute(data)
         self._piece = b""
@@ -110,6 +124,7 @@ class RequestParser:
 
     def on_message_begin(self) -> None:
         self._begun = True
+        self._pipelined = self._messages > 0
         self._blank = 0
         self._target = b""
         self._headers = []
@@ -174,6 +189,7 @@ class RequestParser:
             return  # the body is still to come: _ignore_upgrade() sees to it
         request.complete = True
         self._current = None
+        self._messages += 1
 
     # Decisions.
 
@@ -188,24 +204,32 @@ class RequestParser:
 
     def _verdict(self, e: HttpParserError) -> HTTPError:
         """llhttp's complaint as a status: 501 for a method it does not know, else 400."""
-        if str(e) == "Invalid method encountered" and self._begins_like_a_method():
+        if self._is_method():
             return HTTPError(501, "method")
         return HTTPError(400, "malformed" if self._current is None else "body-framing")
 
-    def _begins_like_a_method(self) -> bool:
-        """A token where a method should be, rather than a TLS hello or other noise."""
-        return (bytes(self._head) + bytes(self._piece[:64])).lstrip(b"\r\n")[:1].isalnum()
+    def _is_method(self) -> bool:
+        """A token where the method should be, rather than a TLS hello or other noise."""
+        if self._target or not self._begun:
+            return False
+        if self._pipelined:
+            return True  # where in the piece it stands is not known; a client of ours got here
+        return _METHOD.match(self._head + self._piece) is not None
 
     def _check_protocol_name(self, method: bytes) -> None:
-        """llhttp takes RTSP/1.0 and ICE/1.0 for HTTP/1.0 and does not tell which it was."""
-        if b"%b %b HTTP/1.0" % (method, self._target) not in self._head + self._piece:
+        """llhttp takes RTSP/1.0 and ICE/1.0 for HTTP/1.0 and does not tell which it was.
+
+        Nor where the request line stands: one that only looks like it harms nobody but its sender.
+        """
+        line = b"%b +%b +(RTSP|ICE)/" % (re.escape(method), re.escape(self._target))
+        if re.search(line, self._head + self._piece):
             self._refuse(505, "protocol-name")
 
     def _read_framing(self, request: Request) -> None:
         """RFC 9112, 3.2, 6.1 and 6.3, where llhttp is more lenient than we want to be."""
         hosts = 0
         for name, value in request.headers:
-            # The names that matter here have 4, 6, 14 or 17 letters: the rest costs one len().
+            # The names that matter here have 4, 6, 10, 14 or 17 letters: the rest costs one len().
             size = len(name)
             if size == 4:
                 hosts += name.lower() == b"host"
@@ -217,6 +241,10 @@ class RequestParser:
                 request.chunked = True
             elif size == 14 and name.lower() == b"content-length":
                 request.content_length = int(value)  # llhttp took digits only, once
+            elif size == 10 and name.lower() == b"connection":
+                # RFC 9112, 9.3: `close` wins in every version, whatever stands beside it.
+                if b"close" in (token.strip() for token in value.lower().split(b",")):
+                    request.keep_alive = False
             elif size == 6 and name.lower() == b"expect" and request.version == "1.1":
                 if value.strip(b" \t").lower() != b"100-continue":
                     self._refuse(417, "expectation")
@@ -226,13 +254,20 @@ class RequestParser:
 
     # Bounds and repairs.
 
+    def _new_parser(self) -> HttpRequestParser:
+        parser = HttpRequestParser(self)
+        # Whether the connection goes on was decided when the head was frozen. Without this, a
+        # `Connection: close` among the trailers makes llhttp refuse the next request.
+        parser.set_dangerous_leniencies(lenient_keep_alive=True)
+        return parser
+
     def _ignore_upgrade(self) -> None:
         """llhttp stops at any Upgrade and drops the body's framing: go on with a new parser.
 
         It is primed with a head that carries nothing but the framing, so that a body
         (`curl --http2 -d` sends one) and what follows it are read as what they are.
         """
-        parser = self._parser = HttpRequestParser(self)
+        parser = self._parser = self._new_parser()
         request = self._current
         if request is None:
             return

@@ -109,6 +109,8 @@ class Response:
         head = "".join(lines)
         if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
             raise ValueError("CR, LF or NUL in a response header")
+        if not head.isascii():
+            head.encode("latin-1")  # raises here, where the application can still be told
         self._head = head
         self._code = status[:3]
         self.status = status
@@ -167,7 +169,6 @@ class Response:
         head = self._head
         if head is None:
             raise AssertionError("the application did not call start_response()")
-        self.head_sent = True
         request = self._request
         if self._channel.closing or (request.expects_continue and not request.complete):
             # Unasked for, a client that waits for 100 Continue may send its body or not.
@@ -189,7 +190,8 @@ class Response:
             head += "Connection: close\r\n"
         elif request.version == "1.0":
             head += "Connection: keep-alive\r\n"
-        return (head + "\r\n").encode("latin-1")
+        self.head_sent = True
+        return head.encode("latin-1") + b"\r\n"
 
     def _send(self, data: bytes, size: int | None) -> None:
         if not isinstance(data, bytes):

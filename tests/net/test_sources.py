@@ -39,7 +39,7 @@ def check(told, source, destination, client):
     assert told["ct.orig_dst"] == (list(destination) if destination else None)
     assert told["ct.orig_src"] == list(client[:2])
     assert told["REMOTE_ADDR"] == client[0]
-    assert (told["ct.source"], told["ct.verified"]) == (source, True)
+    assert (told["ct.source"], told["ct.verified"]) == (source, destination is not None)
 
 
 @pytest.mark.parametrize(("version", "host"), [(4, "0.0.0.0"), (6, "::"), (4, "::")])
