@@ -92,13 +92,14 @@ def names_of(
     spelled = [*descriptors, *range(3, 3 + inherited)] if inherited else list(addresses)
     if not sockets:
         return [frozenset([name]) for name in spelled]
-    real = [_bound(s.getsockname()) for s in sockets]
+    real = [bound_name(s.getsockname()) for s in sockets]
     if len(spelled) != len(real):  # handed over by another master (USR2): only addresses tell
         return [frozenset([name]) for name in real]
     return [frozenset(pair) for pair in zip(spelled, real, strict=True)]
 
 
-def _bound(sockname: Any) -> Name:
+def bound_name(sockname: Any) -> Name:
+    """getsockname() as a Name."""
     if isinstance(sockname, tuple):
         return str(sockname[0]), int(sockname[1])
     return sockname.decode() if isinstance(sockname, bytes) else str(sockname)

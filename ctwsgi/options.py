@@ -156,8 +156,7 @@ def assign(options: Options, listeners: Sequence[Collection[Name]]) -> list[List
     for source in sources:
         if source not in SOURCES:
             raise ValueError(f"--source {source}: choose one of {', '.join(SOURCES)}")
-    _check_used(options, sources, listeners)
-    return [
+    assigned = [
         ListenerOptions(
             source=source,
             trust=Trust.parse(words["trust"][i], guarded=options.guarded, snat=options.snat),
@@ -169,6 +168,8 @@ def assign(options: Options, listeners: Sequence[Collection[Name]]) -> list[List
         )
         for i, source in enumerate(sources)
     ]
+    _check_used(options, sources, listeners)
+    return assigned
 
 
 def _tls(words: Mapping[str, list[list[str]]], i: int, source: str) -> dict[str, str | None]:

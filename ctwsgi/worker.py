@@ -26,7 +26,7 @@ from . import options
 from .accesslog import reporter, wants_access
 from .honoured import refuse_unhonoured
 from .http.limits import Limits, Timeouts
-from .listeners import Keys, Listener, make_listener, names_of
+from .listeners import Keys, Listener, bound_name, make_listener, names_of
 from .options import Options, show_name
 from .patch import patch
 from .server import Access, WSGIServer
@@ -93,6 +93,7 @@ class CtWorker(Worker):  # type: ignore[misc]
         if cls._settled is not None and cls._settled[0] is self.cfg:
             return cls._settled[2]
         try:
+            refuse_unhonoured(self.cfg)
             listeners = self._make_listeners()
         except (OSError, ValueError) as e:
             if cls._settled is None or cls._settled[1] != sockets:
@@ -111,7 +112,8 @@ class CtWorker(Worker):  # type: ignore[misc]
             listener.source.prepare(sock.sock)
             listeners.append(listener)
             tls = ", TLS" if listener.tls else ""
-            self.log.info("%s: source %s%s", sock, chosen.source, tls)
+            name = show_name(bound_name(sock.getsockname()))
+            self.log.info("%s: source %s%s", name, chosen.source, tls)
         return listeners
 
     def init_process(self) -> None:

@@ -1,0 +1,160 @@
+"""Starts `ctwsgi serve` or gunicorn as real processes, and talks to them over real sockets.
+
+The test opens the listening sockets and hands them over as fd://N: no port is guessed, and a
+request sent before the server is up waits in the kernel's queue. Whatever a test leaves running
+is killed with its process group.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+DEADLINE = 30.0  # generous: machines are shared; only a hang gets near it
+
+ECHO = """
+import json, os
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    keys = ("ct.orig_dst", "ct.orig_src", "ct.source", "ct.verified", "wsgi.multiprocess",
+            "wsgi.url_scheme", "SERVER_SOFTWARE", "REMOTE_ADDR", "HTTP_X_FORWARDED_FOR")
+    return [json.dumps({**{k: environ.get(k) for k in keys}, "pid": os.getpid()}).encode()]
+"""
+
+_LEAKY = ("CTWSGI_", "GUNICORN_", "LISTEN_", "NOTIFY_SOCKET", "PORT", "WEB_CONCURRENCY")
+
+
+def wait_for(condition: Callable[[], object], what: str, deadline: float = DEADLINE) -> object:
+    """Polls until `condition()` is true; AssertionError names `what` never happened."""
+    end = time.monotonic() + deadline
+    while not (value := condition()):
+        assert time.monotonic() < end, f"timed out waiting for {what}"
+        time.sleep(0.02)
+    return value
+
+
+class Served:
+    """One server process and its workers."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *args: str,
+        app: str | None = ECHO,
+        listeners: int = 1,
+        gunicorn: bool = False,
+        target: str = "app:app",
+        env: dict[str, str] | None = None,
+        module: bool = False,
+    ) -> None:
+        self.directory = directory
+        if app is not None:
+            (directory / "app.py").write_text(app)
+        sockets = [socket.create_server(("127.0.0.1", 0), backlog=2048) for _ in range(listeners)]
+        self.addresses = [s.getsockname() for s in sockets]
+        self.binds = [f"fd://{s.fileno()}" for s in sockets]
+        self.log_path = directory / "log"
+        command = [sys.executable, "-m", "ctwsgi", "serve"]
+        if gunicorn:
+            command = [sys.executable, "-m", "gunicorn", "-k", "ctwsgi.worker.CtWorker"]
+        elif not module:
+            command = [str(Path(sys.executable).with_name("ctwsgi")), "serve"]
+        command += [word for bind in self.binds for word in ("--bind", bind)]
+        filled = [a.format(*self.binds, addresses=self.addresses) for a in args]
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *filled, *([target] if target else [])],
+                cwd=directory,
+                env=clean_environ(env or {}, self.binds),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[s.fileno() for s in sockets],
+                start_new_session=True,
+            )
+        for s in sockets:
+            s.close()
+
+    def __enter__(self) -> Served:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(DEADLINE)
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def wait_log(self, text: str, count: int = 1) -> None:
+        """Until `text` stands in the log `count` times."""
+        try:
+            wait_for(lambda: self.log.count(text) >= count, text)
+        except AssertionError:
+            raise AssertionError(f"never logged {text!r} x{count}:\n{self.log}") from None
+
+    def wait_exit(self) -> int:
+        """The master's exit status, once it and its workers have ended."""
+        return self.process.wait(DEADLINE)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def workers(self) -> set[int]:
+        """Process ids of the master's children."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return {int(pid) for pid in path.read_text().split()}
+
+    def connect(self, listener: int = 0) -> socket.socket:
+        return socket.create_connection(self.addresses[listener], DEADLINE)
+
+    def get(
+        self, path: str = "/", *, listener: int = 0, before: bytes = b"", headers: str = ""
+    ) -> tuple[int, bytes]:
+        """(status, body) of one request on a connection of its own; status 0: closed unanswered."""
+        with self.connect(listener) as sock:
+            sock.sendall(before + request(path, headers))
+            return answer(receive_all(sock))
+
+
+def clean_environ(extra: dict[str, str], binds: Sequence[str]) -> dict[str, str]:
+    """Ours without what would configure a server by accident."""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(_LEAKY)}
+    return {**environ, **{k: v.format(*binds) for k, v in extra.items()}}
+
+
+def request(path: str = "/", headers: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode("latin-1")
+
+
+def receive_all(sock: socket.socket) -> bytes:
+    """Everything until the peer closes; a reset ends it, too."""
+    data = b""
+    try:
+        while block := sock.recv(65536):
+            data += block
+    except ConnectionResetError:
+        pass
+    return data
+
+
+def answer(data: bytes) -> tuple[int, bytes]:
+    head, _, body = data.partition(b"\r\n\r\n")
+    status = int(head.split(b" ", 2)[1]) if head else 0
+    if b"transfer-encoding: chunked" in head.lower():
+        whole = b""
+        while body and (size := int(body.partition(b"\r\n")[0], 16)):
+            rest = body.partition(b"\r\n")[2]
+            whole, body = whole + rest[:size], rest[size + 2 :]
+        body = whole
+    return status, body
