@@ -1,0 +1,70 @@
+"""DESIGN section 6, clause by clause: every row whole, byte by byte, and split at every offset.
+
+The rows are in table_*.py, named by clause. Whole requests go over TCP; the others over a unix
+socket, where each piece is sent once the server has read the one before (wire.py says how).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import table_environ
+import table_framing
+import table_input
+import table_parsing
+import table_response
+import table_version
+from cases import Case, Recorder, check
+from wire import Running
+
+from ctwsgi.http.limits import Limits
+
+SMALL = Limits(request_line=40, header_block=150, header_count=4, chunk_overhead=64)
+"""Small enough that requests at the limit can be split at every offset."""
+
+TABLES = (table_framing, table_version, table_parsing, table_environ, table_input, table_response)
+ROWS = [("default", case) for table in TABLES for case in table.CASES]
+ROWS += [("small", case) for case in table_parsing.SMALL_CASES]
+
+Servers = dict[str, tuple[Running, Recorder]]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    default, small = Recorder(), Recorder()
+    with Running(default) as one, Running(small, limits=SMALL) as two:
+        yield {"default": (one, default), "small": (two, small)}
+
+
+def test_names_are_unique() -> None:
+    counts = Counter(case.id for _, case in ROWS)
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+rows = pytest.mark.parametrize(("which", "case"), ROWS, ids=[case.id for _, case in ROWS])
+
+
+@rows
+def test_whole(servers: Servers, which: str, case: Case) -> None:
+    server, recorder = servers[which]
+    check(case, recorder, server.tcp, None)
+
+
+@rows
+def test_byte_by_byte(servers: Servers, which: str, case: Case) -> None:
+    server, recorder = servers[which]
+    data = case.request
+    check(case, recorder, server.unix, (data[i : i + 1] for i in range(len(data))))
+
+
+@rows
+def test_split_everywhere(servers: Servers, which: str, case: Case) -> None:
+    server, recorder = servers[which]
+    data = case.request
+    for offset in range(1, len(data)):
+        try:
+            check(case, recorder, server.unix, (data[:offset], data[offset:]))
+        except AssertionError as e:
+            raise AssertionError(f"split at {offset}, before {data[offset:][:20]!r}: {e}") from e
