@@ -15,7 +15,8 @@ from ctwsgi import wire
 from ctwsgi.errors import OriginError, Reason
 from ctwsgi.wire import ctframe, proxy
 from ctwsgi.wire.auth import Key, KeyRing
-from ctwsgi.wire.proxy import Transport, encode_local, encode_v1, encode_v2
+from ctwsgi.wire.crc32c import crc32c
+from ctwsgi.wire.proxy import Command, Header, Transport, encode_local, encode_v1, encode_v2
 
 SRC, DST = ("192.0.2.7", 50000), ("198.51.100.1", 80)
 SRC6, DST6 = ("2001:db8::7", 50000), ("2001:db8:1::1", 80)
@@ -32,6 +33,12 @@ CRC = encode_v2(SRC, DST, crc32c=True)
 
 def changed(header: bytes, at: int, *values: int) -> bytes:
     return header[:at] + bytes(values) + header[at + len(values) :]
+
+
+def reasons_of_the_codecs() -> set[Reason]:
+    """The reasons that `ctwsgi.wire` names anywhere."""
+    sources = "".join(path.read_text() for path in Path(wire.__file__).parent.glob("*.py"))
+    return {Reason[name] for name in re.findall(r"Reason\.([A-Z0-9_]+)", sources)}
 
 
 @dataclass
@@ -214,7 +221,17 @@ def test_refused_elsewhere(reason: Reason, provoke: Callable[[], Any]) -> None:
 
 
 def test_every_reason_of_the_codecs_has_a_case() -> None:
-    sources = "".join(path.read_text() for path in Path(wire.__file__).parent.glob("*.py"))
-    given = {Reason[name] for name in re.findall(r"Reason\.([A-Z0-9_]+)", sources)}
-    assert len(given) > 20, "the sources were read"
-    assert {case.reason for case in PROXY_CASES} | {reason for reason, _ in OTHER_CASES} == given
+    covered = {case.reason for case in PROXY_CASES} | {reason for reason, _ in OTHER_CASES}
+    assert covered == reasons_of_the_codecs()
+
+
+def test_a_second_checksum_is_refused_though_the_first_is_right() -> None:
+    header = bytearray(encode_v2(SRC, DST, tlvs=[(3, bytes(4)), (3, bytes(4))]))
+    header[31:35] = crc32c(header).to_bytes(4, "big")
+    assert outcome(header) is Reason.BAD_CRC
+
+
+def test_local_of_exactly_the_cap() -> None:
+    header = encode_local(tlvs=[(4, bytes(4096 - 16 - 3))])
+    assert outcome(header) == (Header(2, Command.LOCAL, None, None), 4096)
+    assert outcome(header, max_size=4095) is Reason.HEADER_TOO_LONG
