@@ -13,7 +13,7 @@ from struct import Struct
 
 from ..errors import OriginError, Reason
 from ..origin import Address
-from .address import host_text, pack_host
+from .address import ipv4_text, pack_host
 
 HEADER_SIZE = 8
 """Bytes before each frame's payload."""
@@ -25,6 +25,7 @@ MAX_FRAME = 65535
 """Payload bytes that one frame can hold."""
 
 _HEADER = Struct("<6sH")
+_ADDRESS = Struct("<4sH")
 _unpack_header = _HEADER.unpack_from
 
 
@@ -143,7 +144,8 @@ def decode_datagram(datagram: bytes) -> tuple[Address, bytes]:
 
 
 def _address(raw: bytes) -> Address:
-    return host_text(raw[:4]), raw[4] | raw[5] << 8
+    host, port = _ADDRESS.unpack(raw)
+    return ipv4_text(host), port
 
 
 def _raw(destination: Address) -> bytes:
@@ -153,4 +155,4 @@ def _raw(destination: Address) -> bytes:
         raise ValueError(f"ctframe holds IPv4 destinations only, not {host!r}")
     if not 0 <= port <= 65535:
         raise ValueError(f"not a port: {port}")
-    return packed + port.to_bytes(2, "little")
+    return _ADDRESS.pack(packed, port)
