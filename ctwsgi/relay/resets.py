@@ -31,9 +31,8 @@ class ResetWatch:
         self._epoll.register(fd, select.EPOLLET)  # EPOLLERR and EPOLLHUP are always reported
 
     def forget(self, fd: int) -> None:
-        """To be called before the descriptor is closed, as its number will be used again."""
-        if self._callbacks.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+        """To be called before the descriptor is closed, which takes it out of the epoll set."""
+        del self._callbacks[fd]
 
     def run(self) -> None:
         """The body of a greenlet; ends by being killed."""

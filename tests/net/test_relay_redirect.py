@@ -428,6 +428,27 @@ def test_an_upstream_that_refuses(field):
     relay.wait_count("upstream:ECONNREFUSED")
 
 
+def test_the_rules_of_the_manual(field):
+    """docs/relay.md, word for word but for the device and the port."""
+    relay = field.start_v6("--format", "proxy")
+    v4, v6 = relay.ports()
+    field.link.clear()
+    manual = (ROOT / "docs" / "relay.md").read_text()
+    rules = manual.partition("<<'RULES'\n")[2].partition("RULES\n")[0]
+    v4_rule, v6_rule = (line for line in rules.splitlines() if "redirect to :8080" in line)
+    rules = rules.replace(v4_rule, v4_rule.replace("8080", str(v4)))
+    rules = rules.replace(v6_rule, v6_rule.replace("8080", str(v6)))
+    field.link.gateway.nft(rules.replace("lan0", "far").replace("8080", f"{{ {v4}, {v6} }}"))
+    for host in (somewhere()[0], somewhere_v6()[0]):
+        client = field.dial((host, 80))
+        header = receive_header(field.accept())
+        assert (header.dst, header.src) == ((host, 80), client.getsockname()[:2])
+    for direct in ((GATEWAY, v4), (GATEWAY_V6, v6)):
+        with field.link.client.inside(), pytest.raises(TimeoutError):
+            socket.create_connection(direct, 0.5)
+    assert relay.counters() == {"active": 2, "accepted": 2, "relayed": 2}
+
+
 # What passes through
 
 
