@@ -12,7 +12,12 @@ import re
 from collections import deque
 from typing import NoReturn
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
 
 from .errors import HTTPError
 from .limits import Limits
@@ -204,25 +209,23 @@ class RequestParser:
 
     def _verdict(self, e: HttpParserError) -> HTTPError:
         """llhttp's complaint as a status: 501 for a method it does not know, else 400."""
-        if self._is_method():
+        if isinstance(e, HttpParserInvalidMethodError) and self._is_method():
             return HTTPError(501, "method")
         return HTTPError(400, "malformed" if self._current is None else "body-framing")
 
     def _is_method(self) -> bool:
         """A token where the method should be, rather than a TLS hello or other noise."""
-        if self._target or not self._begun:
-            return False
         if self._pipelined:
             return True  # where in the piece it stands is not known; a client of ours got here
         return _METHOD.match(self._head + self._piece) is not None
 
     def _check_protocol_name(self, method: bytes) -> None:
-        """llhttp takes RTSP/1.0 and ICE/1.0 for HTTP/1.0 and does not tell which it was.
-
-        Nor where the request line stands: one that only looks like it harms nobody but its sender.
-        """
+        """llhttp takes RTSP/1.0 and ICE/1.0 for HTTP/1.0 and does not tell which it was."""
         line = b"%b +%b +(RTSP|ICE)/" % (re.escape(method), re.escape(self._target))
-        if re.search(line, self._head + self._piece):
+        # Where a pipelined head begins in its piece is not known: there, whatever looks like such
+        # a line counts, which harms nobody but the sender of both.
+        find = re.search if self._pipelined else re.match
+        if find(line if self._pipelined else b"[\r\n]*" + line, self._head + self._piece):
             self._refuse(505, "protocol-name")
 
     def _read_framing(self, request: Request) -> None:
