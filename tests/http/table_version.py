@@ -48,6 +48,15 @@ for name, line in (
     case(CLAUSE, name, lines(line, b"Host: x"), refused(400, 501, 505))
 request = lines(b"GET / HTTP/1.0", b"Connection: keep-alive") + lines(b"GET / RTSP/1.0")
 case(CLAUSE, "RTSP behind HTTP", request, ok(), refused(400, 505))
+request = lines(b"GET / HTTP/1.0", b"Connection: keep-alive", b"X: GET / RTSP/1.0")
+case(
+    CLAUSE,
+    "HTTP with RTSP in a header",
+    request + lines(b"GET /2 HTTP/1.0"),
+    ok(),
+    ok("/2"),
+    stays=False,
+)
 case(CLAUSE, "HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", refused(400, 501, 505))
 case(CLAUSE, "TLS hello", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + b"\0" * 64, refused())
 case(CLAUSE, "method after a TLS alert", b"\x15\x03\x01\x00\x02\x02\x16", refused())
