@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import OriginError, Reason
 from .http import environ as http_environ
 from .http.body import Body
-from .http.errors import BodyError, DeadlineExceeded, Disconnected, HTTPError
+from .http.errors import REASONS, BodyError, DeadlineExceeded, Disconnected, HTTPError
 from .http.parser import RequestParser
 from .http.response import Response
 from .linux import normal_address
@@ -33,7 +33,7 @@ _LINGER_BYTES = 1 << 24
 
 
 class Idle(Exception):
-    """Thrown into a connection that waits for a next request, when the server is being stopped."""
+    """Thrown into a connection that waits for its client, when the server is being stopped."""
 
 
 class Connection:
@@ -274,7 +274,7 @@ class Connection:
     def _give_up(self, response: Response, error: HTTPError) -> None:
         """Tells the client, as far as it can still be told."""
         if not response.head_sent:
-            response.status = str(error.status)
+            response.status = f"{error.status} {REASONS[error.status]}"
             self._refuse(error)
         elif response.ends_with_connection:
             self.transport.reset()

@@ -257,13 +257,8 @@ class WSGIServer(StreamServer):
 
     def _close_idle(self, now: float) -> None:
         for connection in list(self._connections):
-            transport = connection.transport
-            if (
-                connection.idle_since < now - _IDLE_GRACE
-                and transport.waiting
-                and not transport.arrived()
-            ):
-                transport.throw(Idle())
+            if connection.idle_since < now - _IDLE_GRACE and not connection.transport.arrived():
+                connection.transport.interrupt(Idle())
 
     def drain(self, timeout: float) -> bool:
         """Stops accepting, lets begun requests end, closes idle connections. False: some remain.
@@ -285,16 +280,16 @@ class WSGIServer(StreamServer):
 
     def stop(self, timeout: float | None = None) -> None:
         """drain()s for `timeout` seconds (default: stop_timeout), then cuts what is left."""
-        self.drain(self.stop_timeout if timeout is None else timeout)
-        for connection in list(self._connections):
-            if connection.transport.waiting:
-                connection.transport.throw(Idle())
-        self._stop_reaper()
-
-    def _stop_reaper(self) -> None:
+        if not self.drain(self.stop_timeout if timeout is None else timeout):
+            self.loop.run_callback(self._cut)
+            self._ended.wait(self.stop_timeout)
         if self._reaper is not None:
             self._reaper.close()
             self._reaper = None
+
+    def _cut(self) -> None:
+        for connection in list(self._connections):
+            connection.transport.interrupt(Idle())
 
 
 def _show(peer: Address | None) -> str:

@@ -44,19 +44,18 @@ class Transport:
         self._writer: Any = None
         self._greenlet: Any = None
 
-    @property
-    def waiting(self) -> bool:
-        """The greenlet is blocked in this object: an exception may be thrown into it."""
-        return self._greenlet is not None
+    def interrupt(self, error: BaseException) -> None:
+        """Ends a wait with `error`; nothing happens to a greenlet that does not wait in here.
 
-    def throw(self, error: BaseException) -> None:
-        """Ends the wait with `error`. To be called from the hub, and only while `waiting`."""
-        self._greenlet.throw(error)
+        Only from the hub: thrown from another greenlet, that one would never run again.
+        """
+        if self._greenlet is not None:
+            self._greenlet.throw(error)
 
     def expire(self, now: float) -> None:
-        """The reaper's call: ends a wait that has lasted too long."""
-        if self.deadline <= now and self._greenlet is not None:
-            self._greenlet.throw(DeadlineExceeded(self.which))
+        """The reaper's call: ends a wait that has lasted too long. Only from the hub."""
+        if self.deadline <= now:
+            self.interrupt(DeadlineExceeded(self.which))
 
     def wait_readable(self) -> None:
         """Blocks until there is something to receive, or the end of it."""

@@ -301,3 +301,12 @@ def test_slow_reader_does_not_hold_others():
             assert ask(quick)["ct.source"] == "none"
         while not runner.call(lambda: runner.server.counters["disconnected"]):
             pass  # the reaper gives up on the client that takes nothing
+
+
+def test_stop_cuts_what_does_not_end():
+    """A request that never gets whole, and a caller that goes on after stop()."""
+    with running(tell_origin) as runner, dial(runner) as begun:
+        begun.sendall(GET[:5])
+        assert runner.call(lambda: _until_begun(runner.server))
+        runner.call(lambda: runner.server.stop(timeout=0.1))
+        assert begun.recv(1) == b""
