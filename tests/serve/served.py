@@ -67,7 +67,7 @@ class Served:
         elif not module:
             command = [str(Path(sys.executable).with_name("ctwsgi")), "serve"]
         command += [word for bind in self.binds for word in ("--bind", bind)]
-        filled = [a.format(*self.binds, addresses=self.addresses) for a in args]
+        filled = [fill(a, self.binds) for a in args]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, *filled, *([target] if target else [])],
@@ -130,7 +130,14 @@ class Served:
 def clean_environ(extra: dict[str, str], binds: Sequence[str]) -> dict[str, str]:
     """Ours without what would configure a server by accident."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(_LEAKY)}
-    return {**environ, **{k: v.format(*binds) for k, v in extra.items()}}
+    return {**environ, **{k: fill(v, binds) for k, v in extra.items()}}
+
+
+def fill(text: str, binds: Sequence[str]) -> str:
+    """`{0}` is the first listener, as --bind spells it."""
+    for i, bind in enumerate(binds):
+        text = text.replace("{%d}" % i, bind)
+    return text
 
 
 def request(path: str = "/", headers: str = "") -> bytes:
