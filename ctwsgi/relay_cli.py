@@ -135,16 +135,20 @@ def relay(
     listeners = [_listen(text) for text in listens]
     _allow_descriptors(2 * max_connections + _SPARE_DESCRIPTORS)
     running = Relay(listeners, upstreams, injection, own=self_addresses, bounds=bounds, log=log)
+    stopping = _handle_signals(running, injection, auth_key_file)
     running.start()
     for listener in listeners:
         log.info("listening on %s port %d", *listener.getsockname()[:2])
     log.info("writing %s to %s", format_, " or ".join(map(str, upstreams)))
-    _run(running, injection, auth_key_file, graceful_timeout)
+    stopping.wait()
+    running.close()
+    log.info("stopping, up to %g s for what runs", graceful_timeout)
+    running.drain(graceful_timeout)
+    _report(running)
 
 
-def _run(
-    running: Relay, injection: Injection, key_file: str | None, graceful_timeout: float
-) -> None:
+def _handle_signals(running: Relay, injection: Injection, key_file: str | None) -> Event:
+    """From now on; the event is set by the first signal that asks for an end."""
     stopping = Event()
 
     def stop() -> None:
@@ -152,18 +156,15 @@ def _run(
             running.abort_all()
         stopping.set()
 
-    def report() -> None:
-        log.info("counters: %s", running.summary())
-
     gevent.signal_handler(signal.SIGTERM, stop)
     gevent.signal_handler(signal.SIGINT, stop)
-    gevent.signal_handler(signal.SIGUSR1, report)
-    gevent.signal_handler(signal.SIGHUP, lambda: _reload(injection, key_file))
-    stopping.wait()
-    running.close()
-    log.info("stopping, up to %g s for what runs", graceful_timeout)
-    running.drain(graceful_timeout)
-    report()
+    gevent.signal_handler(signal.SIGUSR1, _report, running)
+    gevent.signal_handler(signal.SIGHUP, _reload, injection, key_file)
+    return stopping
+
+
+def _report(running: Relay) -> None:
+    log.info("counters: %s", running.summary())
 
 
 def _make_injection(format_: str, key_file: str | None, crc32c: bool) -> Injection:

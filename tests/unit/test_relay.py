@@ -11,12 +11,16 @@ import logging
 import os
 import re
 import select
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -42,6 +46,7 @@ from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.ctframe import FrameDecoder
 
+ROOT = Path(__file__).resolve().parents[2]
 DIALLED = ("198.18.7.9", 8080)
 DIALLED_V6 = ("2001:db8::7:9", 8443)
 DEADLINE = 20.0
@@ -786,3 +791,30 @@ def test_a_bad_key_is_not_shown(tmp_path):
     assert result.exit_code == 2
     assert f"{path}:1" in result.output
     assert "c0ffee" not in result.output
+
+
+def test_a_life_by_signals(tmp_path):
+    """The process itself: starts on a free port, survives SIGHUP, counts, ends with 0."""
+    keys, path = tmp_path / "keys", tmp_path / "log"
+    keys.write_text("1 " + "ab" * 16)
+    keys.chmod(0o600)
+    arguments = (*USUAL, "--format", "proxy", "--auth-key-file", str(keys), "--verbose")
+    with path.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ctwsgi", "relay", *arguments], stdout=log, stderr=log, cwd=ROOT
+        )
+    try:
+        for number, says in (
+            (None, "writing proxy to 127.0.0.1:9"),
+            (signal.SIGHUP, "signing with key 1"),
+            (signal.SIGUSR1, "counters: active=0"),
+            (signal.SIGTERM, "stopping"),
+        ):
+            if number:
+                process.send_signal(number)
+            wait_for(lambda: says in path.read_text(), says)  # noqa: B023 - called at once
+        assert process.wait(DEADLINE) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert path.read_text().count("counters: active=0") == 2
