@@ -18,11 +18,10 @@ _MASTER_USES = ("os", "queue", "signal", "time")
 
 
 class Unpatched:
-    """A module as it was before gevent patched it; `kept` overrides single names."""
+    """A module as it was before gevent patched it."""
 
-    def __init__(self, module: ModuleType, **kept: Any) -> None:
+    def __init__(self, module: ModuleType) -> None:
         self._name = module.__name__
-        self.__dict__.update(kept)
 
     def __getattr__(self, name: str) -> Any:
         return monkey.get_original(self._name, name)
@@ -33,9 +32,27 @@ def patch() -> None:
     monkey.patch_all()
     from gunicorn import arbiter  # only now: it imports ssl and threading
 
+    if isinstance(arbiter.os, Unpatched):
+        return
     for name in _MASTER_USES:
-        module = getattr(arbiter, name)
-        if isinstance(module, ModuleType):
-            setattr(arbiter, name, Unpatched(module))
+        setattr(arbiter, name, Unpatched(getattr(arbiter, name)))
     # The one thing wanted of gevent here: a fork whose child gets a hub of its own.
     arbiter.os.fork = gevent.os.fork_gevent
+    _reap_without_sigchld(arbiter.Arbiter)
+
+
+def _reap_without_sigchld(master_class: Any) -> None:
+    """The master looks for ended workers every second, too.
+
+    A hook that uses subprocess there leaves SIGCHLD in libev's hands, and a worker that died
+    would never be replaced.
+    """
+    wait = master_class.wait_for_signals
+
+    def wait_for_signals(self: Any, timeout: float = 1.0) -> Any:
+        signals = wait(self, timeout)
+        if not signals:
+            self.reap_workers()
+        return signals
+
+    master_class.wait_for_signals = wait_for_signals

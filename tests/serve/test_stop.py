@@ -232,15 +232,24 @@ def test_connections_beyond_the_cap_wait_their_turn(tmp_path: Path) -> None:
         assert answer(receive_all(third))[0] == 200
 
 
-def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
-    """The master's SIGCHLD and waitpid() are its own, whatever gevent has patched."""
-    with Served(
-        tmp_path, "--preload", app="import subprocess\nsubprocess.run(['true'])\n" + SLOW
-    ) as served:
+HOOKED = """
+import subprocess
+def run(server): print(subprocess.run(["echo", "the hook ran"], capture_output=True), flush=True)
+when_ready = on_reload = run
+"""
+
+
+@pytest.mark.parametrize("gunicorn", [False, True], ids=["serve", "gunicorn"])
+def test_a_worker_that_dies_is_replaced(gunicorn: bool, tmp_path: Path) -> None:
+    """The master looks after its workers, whatever an application or a hook has run in it."""
+    (tmp_path / "gunicorn.conf.py").write_text(HOOKED)
+    app = "import subprocess\nsubprocess.run(['true'])\n" + SLOW
+    with Served(tmp_path, "--preload", app=app, gunicorn=gunicorn) as served:
         for _ in range(3):
             pid = int(served.get()[1])
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda pid=pid: served.workers() - {pid}, "another worker")
+        assert "the hook ran" in served.log
         served.signal(signal.SIGTERM)
         assert served.wait_exit() == 0
 
