@@ -52,6 +52,8 @@ def unprivileged(command: Sequence[str]) -> list[str]:
         if closed:
             ways += [str(closed[0]), str(needed)]
     drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    environ = ["env", "HOME=/tmp", "PYTHONDONTWRITEBYTECODE=1"]
+    # Coverage is not measured there: nobody may write its files.
+    unmeasured = ["-u", "COVERAGE_PROCESS_CONFIG", "-u", "COVERAGE_PROCESS_START"]
+    environ = ["env", *unmeasured, "HOME=/tmp", "PYTHONDONTWRITEBYTECODE=1"]
     opened = ["unshare", "--mount", "sh", "-c", _OPEN_THE_WAY, "sh", *ways, "--"]
     return [*opened, *drop, *environ, *command]
