@@ -7,7 +7,7 @@ or a second request smuggled in, is a failure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -204,10 +204,16 @@ def _check_end(case: Case, client: Client) -> None:
         assert last.says_close is not is_open, f"open: {is_open}, but the header says otherwise"
 
 
-def check(case: Case, recorder: Recorder, address: Any, pieces: Iterable[bytes] | None) -> None:
+def check(
+    case: Case,
+    recorder: Recorder,
+    address: Any,
+    pieces: Iterable[bytes] | None,
+    connect: Callable[[Any], Client] = Client,
+) -> None:
     """Plays one row. `pieces` None: all at once; else each as a recv() of its own."""
     recorder.calls.clear()
-    with Client(address) as client:
+    with connect(address) as client:
         if pieces is None:
             client.send(case.request)
         else:

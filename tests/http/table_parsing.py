@@ -226,6 +226,17 @@ for name, target in (
 case(CLAUSE, "two spaces before", lines(b"GET  / HTTP/1.1", b"Host: x"), ok())
 case(CLAUSE, "two spaces after", lines(b"GET /  HTTP/1.1", b"Host: x"), ok())
 
+CLAUSE = "3.11 refusing HEAD"
+for name, request in (
+    ("no Host", lines(b"HEAD / HTTP/1.1")),
+    ("two Hosts", get(b"Host: y", method=b"HEAD")),
+    ("odd Transfer-Encoding", get(b"Transfer-Encoding: x", method=b"HEAD")),
+    ("star", get(target=b"*", method=b"HEAD")),
+    ("expectation", get(b"Expect: x", method=b"HEAD")),
+):
+    bare = Answer((400, 417, 501), called=False, method="HEAD")
+    case(CLAUSE, name, request, bare)
+
 # --- 3.10: limits, exact, on a server with small ones (SMALL in test_table.py) -----------------
 
 SMALL_CASES: list[Case] = []

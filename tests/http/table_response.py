@@ -113,6 +113,8 @@ def failing(clause: str, app: str) -> None:
     expected = Answer((500,), path="/app/" + app, sends=None, headers=gone)
     row(clause, app, get(target=target), expected, stays=None)
     row(clause, f"{app}, 1.0", lines(b"GET " + target + OLD), expected, stays=False)
+    bare = Answer((500,), path="/app/" + app, method="HEAD", headers=gone)
+    row(clause, f"{app}, HEAD", get(target=target, method=b"HEAD"), bare, stays=None)
 
 
 for name, _, _ in RAISES:

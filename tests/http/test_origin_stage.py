@@ -1,0 +1,427 @@
+"""Clause 10: the same requests with an origin in front, and streams whose framing is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cases import Case, Recorder, check, chunked, get, post
+from test_table import ROWS
+from wire import Client, Running, until
+
+from ctwsgi.http.limits import Timeouts
+from ctwsgi.source import make_source
+from ctwsgi.trust import Trust
+from ctwsgi.wire import ctframe, proxy
+from ctwsgi.wire.auth import Key, KeyRing
+
+DST = ("93.184.216.34", 8080)
+SRC = ("198.51.100.7", 40000)
+HEADER = proxy.encode_v2(SRC, DST)
+KEY = Key(3, bytes(range(32)))
+DEFAULT = [case for which, case in ROWS if which == "default"]
+TWO = get() + get(target=b"/2")
+BODY = post(b"Content-Length: 10", body=b"helloworld")
+
+
+class Framed(Client):
+    """Puts everything it sends into frames of up to `size` bytes."""
+
+    size = 65535
+
+    def send(self, data: bytes) -> bool:
+        return super().send(ctframe.encode_stream(DST, data, self.size))
+
+    def raw(self, data: bytes) -> bool:
+        return super().send(data)
+
+
+class Threes(Framed):
+    size = 3
+
+
+class Headed(Client):
+    """Begins with a PROXY header, in one segment with the first bytes."""
+
+    header = HEADER
+
+    def send(self, data: bytes) -> bool:
+        header, self.header = self.header, b""
+        return super().send(header + data)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, tuple[Running, Recorder]]]:
+    recorders = {name: Recorder() for name in ("ctframe", "proxy")}
+    with (
+        Running(recorders["ctframe"], source="ctframe") as framed,
+        Running(recorders["proxy"], source="proxy") as headed,
+    ):
+        yield {
+            "ctframe": (framed, recorders["ctframe"]),
+            "proxy": (headed, recorders["proxy"]),
+        }
+
+
+def origins(recorder: Recorder) -> list[Any]:
+    return [c["environ"]["ct.orig_dst"] for c in recorder.calls]
+
+
+# --- the whole table again -------------------------------------------------------------------
+
+FRONTS: dict[str, tuple[str, Callable[[Any], Client]]] = {
+    "one frame": ("ctframe", Framed),
+    "frames of 3": ("ctframe", Threes),
+    "PROXY v2": ("proxy", Headed),
+}
+# What the row says of the origin of a connection without one does not hold here.
+PLAIN = [
+    c
+    for c in DEFAULT
+    if not any({"ct.source", "ct.orig_dst", "REMOTE_ADDR"} & set(a.environ) for a in c.answers)
+]
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("case", PLAIN, ids=[c.id for c in PLAIN])
+def test_the_table_behind_an_origin(servers: Any, front: str, case: Case) -> None:
+    name, connect = FRONTS[front]
+    server, recorder = servers[name]
+    check(case, recorder, server.tcp, None, connect)
+    assert set(origins(recorder)) <= {DST}
+
+
+SPLIT = {
+    "two requests": (TWO, ["/", "/2"]),
+    "a body": (BODY, ["/"]),
+    "chunks": (post(b"Transfer-Encoding: chunked", body=chunked(b"hel", b"lo")), ["/"]),
+    "an upgrade": (
+        post(b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: 1", body=b"x"),
+        ["/"],
+    ),
+}
+WRAPS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "frames of 1": ("ctframe", lambda data: ctframe.encode_stream(DST, data, 1)),
+    "frames of 7": ("ctframe", lambda data: ctframe.encode_stream(DST, data, 7)),
+    "one frame": ("ctframe", lambda data: ctframe.encode_stream(DST, data)),
+    "v1": ("proxy", lambda data: proxy.encode_v1(SRC, DST) + data),
+    "v2": ("proxy", lambda data: HEADER + data),
+    "v2 with TLVs": (
+        "proxy",
+        lambda data: proxy.encode_v2(SRC, DST, tlvs=((2, b"h" * 99),)) + data,
+    ),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+@pytest.mark.parametrize("what", SPLIT)
+@pytest.mark.parametrize("how", ["byte by byte", "split everywhere"])
+def test_any_split(servers: Any, wrap: str, what: str, how: str) -> None:
+    name, function = WRAPS[wrap]
+    server, recorder = servers[name]
+    request, paths = SPLIT[what]
+    data = function(request)
+    if how == "byte by byte":
+        divisions = [[data[i : i + 1] for i in range(len(data))]]
+    else:
+        divisions = [[data[:i], data[i:]] for i in range(1, len(data))]
+    for pieces in divisions:
+        recorder.calls.clear()
+        with Client(server.unix) as client:
+            client.send_apart(pieces)
+            for _ in paths:
+                assert client.response().status == 200
+        assert [c["environ"]["PATH_INFO"] for c in recorder.calls] == paths
+        assert set(origins(recorder)) == {DST}
+
+
+# --- what the application is told ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ctframe", "proxy"])
+def test_the_origin_belongs_to_the_connection(servers: Any, name: str) -> None:
+    server, recorder = servers[name]
+    recorder.calls.clear()
+    with {"ctframe": Framed, "proxy": Headed}[name](server.tcp) as client:
+        for path in (b"/1", b"/2", b"/3"):
+            assert client.ask(get(target=path)).status == 200
+    assert origins(recorder) == [DST] * 3
+    for call in recorder.calls:
+        environ = call["environ"]
+        assert environ["ct.source"] == name
+        assert environ["ct.verified"] is False
+        assert environ["ct.origin"].orig_dst == DST
+        assert environ["SERVER_PORT"] == str(server.tcp[1])
+    last = recorder.calls[-1]["environ"]
+    if name == "proxy":
+        assert last["ct.orig_src"] == SRC
+        assert (last["REMOTE_ADDR"], last["REMOTE_PORT"]) == (SRC[0], str(SRC[1]))
+    else:
+        assert last["ct.orig_src"][0] == last["REMOTE_ADDR"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["ctframe", "proxy"])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"CT-Orig-Dst: 6.6.6.6:6",
+        b"ct.orig_dst: 6.6.6.6:6",
+        b"CT.ORIG_DST: 6.6.6.6:6",
+        b"Ct-Origin: 6.6.6.6:6",
+        b"X-Forwarded-For: 6.6.6.6",
+        b"Forwarded: for=6.6.6.6",
+        b"Remote-Addr: 6.6.6.6",
+        b"ct.verified: True",
+        b"Ct.source: conntrack",
+    ],
+)
+def test_no_header_forges_an_origin(servers: Any, name: str, forged: bytes) -> None:
+    server, recorder = servers[name]
+    with {"ctframe": Framed, "proxy": Headed}[name](server.tcp) as client:
+        for request in (
+            get(forged),
+            post(b"Transfer-Encoding: chunked", body=chunked(trailer=forged + b"\r\n")),
+        ):
+            recorder.calls.clear()
+            assert client.ask(request).status == 200
+            environ = recorder.calls[0]["environ"]
+            assert environ["ct.orig_dst"] == DST
+            assert environ["ct.source"] == name
+            assert environ["ct.verified"] is False
+            assert environ["ct.origin"].orig_dst == DST
+            assert environ["REMOTE_ADDR"] in (SRC[0], "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "header", [proxy.encode_local(), proxy.encode_v1(None, None), proxy.encode_v2(None, None)]
+)
+def test_a_header_without_addresses(servers: Any, header: bytes) -> None:
+    server, recorder = servers["proxy"]
+    recorder.calls.clear()
+    with Client(server.tcp) as client:
+        assert client.ask(header + get()).status == 200
+    environ = recorder.calls[0]["environ"]
+    assert environ["ct.orig_dst"] is None
+    assert environ["REMOTE_ADDR"] == "127.0.0.1"
+
+
+def test_ipv6(servers: Any) -> None:
+    server, recorder = servers["proxy"]
+    recorder.calls.clear()
+    with Client(server.tcp) as client:
+        client.send(proxy.encode_v2(("2001:db8::7", 1), ("2001:db8::1", 443)) + get())
+        assert client.response().status == 200
+    environ = recorder.calls[0]["environ"]
+    assert environ["ct.orig_dst"] == ("2001:db8::1", 443)
+    assert environ["REMOTE_ADDR"] == "2001:db8::7"
+
+
+def test_a_signed_header_is_verified() -> None:
+    recorder = Recorder()
+    source = make_source("proxy", keys=KeyRing([KEY]))
+    with Running(recorder, source=source) as server:
+        with Client(server.tcp) as client:
+            client.send(proxy.encode_v2(SRC, DST, key=KEY) + get())
+            assert client.response().status == 200
+        assert recorder.calls[0]["environ"]["ct.verified"] is True
+        with Client(server.tcp) as client:
+            client.send(HEADER + get())
+            assert client.ended(reset=True)
+        assert len(recorder.calls) == 1
+        assert server.counter("refused:auth-missing") == 1
+
+
+# --- broken streams --------------------------------------------------------------------------
+
+
+def refused(server: Running, reason: str, before: int) -> None:
+    until(lambda: server.counter(f"refused:{reason}") == before + 1, f"refused:{reason}")
+
+
+def frames(*parts: bytes) -> bytes:
+    return b"".join(ctframe.frame_header(DST, len(p)) + p for p in parts)
+
+
+OTHER_HOST = ctframe.frame_header(("93.184.216.35", 8080), 1)
+OTHER_PORT = ctframe.frame_header(("93.184.216.34", 8081), 1)
+ZERO = ctframe.frame_header(DST, 1)[:6] + b"\0\0"
+BREAKS = {
+    "zero length": (ZERO, "zero-length-frame"),
+    "other host": (OTHER_HOST, "destination-changed"),
+    "other port": (OTHER_PORT, "destination-changed"),
+}
+
+
+def test_zero_length_first(servers: Any) -> None:
+    server, recorder = servers["ctframe"]
+    recorder.calls.clear()
+    before = server.counter("refused:zero-length-frame")
+    with Client(server.tcp) as client:
+        client.send(ZERO + frames(get()))
+        assert client.ended(reset=True)
+    refused(server, "zero-length-frame", before)
+    assert recorder.calls == []
+
+
+@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.parametrize("where", ["between requests", "in a head", "in a body", "in chunks"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_broken_later(servers: Any, name: str, where: str, at_once: bool) -> None:
+    """Whatever stands before the break may be answered; nothing from behind it is ever seen."""
+    server, recorder = servers["ctframe"]
+    bad, reason = BREAKS[name]
+    begun = {
+        "between requests": get(),
+        "in a head": get()[:-2],
+        "in a body": post(b"Content-Length: 10", body=b"hello"),
+        "in chunks": post(b"Transfer-Encoding: chunked", body=b"5\r\nhello\r\n"),
+    }[where]
+    rest = {
+        "between requests": get(target=b"/smuggled"),
+        "in a head": b"\r\n",
+        "in a body": b"world",
+        "in chunks": b"0\r\n\r\n",
+    }[where]
+    recorder.calls.clear()
+    before = server.counter(f"refused:{reason}")
+    with Client(server.unix) as client:
+        broken = bad + b"x" * (1 if name != "zero length" else 0) + frames(rest)
+        pieces = [frames(begun) + broken] if at_once else [frames(begun), broken]
+        client.send_apart(pieces)
+        refused(server, reason, before)
+        while client._more():
+            pass
+        assert client.unread.count(b"HTTP/1.1 200") <= (where == "between requests")
+    until(lambda: all(c["done"] for c in recorder.calls), "the application to end")
+    for call in recorder.calls:
+        assert call["environ"]["PATH_INFO"] == "/"
+        assert call["body"] == (b"" if where == "between requests" else None)
+
+
+@pytest.mark.parametrize("size", range(1, 8))
+def test_eof_in_a_frame_header(servers: Any, size: int) -> None:
+    server, recorder = servers["ctframe"]
+    recorder.calls.clear()
+    before = server.counter("refused:eof-in-frame")
+    with Client(server.tcp) as client:
+        client.send(ZERO[:size])
+        client.finish()
+        assert client.ended(reset=True)
+    refused(server, "eof-in-frame", before)
+    assert recorder.calls == []
+
+
+def test_eof_in_a_payload(servers: Any) -> None:
+    server, recorder = servers["ctframe"]
+    recorder.calls.clear()
+    before = server.counter("refused:eof-in-frame")
+    data = frames(BODY)
+    with Client(server.tcp) as client:
+        client.send(data[:-3])
+        client.finish()
+        while client._more():
+            pass
+        assert b" 200 " not in client.unread
+    refused(server, "eof-in-frame", before)
+    assert [c["body"] for c in recorder.calls] == [None]
+
+
+def test_eof_between_frames_is_fine(servers: Any) -> None:
+    server, recorder = servers["ctframe"]
+    with Framed(server.tcp) as client:
+        assert client.ask(get()).status == 200
+        client.finish()
+        assert client.ended()
+    with Framed(server.tcp) as client:
+        client.send(post(b"Content-Length: 10", body=b"hello"))  # whole frames, half a body
+        client.finish()
+        while client._more():
+            pass
+    until(lambda: recorder.calls and recorder.calls[-1]["done"], "the application to end")
+    assert recorder.calls[-1]["body"] is None
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (get(), "bad-signature"),
+        (b"\0", "bad-signature"),
+        (b"PROXX", "bad-v1"),
+        (b"PROXY TCP4 1.2.3.4\r\n", "bad-v1"),
+        (HEADER[:12] + b"\x31", "bad-version"),
+        (HEADER[:12] + b"\x22", "bad-command"),
+        (HEADER[:11] + b"\x0b", "bad-signature"),
+    ],
+)
+def test_the_first_wrong_byte_closes(servers: Any, first: bytes, reason: str) -> None:
+    """Nothing is answered: what speaks to us is not what we were told to expect."""
+    server, recorder = servers["proxy"]
+    recorder.calls.clear()
+    before = sum(
+        v for s in server.servers for k, v in s.counters.items() if k.startswith("refused:")
+    )
+    with Client(server.tcp) as client:
+        client.send(first)
+        assert client.ended(reset=True)
+    until(
+        lambda: (
+            sum(
+                v for s in server.servers for k, v in s.counters.items() if k.startswith("refused:")
+            )
+            > before
+        ),
+        f"a refusal, as for {reason}",
+    )
+    assert recorder.calls == []
+
+
+def test_a_second_header_is_no_http(servers: Any) -> None:
+    server, recorder = servers["proxy"]
+    recorder.calls.clear()
+    other = proxy.encode_v2(SRC, ("6.6.6.6", 6))
+    for second in (other, proxy.encode_v1(SRC, ("6.6.6.6", 6))):
+        with Headed(server.tcp) as client:
+            client.send(second + get())
+            assert client.response().status in (400, 501)
+            assert client.ended()
+        with Headed(server.tcp) as client:
+            assert client.ask(get()).status == 200
+            client.send(second + get())
+            assert client.response().status in (400, 501)
+            assert client.ended()
+    assert set(origins(recorder)) == {DST}
+
+
+@pytest.mark.parametrize("size", [1, 12, 15, 27])
+def test_eof_in_a_header(servers: Any, size: int) -> None:
+    server, _ = servers["proxy"]
+    before = server.counter("refused:eof-in-header")
+    with Client(server.tcp) as client:
+        client.send(HEADER[:size])
+        client.finish()
+        assert client.ended(reset=True)
+    refused(server, "eof-in-header", before)
+
+
+@pytest.mark.parametrize(
+    ("source", "sent"),
+    [("proxy", b""), ("proxy", HEADER[:20]), ("ctframe", b""), ("ctframe", ZERO[:5])],
+)
+def test_the_origin_has_a_deadline(source: str, sent: bytes) -> None:
+    timeouts = Timeouts(origin=0.3, request=0, body=0, keepalive=0)
+    with Running(Recorder(), source=source, timeouts=timeouts) as server:
+        with Client(server.tcp) as client:
+            client.send(sent)
+            assert client.ended(reset=True)
+        refused(server, "origin-timeout", 0)
+
+
+def test_an_untrusted_peer_is_closed_before_a_byte_is_read() -> None:
+    source = make_source("proxy", trust=Trust.parse(["192.0.2.0/24"]))
+    recorder = Recorder()
+    with Running(recorder, source=source) as server:
+        with Client(server.tcp) as client:
+            assert client.ended(reset=True)
+        refused(server, "untrusted-peer", 0)
+    assert recorder.calls == []
