@@ -8,9 +8,11 @@ modules that gunicorn.arbiter sees are views on the unpatched originals.
 
 from __future__ import annotations
 
+import signal
 from types import ModuleType
 from typing import Any
 
+import gevent
 import gevent.os
 from gevent import monkey
 
@@ -38,7 +40,21 @@ def patch() -> None:
         setattr(arbiter, name, Unpatched(getattr(arbiter, name)))
     # The one thing wanted of gevent here: a fork whose child gets a hub of its own.
     arbiter.os.fork = gevent.os.fork_gevent
+    arbiter.signal.signal = _signal
     _reap_without_sigchld(arbiter.Arbiter)
+
+
+def _signal(number: int, handler: Any) -> Any:
+    """signal.signal(); for SIGCHLD libev learns that the handler is not its own any more.
+
+    Else subprocess, used before (by a preloaded application) and again (by a hook), would wait
+    for ever: libev installs its handler once.
+    """
+    previous = monkey.get_original("signal", "signal")(number, handler)
+    if number == signal.SIGCHLD:
+        loop: Any = gevent.get_hub().loop
+        loop.reset_sigchld()
+    return previous
 
 
 def _reap_without_sigchld(master_class: Any) -> None:
