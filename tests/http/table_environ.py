@@ -214,6 +214,7 @@ for name, value in (
     ("with keep-alive, first", b"close, keep-alive"),
     ("empty elements", b", ,close,"),
     ("tabs", b"foo,\tclose\t"),
+    ("trailing space", b"close "),
 ):
     request = get(b"Connection: " + value)
     case(CLAUSE, f"{name}: closes", request, ok(), stays=False)
