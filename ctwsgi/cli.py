@@ -39,13 +39,18 @@ def main() -> None:
     """Tell a WSGI application where a redirected client was really going."""
 
 
-@click.command(
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-)
+class Verbatim(click.Command):
+    """Leaves every word after its name, --help too, to somebody else's parser."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.args = list(args)
+        return ctx.args
+
+
+@click.command(cls=Verbatim)
 @click.pass_context
 def serve(ctx: click.Context) -> None:
-    """Everything after the word `serve` is gunicorn's to parse, --help too."""
+    """gunicorn's parser reads what follows."""
     from .patch import patch
 
     patch()  # before gunicorn, a config file or the application imports ssl or threading

@@ -223,6 +223,16 @@ def test_a_refused_setting_is_named(name: str) -> None:
         honoured.refuse_unhonoured(cfg)
 
 
+@pytest.mark.parametrize(
+    "name", ["keepalive", "limit_request_line", "limit_request_fields", "worker_connections"]
+)
+def test_zero_means_something_else_in_gunicorn(name: str) -> None:
+    cfg = config()
+    cfg.set(name, 0)
+    with pytest.raises(ValueError, match=f"{name} 0: "):
+        honoured.refuse_unhonoured(cfg)
+
+
 def test_a_setting_that_nobody_knows_is_refused() -> None:
     cfg = config()
 
