@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType
@@ -216,6 +217,12 @@ class CtWorker(Worker):  # type: ignore[misc]
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         gevent.spawn(super().handle_quit, sig, frame)
+
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """The master has had no heartbeat: something here blocks, and everybody waits for it."""
+        self.log.error("Worker is blocked at:\n%s", "".join(traceback.format_stack(frame)))
+        self.cfg.worker_abort(self)
+        os._exit(1)  # SystemExit would be raised in that very code, which may catch it
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         gevent.spawn(super().handle_usr1, sig, frame)

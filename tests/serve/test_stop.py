@@ -214,6 +214,8 @@ def test_a_worker_that_blocks_is_replaced(tmp_path: Path) -> None:
         status, second = served.get()
         assert status == 200
         assert second != first
+        assert "Worker is blocked at:" in served.log
+        assert 'get_original("time", "sleep")(600)' in served.log
 
 
 def test_connections_beyond_the_cap_wait_their_turn(tmp_path: Path) -> None:
