@@ -11,6 +11,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from gunicorn.util import parse_address
@@ -23,6 +24,10 @@ Name = int | str | tuple[str, int]
 """What --bind may call a listener: an inherited descriptor, a unix path, or (host, port)."""
 
 ENVIRON_PREFIX = "CTWSGI_"
+
+_NOT_VARIABLES = ("CERTFILE", "KEYFILE")  # gunicorn has settings for them
+_ALIKE = 0.7
+"""difflib's ratio from which a variable is taken for a misspelt one of ours: SORCE has 0.9."""
 
 _READS = {
     "trust": ("ctframe", "proxy", "proxy-v2"),
@@ -82,17 +87,22 @@ def setting(name: str) -> str:
 
 
 def from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The CTWSGI_* variables by setting name; lists are split as a shell would. ValueError."""
-    kinds = {ENVIRON_PREFIX + setting(f.name).upper(): f for f in fields(Options)}
-    del kinds["CTWSGI_CERTFILE"], kinds["CTWSGI_KEYFILE"]  # gunicorn's own settings
+    """The CTWSGI_* variables by setting name; lists are split as a shell would.
+
+    ValueError for a value that makes no sense, and for a name that looks like a misspelt one.
+    """
+    kinds = {setting(f.name).upper(): f for f in fields(Options)}
     values = {}
     for key, text in environ.items():
-        if not key.startswith(ENVIRON_PREFIX):
+        word = key.removeprefix(ENVIRON_PREFIX)
+        if word == key:
             continue
-        if key not in kinds:
-            raise ValueError(f"unknown variable {key}: there are {', '.join(kinds)}")
+        if word not in kinds or word in _NOT_VARIABLES:
+            if meant := get_close_matches(word.upper(), kinds, 1, _ALIKE):
+                raise ValueError(f"no such variable: {key} ({flag(meant[0].lower())} is meant?)")
+            continue
         try:
-            values[setting(kinds[key].name)] = _parse(text, kinds[key].default)
+            values[setting(kinds[word].name)] = _parse(text, kinds[word].default)
         except ValueError as e:
             raise ValueError(f"{key}={text!r}: {e}") from None
     return values

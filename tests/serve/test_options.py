@@ -127,6 +127,8 @@ def test_the_environment() -> None:
         "CTWSGI_REQUEST_TIMEOUT": "2",
         "CTWSGI_BODY_TIMEOUT": "0",
         "HOME": "/",
+        "CTWSGI_SEED": "a variable of somebody else's",
+        "CTWSGI_TEST_FULL": "",
     }
     assert from_settings(from_environ(environ)) == Options(
         source=("proxy", "unix:/run/a b=ctframe"),
@@ -146,6 +148,10 @@ def test_the_environment() -> None:
     ("key", "value"),
     [
         ("CTWSGI_SOURCES", "proxy"),
+        ("CTWSGI_KEY_FILE", "x"),
+        ("CTWSGI_AUTHKEYFILE", "x"),
+        ("CTWSGI_TRUSTED", "inline"),
+        ("CTWSGI_source", "proxy"),
         ("CTWSGI_CERTFILE", "x"),
         ("CTWSGI_SNAT", "perhaps"),
         ("CTWSGI_AUTH_WINDOW", "1.5"),

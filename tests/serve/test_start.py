@@ -155,7 +155,11 @@ def test_the_start_stops_for_a_config_file_with(case: str, tmp_path: Path) -> No
 
 
 UNDER_GUNICORN = {
-    "unknown variable": ({"CTWSGI_SORCE": "proxy"}, [], "unknown variable CTWSGI_SORCE"),
+    "unknown variable": (
+        {"CTWSGI_SORCE": "proxy"},
+        [],
+        "no such variable: CTWSGI_SORCE (--source is meant?)",
+    ),
     "unknown source": ({"CTWSGI_SOURCE": "magic"}, [], "--source magic: choose one of"),
     "no such bind": ({"CTWSGI_SOURCE": "127.0.0.1:1=proxy"}, [], "no --bind is 127.0.0.1:1"),
     "neither yes nor no": ({"CTWSGI_GUARDED": "maybe"}, [], "CTWSGI_GUARDED='maybe': neither"),
