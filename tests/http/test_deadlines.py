@@ -126,12 +126,12 @@ def test_a_body_that_dribbles() -> None:
 
 def test_a_body_with_pauses_is_read() -> None:
     """Progress buys time: a whole upload may take longer than the deadline."""
-    with running(timeouts=only(body=1.0)) as server, Client(server.tcp) as client:
-        client.send(post(b"Content-Length: 30000"))
-        for _ in range(30):
-            select.select([client.sock], [], [], 0.05)
+    with running(timeouts=only(body=1.5)) as server, Client(server.tcp) as client:
+        client.send(post(b"Content-Length: 25000"))
+        for _ in range(25):
+            select.select([client.sock], [], [], 0.08)
             client.send(b"x" * 1000)
-        assert client.response().body == b"x" * 30000
+        assert client.response().body == b"x" * 25000
 
 
 def test_an_unread_body_that_stops() -> None:

@@ -178,9 +178,9 @@ class Client:
             self._wait_until_read()
 
     def _wait_until_read(self) -> None:
-        # A server that has closed, or that lets us wait while it answers, reads no more: go on
-        # after a short while. That costs nothing but the certainty about this one boundary.
-        end = time.monotonic() + 0.05
+        # A server that is busy with an answer reads no more for now: go on after a while, which
+        # costs nothing but the certainty about this one boundary. (One that closes reads all.)
+        end = time.monotonic() + 1
         empty = b"\0\0\0\0"
         while fcntl.ioctl(self.sock, termios.TIOCOUTQ, empty) != empty:
             if time.monotonic() > end:
