@@ -234,12 +234,23 @@ def huge(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 def sluggish(runner: InThread) -> Client:
     """A client that has room for little of an answer until it reads."""
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
     sock.settimeout(DEADLINE)
     sock.connect(runner.server.address)
     client = Client.__new__(Client)
     client.sock, client.unread, client.reset = sock, b"", False
     return client
+
+
+def discard(client: Client) -> None:
+    """Reads in the background, for as long as there is something to read."""
+
+    def read() -> None:
+        with _or_gone():
+            while client.sock.recv(1 << 20):
+                pass
+
+    threading.Thread(target=read, daemon=True).start()
 
 
 def drain(runner: InThread, timeout: float = DEADLINE / 2) -> list[bool]:

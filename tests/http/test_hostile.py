@@ -9,7 +9,6 @@ import contextvars
 import gc
 import logging
 import select
-import threading
 from random import Random
 from typing import Any
 
@@ -25,13 +24,13 @@ from hostile import (
     Good,
     application,
     descriptors,
+    discard,
     drain,
     ended_in_time,
     framed,
     hello,
     only,
     settled,
-    sluggish,
     source,
 )
 from wire import DEADLINE, Client, until
@@ -57,7 +56,7 @@ def test_a_crowd_leaves_nothing_behind(name: str, capfd: pytest.CaptureFixture[s
         settled(runner)
         before = descriptors()
         crowd = Bad(runner.server.address, name, random)
-        for _ in range(600):
+        for _ in range(400):
             crowd.come()
             if random.random() < 0.9:
                 crowd.go()
@@ -70,7 +69,7 @@ def test_a_crowd_leaves_nothing_behind(name: str, capfd: pytest.CaptureFixture[s
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_good_clients_in_a_crowd(seed: int, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever others do, each gets its own answers, whole and in order; then all ends in time."""
     random = Random(seed)
@@ -121,7 +120,9 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_connection_is_freed_without_the_garbage_collector(ending: str) -> None:
     """Or memory would grow with the clients until it runs, with all that hangs on a connection."""
-    with running(application, timeouts=NEVER) as runner:
+    # Not the real log: pytest keeps what is logged, tracebacks with their frames included.
+    quiet = logging.Logger("quiet", logging.CRITICAL + 1)
+    with running(application, timeouts=NEVER, log=quiet) as runner:
         others = {id(o) for o in gc.get_objects() if type(o) is Connection}
         gc.collect()
         gc.disable()
@@ -142,7 +143,7 @@ def test_a_connection_is_freed_without_the_garbage_collector(ending: str) -> Non
 # --- greenlets -------------------------------------------------------------------------------
 
 
-def test_a_leftover_timeout_hits_nobody(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_leftover_timeout_hits_nobody() -> None:
     """An application that forgets to cancel a gevent.Timeout harms at most its own connection."""
 
     def forget(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -153,14 +154,13 @@ def test_a_leftover_timeout_hits_nobody(capfd: pytest.CaptureFixture[str]) -> No
         return hello(environ, start_response)
 
     with running(forget, timeouts=NEVER, max_connections=2) as runner:
-        for _ in range(3):  # one idle greenlet after another
+        for _ in range(2):  # one idle greenlet after another
             with Client(runner.server.address) as client:
                 assert client.ask(get(target=b"/forget")).status == 200
             settled(runner)
             with Client(runner.server.address) as client:
                 assert client.ask(get()).status == 200
             settled(runner)
-    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_killed_idle_greenlet_is_not_used_again() -> None:
@@ -233,9 +233,9 @@ def test_reading_and_writing_at_once_keep_their_deadlines() -> None:
         reader.join()
         return []
 
-    with running(both, timeouts=only(body=0.5)) as runner, sluggish(runner) as client:
+    with running(both, timeouts=only(body=0.5)) as runner, Client(runner.server.address) as client:
         client.send(post(b"Content-Length: 5", body=b"he"))
-        threading.Thread(target=client._rest, daemon=True).start()
+        discard(client)
         settled(runner)
 
 
@@ -247,7 +247,7 @@ def test_two_writers_do_not_wait_for_ever() -> None:
         gevent.joinall([gevent.spawn(write, b"x" * HUGE) for _ in range(2)])
         return []
 
-    with running(two, timeouts=only(body=0.5)) as runner, sluggish(runner) as client:
+    with running(two, timeouts=BRIEF) as runner, Client(runner.server.address) as client:
         client.send(get())
-        threading.Thread(target=client._rest, daemon=True).start()
+        discard(client)
         settled(runner)
