@@ -10,6 +10,8 @@ import time
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from gevent.exceptions import ConcurrentObjectUseError
+
 from .errors import OriginError, Reason
 from .http import environ as http_environ
 from .http.body import Body
@@ -41,6 +43,8 @@ class Connection:
 
     __slots__ = (
         "_base",
+        "_body_budget",
+        "_broken",
         "_origin",
         "_parser",
         "_request",
@@ -60,6 +64,8 @@ class Connection:
         self._origin: Origin | None = None
         self._base: dict[str, Any] | None = None
         self._request: Request | None = None
+        self._broken = False
+        self._body_budget = 0.0  # seconds that the client may still take over this body
         self.idle_since = inf
         """Monotonic seconds since when it waits for the first byte of a request; inf: it does not.
         """
@@ -82,10 +88,14 @@ class Connection:
             server.counters["disconnected"] += 1
         except Idle:
             pass
+        except Exception:
+            server.log.exception("error in the server, a bug: please report it")
         finally:
             self._parser.close()
-            self.transport.close()
-            server.forget(self)
+            try:
+                self.transport.close()
+            finally:
+                server.forget(self)
 
     # The origin.
 
@@ -93,8 +103,7 @@ class Connection:
         """Waits for as many bytes as the source needs; the rest of them goes to the parser."""
         server = self._server
         transport = self.transport
-        transport.which = "origin"
-        transport.deadline = server.deadline(server.timeouts.origin)
+        self._allow("origin", server.timeouts.origin)
         server.handshake(transport)
         learnt = server.source.accept(transport.sock, self.peer, server.bound)
         if isinstance(learnt, Origin):
@@ -124,8 +133,15 @@ class Connection:
 
     # Bytes in.
 
+    def _allow(self, which: str, timeout: float) -> None:
+        """The client gets `timeout` seconds, from now, for what comes next; 0 is for ever."""
+        side = self.transport.receiving
+        side.which = which
+        side.deadline = time.monotonic() + timeout if timeout else inf
+
     def _receive(self) -> bool:
         """One recv, through the origin's stage, into the parser. False at the end of the stream."""
+        self.transport.share()
         buffer = self._server.buffer
         size = self.transport.recv_into(buffer)
         stage = self._stage
@@ -145,17 +161,21 @@ class Connection:
 
     def receive_body(self) -> None:
         """Channel: more of the current request's body. BodyError when it ends or breaks."""
-        parser, request, transport = self._parser, self._request, self.transport
+        parser, request, side = self._parser, self._request, self.transport.receiving
         assert request is not None
         if parser.error is not None:
             raise BodyError(f"request body: {parser.error.reason}", parser.error)
+        if parser.resume():
+            return
         timeout = self._server.timeouts.body
-        if transport.which != "body":
-            transport.which = "body"
-            transport.deadline = self._server.deadline(timeout)
+        began = time.monotonic()
+        side.which = "body"
+        side.deadline = began + self._body_budget if timeout else inf
         try:
             if not self._receive():
                 raise BodyError("the client closed in the middle of the request body")
+        except Idle:
+            raise BodyError("the server is being stopped") from None
         except DeadlineExceeded:
             self._server.counters["timeout:body"] += 1
             parser.error = HTTPError(408, "body")
@@ -166,66 +186,86 @@ class Connection:
             raise BodyError("the origin's framing broke in the request body") from e
         except Disconnected as e:
             raise BodyError(f"the client was lost in the middle of the request body: {e}") from e
-        if timeout:
-            # Each byte buys time, so that neither a stall nor a trickle lasts for ever.
-            received = sum(map(len, request.body))
-            now = time.monotonic()
-            earned = transport.deadline + received / self._server.limits.body_rate
-            transport.deadline = min(now + timeout, earned)
+        finally:
+            side.deadline = inf  # the application's own time is not the client's
+        # Each byte buys time, so that neither a stall nor a trickle lasts for ever.
+        earned = sum(map(len, request.body)) / self._server.limits.body_rate
+        left = self._body_budget - (time.monotonic() - began)
+        self._body_budget = min(timeout, left + earned)
 
     def _next_request(self) -> Request | None:
         """Blocks until a request's head is there. None: the client has finished."""
-        parser, transport, server = self._parser, self.transport, self._server
+        parser, transport = self._parser, self.transport
+        side = transport.receiving
         while not parser.requests:
             if parser.error is not None:
                 raise parser.error
-            if transport.which == "keepalive" and parser.idle:
+            if parser.resume():
+                transport.share()
+                continue
+            if side.which == "keepalive" and parser.idle:
                 # Nothing is there yet, as a rule: waiting first saves a recv() in vain.
                 transport.wait_readable()
             if not self._receive():
                 return None
             if parser.idle:
-                continue  # line ends between requests
+                continue  # line ends between requests, or a whole request
             self.idle_since = inf
-            if transport.which == "keepalive":
-                transport.which = "request"
-                transport.deadline = server.deadline(server.timeouts.request)
+            if side.which == "keepalive":
+                self._allow("request", self._server.timeouts.request)
+        self.idle_since = inf
         return parser.requests.popleft()
 
     # Bytes out.
 
     def send(self, data: Buffer) -> None:
         """Channel."""
-        self.transport.send(data)
+        if self._broken:
+            raise Disconnected("an earlier send broke off")
+        try:
+            self.transport.send(data)
+        except BaseException as e:
+            self._broke_off(e)
+            raise
 
     def send_parts(self, parts: Sequence[Buffer]) -> None:
         """Channel."""
-        self.transport.send_parts(parts)
+        if self._broken:
+            raise Disconnected("an earlier send broke off")
+        try:
+            self.transport.send_parts(parts)
+        except BaseException as e:
+            self._broke_off(e)
+            raise
+
+    def _broke_off(self, error: BaseException) -> None:
+        """Part of something is out: an application that goes on must not send the rest of it."""
+        if not isinstance(error, ConcurrentObjectUseError):
+            self._broken = True
+        if isinstance(error, Idle):
+            raise Disconnected("the server is being stopped") from None
 
     # Requests.
 
     def _serve(self) -> None:
-        transport, server = self.transport, self._server
-        transport.which = "request"
-        transport.deadline = server.deadline(server.timeouts.request)
+        server, timeouts = self._server, self._server.timeouts
+        self._allow("request", timeouts.request)
         try:
             while (request := self._next_request()) is not None:
                 if not self._respond(request):
                     return
                 if self._parser.idle:
-                    transport.which = "keepalive"
-                    transport.deadline = server.deadline(server.timeouts.keepalive)
+                    self._allow("keepalive", timeouts.keepalive)
                     self.idle_since = time.monotonic()
                 else:  # the next one came along with this one, in part
-                    transport.which = "request"
-                    transport.deadline = server.deadline(server.timeouts.request)
+                    self._allow("request", timeouts.request)
         except HTTPError as e:
-            self._refuse(e)
+            self._refuse(e, head_only=self._parser.head_only)
         except DeadlineExceeded as e:
             if e.which != "request" or self._parser.idle:
                 raise
             server.counters["timeout:request"] += 1
-            self._refuse(HTTPError(408, "request"))
+            self._refuse(HTTPError(408, "request"), head_only=self._parser.head_only)
 
     def _respond(self, request: Request) -> bool:
         """Answers one request. True when the connection may carry another."""
@@ -234,17 +274,26 @@ class Connection:
         base = self._base
         if base is None:
             base = self._base = self._environ_base()
-        environ = http_environ.build(base, request)
         self._request = request
+        try:
+            environ = http_environ.build(base, request)
+        except HTTPError as e:
+            self._refuse(e, head_only=request.method == "HEAD")
+            return False
         body = environ["wsgi.input"] = Body(self, request)
-        self.transport.deadline = inf
-        self.transport.which = "application"
+        transport = self.transport
+        transport.receiving.deadline = inf
+        transport.receiving.which = "application"
+        self._body_budget = server.timeouts.body
         response = Response(self, request, server.log)
         whole = self._run(response, environ)
         body.close()
+        response.close()
         server.answered(environ, response, started)
-        if not whole:
+        if not whole or self._broken or server.cutting:
             return False
+        if transport.receiving.greenlet is not None or transport.sending.greenlet is not None:
+            return False  # another greenlet of the application's is left behind in here
         if response.closes or response.truncated:
             if request.keep_alive or not request.complete or self._parser.ahead:
                 self._linger()
@@ -262,10 +311,13 @@ class Connection:
         except BodyError as e:
             if e.answer is not None:
                 self._give_up(response, e.answer)
-        except (Exception, SystemExit):
-            # An application that calls sys.exit() means its request, not the server.
+        except (Idle, KeyboardInterrupt):
+            raise
+        except BaseException:
+            # sys.exit(), a gevent.Timeout that nobody caught: its request ends, not the server.
+            # RAW_URI, because PATH_INFO is decoded and could forge a line of the log.
             server.log.exception(
-                "error in the application: %s %s", environ["REQUEST_METHOD"], environ["PATH_INFO"]
+                "error in the application: %s %s", environ["REQUEST_METHOD"], environ["RAW_URI"]
             )
             server.counters["application-error"] += 1
             self._give_up(response, HTTPError(500, "application"))
@@ -273,18 +325,20 @@ class Connection:
 
     def _give_up(self, response: Response, error: HTTPError) -> None:
         """Tells the client, as far as it can still be told."""
+        request = self._request
+        assert request is not None
         if not response.head_sent:
             response.status = f"{error.status} {REASONS[error.status]}"
-            self._refuse(error)
+            self._refuse(error, head_only=request.method == "HEAD")
         elif response.ends_with_connection:
             self.transport.reset()
 
-    def _refuse(self, error: HTTPError) -> None:
+    def _refuse(self, error: HTTPError, *, head_only: bool) -> None:
         server = self._server
         if error.status != 500:
             server.bad_request(error, self.peer)
         try:
-            self.send(error.reply())
+            self.send(error.reply(head_only=head_only))
             self._linger()
         except (Disconnected, DeadlineExceeded):
             pass  # it will never know
@@ -311,8 +365,9 @@ class Connection:
     def _linger(self) -> None:
         """Says goodbye and waits, so that unread input does not turn the answer into a reset."""
         transport, server = self.transport, self._server
-        transport.which = "linger"
-        transport.deadline = server.deadline(server.timeouts.linger)
+        if server.cutting or not server.timeouts.linger:
+            return
+        self._allow("linger", server.timeouts.linger)
         left = _LINGER_BYTES
         try:
             transport.finish_sending()

@@ -11,6 +11,7 @@ Used like gevent.pywsgi.WSGIServer; docs/differences.md says where it behaves ot
 from __future__ import annotations
 
 import _socket  # the C class: no Python layer between us and the kernel
+import errno
 import logging
 import socket
 import sys
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 _RECV_SIZE = 65536
 _REAP_EVERY = 1.0
+_ACCEPT_PAUSE = 0.5
+_SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Accepting again at once would fail again: the connection stays in the queue meanwhile."""
 _IDLE_GRACE = 0.5
 """Seconds: a client that has just been answered, or has just connected, may be sending already."""
 
@@ -98,6 +102,9 @@ class WSGIServer(StreamServer):
         """Outcomes by name: `accepted`, `requests`, `refused:REASON`, `bad-request:REASON`, ..."""
         self.served = 0
         self.draining = False
+        """Idle connections close, begun requests are answered, nothing new is accepted."""
+        self.cutting = False
+        """Whatever still waits for its client ends."""
         self.buffer = bytearray(_RECV_SIZE)
         """Shared by all connections: nothing blocks between recv_into() and the parser."""
         self.bound: Address | None = None
@@ -106,11 +113,14 @@ class WSGIServer(StreamServer):
         self._multiprocess = multiprocess
         self._connections: set[Connection] = set()
         self._ended = Event()
+        self._drains = Event()
+        """Not set while drain() is at work."""
+        self._drains.set()
         self._reaper: Any = None
+        self._greenlets: Greenlets
         self._noise = RateLimit(self.log)
         if multiprocess:
             self.max_accept = 1  # leave some for the other workers
-        self._greenlets = Greenlets()
         super().__init__(listener, None, backlog, **ssl_args)
 
     # Starting.
@@ -134,10 +144,13 @@ class WSGIServer(StreamServer):
             self.close()
             raise
         self.environ = self._server_environ()
-        self.draining = False
+        self.draining = self.cutting = False
+        self._greenlets = Greenlets()
 
     def start(self) -> None:
         """Starts to accept. Deadlines are enforced from here on."""
+        if self.started:
+            return
         super().start()
         shortest = min((t for t in vars(self.timeouts).values() if t), default=_REAP_EVERY)
         every = min(_REAP_EVERY, shortest / 4)
@@ -183,11 +196,23 @@ class WSGIServer(StreamServer):
             return None
         except ConnectionAbortedError:
             return None  # the client left while it was queued
+        except OSError as e:
+            if e.errno not in _SHORT_OF:
+                raise
+            self._noise.warning("cannot accept: %s; trying again in %g s", e, _ACCEPT_PAUSE)
+            self.stop_accepting()
+            self._timer = self.loop.timer(_ACCEPT_PAUSE)
+            self._timer.start(self._resume)
+            return None
         if self.ssl_enabled:
             return GeventSocket(listener.family, listener.type, listener.proto, fileno=fd), address
         sock = _socket.socket(listener.family, listener.type, listener.proto, fd)
         sock.setblocking(False)
         return sock, address
+
+    def _resume(self) -> None:
+        if self.started:
+            self.start_accepting()
 
     def do_handle(self, *args: Any) -> None:
         """Gives the connection a greenlet."""
@@ -207,33 +232,29 @@ class WSGIServer(StreamServer):
 
     # What connections tell.
 
-    def deadline(self, timeout: float) -> float:
-        """`timeout` seconds from now in monotonic time; 0 is never."""
-        return time.monotonic() + timeout if timeout else inf
-
     def forget(self, connection: Connection) -> None:
         """A connection has ended: make room for another."""
         was_full = self.full()
         self._connections.discard(connection)
         if not self._connections:
             self._ended.set()
-        if was_full and self.started and not self.draining:
-            self.start_accepting()
+            if self.cutting:
+                self._stop_reaper()
+        if was_full:
+            self._resume()
 
     def answered(self, environ: dict[str, Any], response: Response, started: float) -> None:
         """A response is out, whole or not."""
         self.served += 1
         self.counters["requests"] += 1
         if self.access is not None:
-            self.access(
-                Access(
-                    environ,
-                    response.status,
-                    response.headers,
-                    response.sent,
-                    time.monotonic() - started,
+            seconds = time.monotonic() - started
+            try:
+                self.access(
+                    Access(environ, response.status, response.headers, response.sent, seconds)
                 )
-            )
+            except Exception:
+                self.log.exception("error in the access log")
 
     def refused(self, error: OriginError, peer: Address | None) -> None:
         """An origin was not accepted."""
@@ -250,15 +271,21 @@ class WSGIServer(StreamServer):
     def _reap(self) -> None:
         """In the hub: one pass over all connections instead of a timer for each request."""
         now = time.monotonic()
-        for connection in [c for c in self._connections if c.transport.deadline <= now]:
-            connection.transport.expire(now)
-        if self.draining:
-            self._close_idle(now)
+        # Each in a callback of its own: what one lets escape does not keep us from the next.
+        again = self.loop.run_callback
+        for connection in self._connections:
+            transport = connection.transport
+            if transport.expired(now):
+                again(transport.expire, now)
+            if self.cutting:
+                again(transport.interrupt, Idle())
+            elif self.draining and connection.idle_since < now - _IDLE_GRACE:
+                again(self._close_idle, connection)
 
-    def _close_idle(self, now: float) -> None:
-        for connection in list(self._connections):
-            if connection.idle_since < now - _IDLE_GRACE and not connection.transport.arrived():
-                connection.transport.interrupt(Idle())
+    @staticmethod
+    def _close_idle(connection: Connection) -> None:
+        if connection.idle_since < inf and not connection.transport.arrived():
+            connection.transport.interrupt(Idle())
 
     def drain(self, timeout: float) -> bool:
         """Stops accepting, lets begun requests end, closes idle connections. False: some remain.
@@ -266,6 +293,7 @@ class WSGIServer(StreamServer):
         Blocks the calling greenlet for `timeout` seconds at most.
         """
         self.draining = True
+        self._drains.clear()
         self.close()
         every = _IDLE_GRACE / 5
         timer = self.loop.timer(every, repeat=every)
@@ -277,19 +305,32 @@ class WSGIServer(StreamServer):
             return bool(self._ended.wait(timeout))
         finally:
             timer.close()
+            self._drains.set()
 
     def stop(self, timeout: float | None = None) -> None:
         """drain()s for `timeout` seconds (default: stop_timeout), then cuts what is left."""
         if not self.drain(self.stop_timeout if timeout is None else timeout):
-            self.loop.run_callback(self._cut)
+            self.cutting = True
+            self.loop.run_callback(self._reap)
             self._ended.wait(self.stop_timeout)
+        self._greenlets.close()
+        if not self._connections:
+            self._stop_reaper()
+
+    def _stop_reaper(self) -> None:
         if self._reaper is not None:
             self._reaper.close()
             self._reaper = None
 
-    def _cut(self) -> None:
-        for connection in list(self._connections):
-            connection.transport.interrupt(Idle())
+    def serve_forever(self, stop_timeout: float | None = None) -> None:
+        """Starts, and returns once the server has been stopped; a drain() may take its time."""
+        if not self.started:
+            self.start()
+        try:
+            vars(self)["_stop_event"].wait()  # BaseServer's, set by close()
+            self._drains.wait()
+        finally:
+            self.stop(stop_timeout)
 
 
 def _show(peer: Address | None) -> str:

@@ -1,4 +1,4 @@
-"""A non-blocking socket that a greenlet waits on, with a deadline that others may enforce.
+"""A non-blocking socket that greenlets wait on, with deadlines that others enforce.
 
 `Transport` works on the bare socket: gevent's socket objects cost as much as a small request.
 `TlsTransport` leaves the work to gevent.ssl.
@@ -14,6 +14,7 @@ from math import inf
 from typing import Any
 
 import gevent
+from gevent.exceptions import ConcurrentObjectUseError
 from gevent.hub import get_hub
 
 from .http.channel import Buffer
@@ -22,46 +23,83 @@ from .http.errors import DeadlineExceeded, Disconnected
 READ, WRITE = 1, 2  # gevent.core.READ and WRITE, which libev fixes
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close() sends RST
+_TLS_SLICE = 65536
+_FAIR_SHARE = 0.01
+
+
+class Side:
+    """One direction of a transport: who waits there, until when (monotonic seconds), for what."""
+
+    __slots__ = ("deadline", "greenlet", "watcher", "which")
+
+    def __init__(self) -> None:
+        self.deadline = inf
+        self.which = ""
+        """Which of the timeouts the deadline stands for."""
+        self.greenlet: Any = None
+        self.watcher: Any = None
+
+    def enter(self) -> None:
+        """The current greenlet is about to block here."""
+        if self.greenlet is not None:
+            raise ConcurrentObjectUseError("another greenlet waits for this connection already")
+        self.greenlet = gevent.getcurrent()
+
+    def interrupt(self, error: BaseException) -> None:
+        """Ends the wait, if there is one. Only from the hub, see Transport.interrupt()."""
+        if self.greenlet is not None:
+            self.greenlet.throw(error)
 
 
 class Transport:
-    """Blocking calls for one greenlet over a non-blocking socket.
+    """Blocking calls over a non-blocking socket: one greenlet may receive while another sends."""
 
-    While a call waits, `deadline` (monotonic seconds) and `which` say until when and for what;
-    the reaper throws DeadlineExceeded into the waiting greenlet afterwards.
-    """
-
-    __slots__ = ("_greenlet", "_hub", "_reader", "_writer", "deadline", "sock", "stall", "which")
+    __slots__ = ("_hub", "receiving", "resumed", "sending", "sock", "stall")
 
     def __init__(self, sock: Any, stall: float) -> None:
         self.sock = sock
         self.stall = stall
         """Seconds that a send may wait for the client to take anything; 0: for ever."""
-        self.deadline = inf
-        self.which = ""
+        self.receiving = Side()
+        """Its deadline is the connection's to set; that of `sending` follows from `stall`."""
+        self.sending = Side()
+        self.resumed = time.monotonic()
+        """When somebody else last had a chance to run."""
         self._hub = get_hub()
-        self._reader: Any = None
-        self._writer: Any = None
-        self._greenlet: Any = None
+
+    def share(self) -> None:
+        """Lets others run, if this connection has kept the processor for long enough.
+
+        Where data is always there nothing ever waits: one fast client would stop everybody else.
+        """
+        if time.monotonic() - self.resumed > _FAIR_SHARE:
+            gevent.sleep(0)
+            self.resumed = time.monotonic()
 
     def interrupt(self, error: BaseException) -> None:
-        """Ends a wait with `error`; nothing happens to a greenlet that does not wait in here.
+        """Ends all waiting with `error`; nothing happens to a greenlet that does not wait here.
 
         Only from the hub: thrown from another greenlet, that one would never run again.
         """
-        if self._greenlet is not None:
-            self._greenlet.throw(error)
+        self.receiving.interrupt(error)
+        self.sending.interrupt(error)
+
+    def expired(self, now: float) -> bool:
+        """Somebody may have waited for too long."""
+        return self.receiving.deadline <= now or self.sending.deadline <= now
 
     def expire(self, now: float) -> None:
-        """The reaper's call: ends a wait that has lasted too long. Only from the hub."""
-        if self.deadline <= now:
-            self.interrupt(DeadlineExceeded(self.which))
+        """Ends what has waited for too long. Only from the hub."""
+        for side in (self.receiving, self.sending):
+            if side.deadline <= now:
+                side.interrupt(DeadlineExceeded(side.which))
 
     def wait_readable(self) -> None:
         """Blocks until there is something to receive, or the end of it."""
-        if self._reader is None:
-            self._reader = self._hub.loop.io(self.sock.fileno(), READ)
-        self._wait(self._reader)
+        side = self.receiving
+        if side.watcher is None:
+            side.watcher = self._hub.loop.io(self.sock.fileno(), READ)
+        self._wait(side)
 
     def recv_into(self, buffer: bytearray) -> int:
         """Bytes received, 0 at the end. Disconnected when the client has reset."""
@@ -82,7 +120,17 @@ class Transport:
 
     def send(self, data: Buffer) -> None:
         """Returns when the kernel has all of `data`."""
-        self._push(self.sock.send, data)
+        while True:
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                self._wait_writable()
+                continue
+            except OSError as e:
+                raise Disconnected(str(e)) from None
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
 
     def send_parts(self, parts: Sequence[Buffer]) -> None:
         """Several pieces in one call, without joining them."""
@@ -114,77 +162,99 @@ class Transport:
             pass  # already gone
 
     def close(self) -> None:
-        """Gives back the descriptor and its watchers."""
-        for watcher in (self._reader, self._writer):
-            if watcher is not None:
-                watcher.close()
-        self._reader = self._writer = None
-        self.sock.close()
-
-    def _push(self, send: Callable[[Buffer], int], data: Buffer) -> None:
-        while True:
-            try:
-                sent = send(data)
-            except BlockingIOError:
-                self._wait_writable()
-                continue
-            except OSError as e:
-                raise Disconnected(str(e)) from None
-            if sent == len(data):
-                return
-            data = memoryview(data)[sent:]
+        """Gives back the descriptor and its watchers; whoever still waits is told."""
+        for side in (self.receiving, self.sending):
+            if side.greenlet is not None:
+                self._hub.loop.run_callback(side.interrupt, Disconnected("closed"))
+            if side.watcher is not None:
+                side.watcher.close()
+                side.watcher = None
+        try:
+            self.sock.close()
+        except OSError:
+            pass  # the application had closed the descriptor already
 
     def _wait_writable(self) -> None:
-        if self._writer is None:
-            self._writer = self._hub.loop.io(self.sock.fileno(), WRITE)
-        deadline, which = self.deadline, self.which
-        if self.stall:
-            self.deadline, self.which = time.monotonic() + self.stall, "send"
+        side = self.sending
+        if side.watcher is None:
+            side.watcher = self._hub.loop.io(self.sock.fileno(), WRITE)
+        self._stall_from_now()
         try:
-            self._wait(self._writer)
+            self._wait(side)
         finally:
-            self.deadline, self.which = deadline, which
+            side.deadline = inf
 
-    def _wait(self, watcher: Any) -> None:
-        self._greenlet = gevent.getcurrent()
+    def _stall_from_now(self) -> None:
+        if self.stall:
+            self.sending.which = "send"
+            self.sending.deadline = time.monotonic() + self.stall
+
+    def _wait(self, side: Side) -> None:
+        side.enter()
         try:
-            self._hub.wait(watcher)
+            self._hub.wait(side.watcher)
         finally:
-            self._greenlet = None
+            side.greenlet = None
+            self.resumed = time.monotonic()
 
 
 class TlsTransport(Transport):
     """The same over gevent.ssl, which blocks by itself."""
 
-    __slots__ = ()
+    __slots__ = ("_wrapped",)
+
+    def __init__(self, sock: Any, stall: float) -> None:
+        super().__init__(sock, stall)
+        self._wrapped = False
 
     def handshake(self, wrap: Callable[[Any], Any]) -> None:
         """Replaces the socket by the TLS socket that `wrap` makes of it."""
-        self.sock = self._blocking(wrap, self.sock)
+        self.sock = self._blocking(self.receiving, wrap, self.sock)
+        self._wrapped = True
 
     def wait_readable(self) -> None:
         """What TLS has decrypted already cannot be seen from outside: recv_into() waits."""
 
     def recv_into(self, buffer: bytearray) -> int:
-        return self._blocking(self.sock.recv_into, buffer)  # type: ignore[no-any-return]
+        received: int = self._blocking(self.receiving, self.sock.recv_into, buffer)
+        return received
 
     def arrived(self) -> bool:
-        return bool(self.sock.pending())
+        return self._wrapped and bool(self.sock.pending())
 
     def send(self, data: Buffer) -> None:
-        self._blocking(self.sock.sendall, data)
+        view = memoryview(data)
+        for at in range(0, len(view), _TLS_SLICE):
+            self._stall_from_now()  # each slice that goes out buys time for the next
+            try:
+                self._blocking(self.sending, self.sock.sendall, view[at : at + _TLS_SLICE])
+            finally:
+                self.sending.deadline = inf
 
     def send_parts(self, parts: Sequence[Buffer]) -> None:
         self.send(b"".join(parts))
 
     def finish_sending(self) -> None:
-        self._blocking(self.sock.shutdown, socket.SHUT_WR)
+        self._close_notify()
+        super().finish_sending()
 
     def close(self) -> None:
-        self.sock.close()
+        self._close_notify()
+        super().close()
 
-    def _blocking(self, call: Callable[..., Any], argument: Any) -> Any:
-        self._greenlet = gevent.getcurrent()
+    def _close_notify(self) -> None:
+        """Says that the stream ends here, without waiting for the client to say so too."""
+        if self._wrapped:
+            self._wrapped = False
+            try:
+                self.sock.settimeout(0)
+                self.sock.unwrap()
+            except (OSError, ValueError):
+                pass  # it wants to read the client's answer, or nobody is there any more
+            self.sock.settimeout(None)
+
+    def _blocking(self, side: Side, call: Callable[..., Any], argument: Any) -> Any:
+        side.enter()
         try:
             return call(argument)
         except (DeadlineExceeded, Disconnected):
@@ -192,4 +262,4 @@ class TlsTransport(Transport):
         except OSError as e:
             raise Disconnected(str(e)) from None
         finally:
-            self._greenlet = None
+            side.greenlet = None

@@ -48,7 +48,7 @@ class Trust:
         """CIDRs and the word `inline`, also separated by commas. ValueError names the wrong one."""
         given = [w.strip() for word in words for w in word.split(",") if w.strip()]
         try:
-            networks = tuple(ip_network(w) for w in given if w != INLINE)
+            networks = tuple(_network(w) for w in given if w != INLINE)
         except ValueError as e:
             raise ValueError(f"--trust takes networks or the word {INLINE!r}: {e}") from None
         inline = INLINE in given
@@ -96,6 +96,15 @@ class Trust:
             raise UnsafeListener(_inline_advice(source, sockname, signed, signable))
         if not self.stated and not _is_local(sockname):
             raise UnsafeListener(_open_advice(source, sockname, signable))
+
+
+def _network(word: str) -> Network:
+    """As ip_network(); one of v4-mapped addresses is IPv4, since peers are told as such."""
+    network = ip_network(word)
+    mapped = ip_network("::ffff:0:0/96")
+    if isinstance(network, IPv6Network) and network.subnet_of(mapped):  # type: ignore[arg-type]
+        return IPv4Network((network.network_address.packed[12:], network.prefixlen - 96))
+    return network
 
 
 def _is_local(sockname: Any) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .channel import Channel
+from .errors import BodyError
 from .request import Request
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -67,10 +68,8 @@ class Body:
         return iter(self.readline, b"")
 
     def close(self) -> None:
-        """The response is over: a late read sees the end instead of the next request's bytes."""
+        """The response is over: a late read must not get at the next request's bytes."""
         self._channel = None
-        self._piece = b""
-        self._at = 0
 
     def _rest(self) -> bytes:
         return self._take(len(self._piece)) if self._fill() else b""
@@ -83,11 +82,11 @@ class Body:
 
     def _fill(self) -> bool:
         """Makes at least one byte available; False at the end of the body."""
-        if self._at < len(self._piece):
+        if self._at < len(self._piece) and self._channel is not None:
             return True
         request = self._request
         if self._channel is None:
-            return False
+            raise BodyError("the response is over, and with it the request body")
         while not request.body:
             if request.complete:
                 return False

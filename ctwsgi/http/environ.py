@@ -10,8 +10,12 @@ from .errors import HTTPError
 from .request import Request
 
 _KEYS_KEPT = 4096
+_KEPT_LENGTH = 40
 _keys: dict[bytes, str] = {}
-"""Header name as sent, to environ key; '' for names that are dropped. Clients use few spellings."""
+"""Header name as sent, to environ key; '' for names that are dropped.
+
+Browsers use few spellings, attackers any number: bounded in entries and in their length.
+"""
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 """RFC 3986, 3.2.2 and 3.2.3: reg-name or IP-literal, and port; no userinfo, no path."""
@@ -52,7 +56,9 @@ def _environ_key(name: bytes) -> str:
         key = name.decode("ascii").upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = "HTTP_" + key
-    if len(_keys) < _KEYS_KEPT:
+    if len(name) <= _KEPT_LENGTH:
+        if len(_keys) >= _KEYS_KEPT:
+            _keys.clear()
         _keys[name] = key
     return key
 

@@ -26,14 +26,18 @@ class HTTPError(Exception):
         self.status = status
         self.reason = reason
 
-    def reply(self) -> bytes:
-        """The whole answer. It always closes: after a refused head, framing is not known."""
+    def reply(self, *, head_only: bool = False) -> bytes:
+        """The whole answer. It always closes: after a refused head, framing is not known.
+
+        `head_only` is for HEAD requests (RFC 9110, 9.3.2).
+        """
         phrase = REASONS[self.status]
         return (
             f"HTTP/1.1 {self.status} {phrase}\r\n{date_line()}"
             "Connection: close\r\n"
             "Content-Type: text/plain\r\n"
-            f"Content-Length: {len(phrase) + 1}\r\n\r\n{phrase}\n"
+            f"Content-Length: {len(phrase) + 1}\r\n\r\n"
+            f"{'' if head_only else phrase + chr(10)}"
         ).encode("ascii")
 
 

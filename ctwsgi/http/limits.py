@@ -18,7 +18,7 @@ class Timeouts:
     keepalive: float = 5.0
     """Between a response and the next request."""
     linger: float = 2.0
-    """How long a closing connection waits for the client to have read the answer."""
+    """How long a closing connection waits for the client to have read the answer; 0: not at all."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,17 @@ class Limits:
     """The request target, as gunicorn's limit_request_line."""
     header_block: int = 65536
     """All header names and values with their separators."""
+    header_field: int = 65536
+    """One header line, as gunicorn's limit_request_field_size."""
     header_count: int = 100
     chunk_overhead: int = 16384
-    """Chunk extensions and trailers of one body, beyond what plain framing needs."""
+    """Chunk extensions and trailers of one body, beyond plain framing and a quarter of the data."""
     drain: int = 1 << 20
     """An unread body up to here is read away to keep the connection; a longer one closes it."""
     body_rate: int = 500
     """A body slower than this many bytes a second runs into the body timeout."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1 and name != "drain":
+                raise ValueError(f"limit {name} must be at least 1")

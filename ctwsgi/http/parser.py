@@ -2,8 +2,12 @@
 
 llhttp refuses most of what smuggles requests (bare LF, obs-fold, Content-Length beside
 Transfer-Encoding, odd chunk sizes). Left to us, each measured: it limits no sizes; it hands
-trailers to on_header; it takes `gzip, chunked`, chunked in HTTP/1.0, and the protocol names RTSP
-and ICE; it forgets the body of a request that asks for an upgrade.
+trailers to on_header and lets them close the connection; it takes `gzip, chunked`, chunked in
+HTTP/1.0, the protocol names RTSP and ICE, and any CR or LF between requests; it forgets the body
+of a request that asks for an upgrade.
+
+It does not tell where in its input a message ends. So it gets each head and each body by itself:
+a head and a chunked body end, if anywhere, behind an empty line, any other body by its length.
 """
 
 from __future__ import annotations
@@ -23,17 +27,17 @@ from .errors import HTTPError
 from .limits import Limits
 from .request import Request
 
+_EMPTY_LINE = b"\r\n\r\n"
+_CR, _LF = b"\r\n"
+
 _CHUNK_FRAMING = 16
 """Bytes of framing that each chunk may cost before it counts as overhead: size line and CRLFs."""
 
-_RECEIVED_AT_ONCE = 65536
-"""Bytes that may stand before an unfinished head in the piece that brought its beginning."""
-
-_METHOD = re.compile(rb"[\r\n]*[!#$%&'*+.^_`|~0-9A-Za-z-]+( |\Z)")
-"""A token, whole or cut off by the end of what was received (RFC 9110, 9.1 and 5.6.2)."""
-
 _BLANK_LIMIT = 1024
 """Bytes of CRLF before a request: RFC 9112, 2.2 wants some ignored, not any number."""
+
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+( |\Z)")
+"""A token, whole or cut off by the end of what was received (RFC 9110, 9.1 and 5.6.2)."""
 
 
 class RequestParser:
@@ -43,21 +47,24 @@ class RequestParser:
     """
 
     __slots__ = (
+        "_at",
         "_begun",
         "_blank",
         "_chunks",
         "_current",
         "_fed",
+        "_half_blank",
         "_head",
         "_head_size",
         "_headers",
+        "_last",
         "_limits",
-        "_messages",
         "_parser",
         "_payload",
         "_piece",
-        "_pipelined",
         "_priming",
+        "_rest",
+        "_tail",
         "_target",
         "error",
         "requests",
@@ -67,69 +74,141 @@ class RequestParser:
         self._limits = limits
         self.requests: deque[Request] = deque()
         self.error: HTTPError | None = None
-        self._current: Request | None = None  # whose body is arriving
+        self._rest = b""  # received, and from _at on not parsed yet
+        self._at = 0
+        self._tail = b""  # the last bytes of an unfinished part, which may end its empty line
+        self._blank = 0
+        self._half_blank = False  # a CR whose LF is to come
         self._begun = False  # a head is arriving
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._head = bytearray()  # earlier pieces of an unfinished head
-        self._piece: bytes | memoryview = b""  # what is being fed now
-        self._messages = 0  # begun before, or ended within, the piece that is being fed
-        self._pipelined = False  # the head began somewhere within a piece
-        self._blank = 0
-        self._fed = self._payload = self._chunks = 0  # of the body, since its first whole piece
+        self._piece: bytes | memoryview = b""  # what is being parsed now
+        self._current: Request | None = None  # whose body is arriving
+        self._payload = self._fed = self._chunks = 0  # of that body
+        self._last = False  # the current or latest request is the connection's last
         self._priming = False
         self._parser: HttpRequestParser | None = self._new_parser()
 
     @property
     def idle(self) -> bool:
-        """Between messages: nothing of a next request has been seen."""
-        return self._current is None and not self._begun
+        """Between messages: nothing of a next request has been received."""
+        return self._current is None and not self._begun and not self._rest
 
     @property
     def ahead(self) -> bool:
         """The client has sent more than the request that was taken last."""
         return bool(self.requests) or not self.idle or self.error is not None
 
+    @property
+    def head_only(self) -> bool:
+        """The unfinished or refused head is that of a HEAD request, as far as can be told."""
+        if self._parser is None or not (self._begun and self._target):
+            return False
+        return bool(self._parser.get_method() == b"HEAD")
+
     def close(self) -> None:
-        """Breaks the reference cycle with llhttp's callbacks, so that no garbage collector runs."""
+        """Breaks the reference cycles, with llhttp's callbacks and through an error's traceback."""
         self._parser = None
+        self.error = None
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Parses what has just been received."""
+        """Takes what has just been received. What is not needed yet is held: see resume()."""
         if self.error is not None:
             return
+        if not self._rest and self._current is not None and self._left_of_body() >= len(data):
+            self._execute(data)  # the bulk of an upload, without a copy
+        else:
+            self._rest = self._rest[self._at :] + data
+            self._at = 0
+            self.resume()
+
+    def resume(self) -> bool:
+        """Goes on with what is held, until a request waits to be taken. False: nothing to do.
+
+        So a client that sends thousands of requests at once has them parsed as they are answered.
+        """
+        progress = False
+        while self._at < len(self._rest) and not self.requests and self.error is None:
+            if self._current is not None:
+                self._parse(self._left_of_body() or self._to_empty_line())
+            elif self._begun or not self._skip_empty_lines():
+                if self._last and not self._begun:
+                    return progress  # held for `ahead`, but nothing behind it will be answered
+                self._parse(self._to_empty_line())
+            progress = True
+        if self._at >= len(self._rest) or self.error is not None:
+            self._rest = b""
+            self._at = 0
+        return progress
+
+    # Taking the stream apart.
+
+    def _left_of_body(self) -> int:
+        """How many bytes of body are still to come; 0 for a chunked one, which does not tell."""
+        request = self._current
+        assert request is not None
+        return 0 if request.chunked else request.content_length - self._payload
+
+    def _to_empty_line(self) -> int:
+        """How much of what is held lies before the end of the next empty line, or how much is held.
+
+        A chunked body ends behind one as well: that of its trailer section, be it empty.
+        """
+        tail, rest, at = self._tail, self._rest, self._at
+        if tail:
+            end = (tail + rest[at : at + 3]).find(_EMPTY_LINE)
+            if end >= 0:
+                return end + len(_EMPTY_LINE) - len(tail)
+        end = rest.find(_EMPTY_LINE, at)
+        return (end + len(_EMPTY_LINE) if end >= 0 else len(rest)) - at
+
+    def _skip_empty_lines(self) -> bool:
+        """RFC 9112, 2.2: CRLF before a request line is ignored. False when there is none here."""
+        begin = self._at
+        for byte in self._rest[begin : begin + _BLANK_LIMIT + 1]:
+            if byte not in (_CR, _LF) and not self._half_blank:
+                break
+            if byte != (_LF if self._half_blank else _CR):
+                self._fail(HTTPError(400, "bare-cr-or-lf"))
+                return True
+            self._half_blank = byte == _CR
+            self._at += 1
+        skipped = self._at - begin
+        self._blank += skipped
+        if self._blank > _BLANK_LIMIT:
+            self._fail(HTTPError(400, "blank-lines"))
+        return skipped > 0
+
+    def _parse(self, size: int) -> None:
+        """The next `size` bytes of what is held: of one head, or of one body."""
+        part = self._rest[self._at : self._at + size]
+        self._at += size
         body_of = self._current
-        self._messages = 0 if self.idle else 1
-        self._piece = data
-        self._execute(data)
-        self._piece = b""
+        self._execute(part)
+        self._tail = b""
         if self._begun:
-            self._hold_head(data)
-        elif self._current is not None:
-            self._count_overhead(body_of, len(data))
-        elif body_of is None and not self.requests:
-            self._blank += len(data)
-            if self._blank > _BLANK_LIMIT:
-                self._fail(HTTPError(400, "blank-lines"))
+            self._tail = (bytes(self._head[-3:]) + part)[-3:]
+            self._hold_head(part)
+        elif body_of is not None and self._current is body_of and body_of.chunked:
+            self._tail = part[-3:]
+            self._count_overhead(len(part))
 
     def _execute(self, data: bytes | memoryview) -> None:
-        while data:
-            try:
-                self._parser.feed_data(data)  # type: ignore[union-attr]
-                return
-            except HttpParserUpgrade as e:
-                data = memoryview(data)[e.args[0] :]
-                self._ignore_upgrade()
-            except HttpParserError as e:
-                self._fail(self._verdict(e))
-                return
+        self._piece = data
+        try:
+            self._parser.feed_data(data)  # type: ignore[union-attr]
+        except HttpParserUpgrade:
+            self._ignore_upgrade()
+        except HttpParserError as e:
+            self._fail(self._verdict(e))
+        self._piece = b""
 
     # What llhttp calls, in the order of a message.
 
     def on_message_begin(self) -> None:
         self._begun = True
-        self._pipelined = self._messages > 0
         self._blank = 0
         self._target = b""
         self._headers = []
@@ -143,7 +222,10 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         headers.append((name, value))
-        self._head_size += len(name) + len(value) + 4
+        size = len(name) + len(value) + 4  # with the colon, a space and the line end
+        self._head_size += size
+        if size > self._limits.header_field:
+            self._refuse(431, "header-field-too-long")
         if self._head_size > self._limits.header_block:
             self._refuse(431, "header-block-too-long")
         if len(headers) > self._limits.header_count:
@@ -156,10 +238,9 @@ class RequestParser:
         assert parser is not None
         version = parser.get_http_version()
         method = parser.get_method()
-        if version != "1.1":
-            if version != "1.0":
-                self._refuse(505, "version")
-            self._check_protocol_name(method)
+        if version not in ("1.1", "1.0"):
+            self._refuse(505, "version")
+        self._check_protocol_name()
         if method == b"CONNECT":
             self._refuse(501, "connect")
         request = Request(
@@ -174,8 +255,10 @@ class RequestParser:
         self._head_size = 0
         self._read_framing(request)
         self._begun = False
+        self._last = not request.keep_alive
         if self._head:
             self._head = bytearray()
+        self._payload = self._fed = self._chunks = 0
         self._current = request
         self.requests.append(request)
 
@@ -194,7 +277,6 @@ class RequestParser:
             return  # the body is still to come: _ignore_upgrade() sees to it
         request.complete = True
         self._current = None
-        self._messages += 1
 
     # Decisions.
 
@@ -209,30 +291,26 @@ class RequestParser:
 
     def _verdict(self, e: HttpParserError) -> HTTPError:
         """llhttp's complaint as a status: 501 for a method it does not know, else 400."""
-        if isinstance(e, HttpParserInvalidMethodError) and self._is_method():
-            return HTTPError(501, "method")
-        return HTTPError(400, "malformed" if self._current is None else "body-framing")
+        if self._current is not None:
+            return HTTPError(400, "body-framing")
+        if isinstance(e, HttpParserInvalidMethodError) and _METHOD.match(self._seen_of_head()):
+            return HTTPError(501, "method")  # rather than a TLS hello or other noise
+        return HTTPError(400, "malformed")
 
-    def _is_method(self) -> bool:
-        """A token where the method should be, rather than a TLS hello or other noise."""
-        if self._pipelined:
-            return True  # where in the piece it stands is not known; a client of ours got here
-        return _METHOD.match(self._head + self._piece) is not None
+    def _seen_of_head(self) -> bytes:
+        return bytes(self._head) + bytes(self._piece) if self._head else bytes(self._piece)
 
-    def _check_protocol_name(self, method: bytes) -> None:
-        """llhttp takes RTSP/1.0 and ICE/1.0 for HTTP/1.0 and does not tell which it was."""
-        line = b"%b +%b +(RTSP|ICE)/" % (re.escape(method), re.escape(self._target))
-        # Where a pipelined head begins in its piece is not known: there, whatever looks like such
-        # a line counts, which harms nobody but the sender of both.
-        find = re.search if self._pipelined else re.match
-        if find(line if self._pipelined else b"[\r\n]*" + line, self._head + self._piece):
+    def _check_protocol_name(self) -> None:
+        """llhttp takes RTSP/1.x and ICE/1.x for HTTP/1.x and does not tell which it was."""
+        line = self._seen_of_head().partition(b"\r\n")[0]
+        if not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
             self._refuse(505, "protocol-name")
 
     def _read_framing(self, request: Request) -> None:
         """RFC 9112, 3.2, 6.1 and 6.3, where llhttp is more lenient than we want to be."""
         hosts = 0
         for name, value in request.headers:
-            # The names that matter here have 4, 6, 10, 14 or 17 letters: the rest costs one len().
+            # The names that matter have 4, 6, 10, 14 or 17 letters: the rest costs one len().
             size = len(name)
             if size == 4:
                 hosts += name.lower() == b"host"
@@ -274,31 +352,30 @@ class RequestParser:
         request = self._current
         if request is None:
             return
-        self._priming = True
+        framing = b"Content-Length: %d" % request.content_length
         if request.chunked:
-            parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
-        else:
-            parser.feed_data(
-                b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % request.content_length
-            )
+            framing = b"Transfer-Encoding: chunked"
+        self._priming = True
+        parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + _EMPTY_LINE)
         self._priming = False
         self._begun = False
         self._headers = []
         self._head_size = 0
 
-    def _hold_head(self, data: bytes | memoryview) -> None:
+    def _hold_head(self, part: bytes) -> None:
         """Bounds what llhttp keeps of an unfinished head: it collects a header line without end."""
-        self._head += data
+        self._head += part
         limits = self._limits
-        if len(self._head) > limits.request_line + limits.header_block + _RECEIVED_AT_ONCE:
+        if len(self._head) > limits.request_line + limits.header_block + 64:
             self._fail(HTTPError(431, "header-block-too-long"))
 
-    def _count_overhead(self, body_of: Request | None, size: int) -> None:
-        """Bounds chunk extensions and trailers. The piece that brought the head does not count."""
-        if body_of is not self._current:
-            self._fed = self._payload = self._chunks = 0
-            return
+    def _count_overhead(self, size: int) -> None:
+        """Bounds chunk extensions and trailers.
+
+        In proportion to the data, so that signed chunks (AWS: 85 bytes for each) pass at any
+        length while extensions that only keep us busy do not.
+        """
         self._fed += size
-        plain = self._payload + _CHUNK_FRAMING * self._chunks
-        if self._fed - plain > self._limits.chunk_overhead:
+        overhead = self._fed - self._payload - _CHUNK_FRAMING * self._chunks
+        if overhead > self._limits.chunk_overhead + self._payload // 4:
             self._fail(HTTPError(400, "chunk-overhead"))

@@ -6,7 +6,7 @@ The head leaves together with the first bytes of the body, in one segment where 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from logging import Logger
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,7 @@ from wsgiref.util import FileWrapper
 
 from .channel import Buffer, Channel
 from .date import date_line
+from .errors import Disconnected
 from .request import Request
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -142,6 +143,10 @@ class Response:
             if close is not None:
                 close()
 
+    def close(self) -> None:
+        """Over: a write() kept by the application must not get into the next response."""
+        self._channel = _OVER
+
     # Framing.
 
     def _keep(self, key: str, value: str) -> bool:
@@ -173,6 +178,7 @@ class Response:
         if self._channel.closing or (request.expects_continue and not request.complete):
             # Unasked for, a client that waits for 100 Continue may send its body or not.
             self.closes = True
+        request.expects_continue = False  # an interim response cannot follow the final one
         if not self._dated:
             head += date_line()
         if self._code != "204":
@@ -244,13 +250,32 @@ class Response:
         return self.head_sent and not (self._bodyless or self._chunked or self._left is not None)
 
 
+class _Over:
+    """The channel of a response that is over."""
+
+    closing = True
+
+    def receive_body(self) -> None:
+        raise Disconnected("the response is over")
+
+    def send(self, data: Buffer) -> None:
+        raise Disconnected("the response is over")
+
+    def send_parts(self, parts: Sequence[Buffer]) -> None:
+        raise Disconnected("the response is over")
+
+
+_OVER = _Over()
+
+
 def _check_status(status: str) -> None:
     if not isinstance(status, str):
         raise TypeError("the response status is not a str")
     if _STATUS.fullmatch(status) is None:
         raise ValueError(f"not a final response status: {status!r}")
-    if len(_statuses) < _CACHE_LIMIT:
-        _statuses.add(status)
+    if len(_statuses) >= _CACHE_LIMIT:
+        _statuses.clear()
+    _statuses.add(status)
 
 
 def _check_name(name: str) -> str:
@@ -259,6 +284,7 @@ def _check_name(name: str) -> str:
     if _TOKEN.fullmatch(name) is None:
         raise ValueError(f"not a header name: {name!r}")
     key = name.lower()
-    if len(_names) < _CACHE_LIMIT:
-        _names[name] = key
+    if len(_names) >= _CACHE_LIMIT:
+        _names.clear()
+    _names[name] = key
     return key
