@@ -77,6 +77,7 @@ class Connection:
     def run(self) -> None:
         """The greenlet's body. Ends with the socket closed, whatever happens."""
         server = self._server
+        self.transport.resumed = time.monotonic()
         try:
             self._learn_origin()
             self._serve()
@@ -133,11 +134,13 @@ class Connection:
 
     # Bytes in.
 
-    def _allow(self, which: str, timeout: float) -> None:
-        """The client gets `timeout` seconds, from now, for what comes next; 0 is for ever."""
+    def _allow(self, which: str, timeout: float) -> float:
+        """The client gets `timeout` seconds for what comes next; 0 is for ever. Returns now."""
         side = self.transport.receiving
         side.which = which
-        side.deadline = time.monotonic() + timeout if timeout else inf
+        now = time.monotonic()
+        side.deadline = now + timeout if timeout else inf
+        return now
 
     def _receive(self) -> bool:
         """One recv, through the origin's stage, into the parser. False at the end of the stream."""
@@ -222,6 +225,7 @@ class Connection:
         """Channel."""
         if self._broken:
             raise Disconnected("an earlier send broke off")
+        self.transport.share()
         try:
             self.transport.send(data)
         except BaseException as e:
@@ -232,6 +236,7 @@ class Connection:
         """Channel."""
         if self._broken:
             raise Disconnected("an earlier send broke off")
+        self.transport.share()
         try:
             self.transport.send_parts(parts)
         except BaseException as e:
@@ -255,8 +260,7 @@ class Connection:
                 if not self._respond(request):
                     return
                 if self._parser.idle:
-                    self._allow("keepalive", timeouts.keepalive)
-                    self.idle_since = time.monotonic()
+                    self.idle_since = self._allow("keepalive", timeouts.keepalive)
                 else:  # the next one came along with this one, in part
                     self._allow("request", timeouts.request)
         except HTTPError as e:

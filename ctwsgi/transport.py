@@ -25,6 +25,8 @@ READ, WRITE = 1, 2  # gevent.core.READ and WRITE, which libev fixes
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close() sends RST
 _TLS_SLICE = 65536
 _FAIR_SHARE = 0.01
+_TURN = 1e-6
+"""Not 0: only with a timer does the loop look for what has become ready meanwhile."""
 
 
 class Side:
@@ -63,8 +65,8 @@ class Transport:
         self.receiving = Side()
         """Its deadline is the connection's to set; that of `sending` follows from `stall`."""
         self.sending = Side()
-        self.resumed = time.monotonic()
-        """When somebody else last had a chance to run."""
+        self.resumed = inf
+        """When this connection's greenlet began to run, or somebody else last had a turn."""
         self._hub = get_hub()
 
     def share(self) -> None:
@@ -73,7 +75,7 @@ class Transport:
         Where data is always there nothing ever waits: one fast client would stop everybody else.
         """
         if time.monotonic() - self.resumed > _FAIR_SHARE:
-            gevent.sleep(0)
+            gevent.sleep(_TURN)
             self.resumed = time.monotonic()
 
     def interrupt(self, error: BaseException) -> None:

@@ -89,7 +89,7 @@ class RequestParser:
         self._payload = self._fed = self._chunks = 0  # of that body
         self._last = False  # the current or latest request is the connection's last
         self._priming = False
-        self._parser: HttpRequestParser | None = self._new_parser()
+        self._parser: HttpRequestParser | None = HttpRequestParser(self)
 
     @property
     def idle(self) -> bool:
@@ -120,7 +120,7 @@ class RequestParser:
         if not self._rest and self._current is not None and self._left_of_body() >= len(data):
             self._execute(data)  # the bulk of an upload, without a copy
         else:
-            self._rest = self._rest[self._at :] + data
+            self._rest = self._rest[self._at :] + data if self._rest else bytes(data)
             self._at = 0
             self.resume()
 
@@ -167,6 +167,8 @@ class RequestParser:
     def _skip_empty_lines(self) -> bool:
         """RFC 9112, 2.2: CRLF before a request line is ignored. False when there is none here."""
         begin = self._at
+        if self._rest[begin] not in _EMPTY_LINE and not self._half_blank:
+            return False
         for byte in self._rest[begin : begin + _BLANK_LIMIT + 1]:
             if byte not in (_CR, _LF) and not self._half_blank:
                 break
@@ -183,11 +185,11 @@ class RequestParser:
 
     def _parse(self, size: int) -> None:
         """The next `size` bytes of what is held: of one head, or of one body."""
-        part = self._rest[self._at : self._at + size]
+        part = self._rest[self._at : self._at + size]  # no copy when it is all of it
         self._at += size
         body_of = self._current
-        self._execute(part)
         self._tail = b""
+        self._execute(part)
         if self._begun:
             self._tail = (bytes(self._head[-3:]) + part)[-3:]
             self._hold_head(part)
@@ -302,8 +304,8 @@ class RequestParser:
 
     def _check_protocol_name(self) -> None:
         """llhttp takes RTSP/1.x and ICE/1.x for HTTP/1.x and does not tell which it was."""
-        line = self._seen_of_head().partition(b"\r\n")[0]
-        if not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
+        seen = self._seen_of_head()
+        if not seen.endswith((b" HTTP/1.1", b" HTTP/1.0"), 0, seen.find(b"\r\n")):
             self._refuse(505, "protocol-name")
 
     def _read_framing(self, request: Request) -> None:
@@ -320,6 +322,9 @@ class RequestParser:
                 if request.chunked or value.strip(b" \t").lower() != b"chunked":
                     self._refuse(400, "transfer-encoding")
                 request.chunked = True
+                # Whether the connection goes on is decided here. Without this, llhttp lets a
+                # `Connection: close` among the trailers decide otherwise.
+                self._parser.set_dangerous_leniencies(lenient_keep_alive=True)  # type: ignore[union-attr]
             elif size == 14 and name.lower() == b"content-length":
                 request.content_length = int(value)  # llhttp took digits only, once
             elif size == 10 and name.lower() == b"connection":
@@ -335,26 +340,20 @@ class RequestParser:
 
     # Bounds and repairs.
 
-    def _new_parser(self) -> HttpRequestParser:
-        parser = HttpRequestParser(self)
-        # Whether the connection goes on was decided when the head was frozen. Without this, a
-        # `Connection: close` among the trailers makes llhttp refuse the next request.
-        parser.set_dangerous_leniencies(lenient_keep_alive=True)
-        return parser
-
     def _ignore_upgrade(self) -> None:
         """llhttp stops at any Upgrade and drops the body's framing: go on with a new parser.
 
         It is primed with a head that carries nothing but the framing, so that a body
         (`curl --http2 -d` sends one) and what follows it are read as what they are.
         """
-        parser = self._parser = self._new_parser()
+        parser = self._parser = HttpRequestParser(self)
         request = self._current
         if request is None:
             return
         framing = b"Content-Length: %d" % request.content_length
         if request.chunked:
             framing = b"Transfer-Encoding: chunked"
+            parser.set_dangerous_leniencies(lenient_keep_alive=True)
         self._priming = True
         parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + _EMPTY_LINE)
         self._priming = False
