@@ -10,8 +10,11 @@ from . import __version__
 
 _COMMANDS = {
     "serve": ("ctwsgi.cli:serve", "Serve a WSGI application: gunicorn with our worker."),
-    "relay": ("ctwsgi.relay_cli:relay", "Inject the origin in user space, where no module can."),
-    "decode": ("ctwsgi.decode_cli:decode", "Show the origin in a recorded stream."),
+    "relay": (
+        "ctwsgi.relay.command:relay",
+        "Inject the origin from user space.",
+    ),
+    "decode": ("ctwsgi.decode:decode", "Show the origin in a recorded stream."),
 }
 
 
@@ -51,9 +54,9 @@ class Verbatim(click.Command):
 @click.pass_context
 def serve(ctx: click.Context) -> None:
     """gunicorn's parser reads what follows."""
-    from .patch import patch
+    from .serving.patch import patch
 
     patch()  # before gunicorn, a config file or the application imports ssl or threading
-    from .serve import main as run
+    from .serving.application import main as run
 
     run(ctx.args)

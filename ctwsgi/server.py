@@ -35,6 +35,7 @@ from .linux import normal_address
 from .ratelimit import RateLimit
 from .source import Source, make_source
 from .transport import TlsTransport, Transport
+from .wire.address import show
 
 if TYPE_CHECKING:
     from .errors import OriginError
@@ -336,4 +337,4 @@ class WSGIServer(StreamServer):
 def _show(peer: Address | None) -> str:
     if peer is None:
         return "on a unix socket"
-    return f"[{peer[0]}]:{peer[1]}" if ":" in peer[0] else f"{peer[0]}:{peer[1]}"
+    return show(*peer)

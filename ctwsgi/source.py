@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from .errors import OriginError, Reason
 from .linux import normal_address, original_destination
 from .origin import Address, Origin
-from .trust import Trust, show
+from .trust import Trust, show_listener
 from .wire import proxy
 from .wire.auth import KeyRing
 from .wire.ctframe import FrameDecoder
@@ -200,7 +200,7 @@ class TproxySource(Source):
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
         except PermissionError:
             raise ValueError(
-                f"{show(sock.getsockname())}: source tproxy needs CAP_NET_ADMIN to open its "
+                f"{show_listener(sock.getsockname())}: source tproxy needs CAP_NET_ADMIN for its "
                 "listener: start as root (--user drops the rights afterwards)"
             ) from None
 
@@ -215,7 +215,9 @@ class TproxySource(Source):
 
 def _check_inet(name: str, sockname: Any) -> None:
     if not isinstance(sockname, tuple):
-        raise ValueError(f"{show(sockname)}: source {name} needs TCP, a unix socket has no NAT")
+        raise ValueError(
+            f"{show_listener(sockname)}: source {name} needs TCP, a unix socket has no NAT"
+        )
 
 
 SOURCES = ("none", "ctframe", "proxy", "proxy-v2", "conntrack", "tproxy")

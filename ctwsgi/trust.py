@@ -17,7 +17,7 @@ from typing import Any
 
 from .errors import OriginError, Reason
 from .origin import Address
-from .wire.address import normal_host
+from .wire.address import normal_host, show
 
 Network = IPv4Network | IPv6Network
 
@@ -113,12 +113,11 @@ def _is_local(sockname: Any) -> bool:
     return bool(ip_address(normal_host(sockname[0])).is_loopback)
 
 
-def show(sockname: Any) -> str:
+def show_listener(sockname: Any) -> str:
     """A listening address as people write it."""
     if not isinstance(sockname, tuple):
         return f"unix:{sockname}"
-    host = sockname[0]
-    return f"[{host}]:{sockname[1]}" if ":" in host else f"{host}:{sockname[1]}"
+    return show(*sockname[:2])
 
 
 def guard_rule(port: int) -> str:
@@ -138,7 +137,7 @@ def _inline_advice(source: str, sockname: Any, signed: bool, signable: bool) -> 
     lacking = "a key (--auth-key-file) or --guarded" if signable else "--guarded"
     why = "" if signable or not signed else " A key does not help: frames cannot be signed."
     return (
-        f"{show(sockname)}: source {source} with --trust {INLINE} needs {lacking}, "
+        f"{show_listener(sockname)}: source {source} with --trust {INLINE} needs {lacking}, "
         f"or any client that dials this port writes its own origin.{why}\n"
         f"--guarded says that this nft rule stands (in a forward chain where a gateway does "
         f"the NAT):\n{guard_rule(port)}"
@@ -148,7 +147,7 @@ def _inline_advice(source: str, sockname: Any, signed: bool, signable: bool) -> 
 def _open_advice(source: str, sockname: Any, signable: bool) -> str:
     signed = f"  --trust {INLINE} --auth-key-file FILE  an injector in the path that signs\n"
     return (
-        f"{show(sockname)}: source {source} on an address that others can reach, "
+        f"{show_listener(sockname)}: source {source} on an address that others can reach, "
         "and nothing says who may write the origin. Add one of:\n"
         "  --trust CIDR                          an injector that connects from there\n"
         f"{signed if signable else ''}"

@@ -23,15 +23,15 @@ from gunicorn.errors import HaltServer
 from gunicorn.http.wsgi import WSGIErrorsWrapper
 from gunicorn.workers.base import Worker
 
-from . import options
-from .accesslog import reporter, wants_access
-from .honoured import refuse_unhonoured
 from .http.limits import Limits, Timeouts
-from .listeners import Keys, Listener, bound_name, make_listener, names_of
-from .options import Options, show_name
-from .patch import patch
 from .server import Access, WSGIServer
-from .summary import Summary
+from .serving import options
+from .serving.accesslog import reporter, wants_access
+from .serving.honoured import refuse_unhonoured
+from .serving.listeners import Keys, Listener, bound_name, make_listener, names_of
+from .serving.options import Options, show_name
+from .serving.patch import patch
+from .serving.summary import Summary
 
 _HEARTBEAT = 1.0
 
@@ -159,7 +159,9 @@ class CtWorker(Worker):  # type: ignore[misc]
                 keepalive=cfg.keepalive,
             ),
             limits=Limits(
-                request_line=cfg.limit_request_line, header_count=cfg.limit_request_fields
+                request_line=cfg.limit_request_line,
+                header_count=cfg.limit_request_fields,
+                header_field=cfg.limit_request_field_size or Limits.header_block,
             ),
             max_connections=cfg.worker_connections,
             environ={"wsgi.errors": WSGIErrorsWrapper(cfg)},

@@ -15,6 +15,7 @@ from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from ctwsgi.flask import origin
+from ctwsgi.wire.address import show
 
 # In the order of our preference: text is what `Accept: */*` gets, from curl for one.
 _FORMATS = {"text/plain": "text", "text/html": "html", "application/json": "json"}
@@ -88,10 +89,7 @@ def _as_text(facts: dict[str, Any]) -> str:
 
 
 def _show(address: tuple[str, int] | None) -> str | None:
-    if address is None:
-        return None
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return show(*address) if address else None
 
 
 def _add_headers(response: Response) -> Response:

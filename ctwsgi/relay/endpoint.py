@@ -6,6 +6,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from ..wire.address import show
+
 BACKLOG = 1024
 
 
@@ -19,8 +21,7 @@ class Endpoint:
     def __str__(self) -> str:
         if self.family == socket.AF_UNIX:
             return f"unix:{self.sockaddr}"
-        host, port = self.sockaddr[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return show(*self.sockaddr[:2])
 
 
 def parse_listen(text: str) -> Endpoint:

@@ -55,3 +55,8 @@ def normal_host(host: str) -> str:
     if ":" not in host:
         return host
     return host_text(inet_pton(AF_INET6, host.partition("%")[0]))
+
+
+def show(host: str, port: int) -> str:
+    """`host:port` as people write it, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -13,7 +13,7 @@ import pytest
 from gunicorn.config import Config
 from served import DEADLINE, ECHO, Served, wait_for
 
-from ctwsgi.accesslog import Logger, SafeAtoms, show, wants_access
+from ctwsgi.serving.accesslog import Logger, SafeAtoms, wants_access
 
 V1 = b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n"
 V1_6 = b"PROXY TCP6 2001:db8::1 2001:db8::2 5555 443\r\n"
@@ -126,14 +126,6 @@ def test_errors_of_the_application_go_to_the_error_log(tmp_path: Path) -> None:
     with Served(tmp_path, "--error-logfile", str(log), app=app) as served:
         assert served.get()[0] == 200
         wait_for(lambda: "told" in log.read_text(), "the line")
-
-
-@pytest.mark.parametrize(
-    ("address", "text"),
-    [(None, "-"), (("192.0.2.1", 80), "192.0.2.1:80"), (("2001:db8::1", 1), "[2001:db8::1]:1")],
-)
-def test_show(address: tuple[str, int] | None, text: str) -> None:
-    assert show(address) == text
 
 
 def test_atoms_are_escaped_and_numbers_stay_numbers() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from ctwsgi import summary
+from ctwsgi.serving import summary
 
 
 def test_changes_are_told_once_a_minute(

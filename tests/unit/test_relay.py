@@ -41,7 +41,7 @@ from ctwsgi.relay import (
     parse_listen,
     parse_upstream,
 )
-from ctwsgi.relay_cli import relay as command
+from ctwsgi.relay.command import relay as command
 from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.ctframe import FrameDecoder

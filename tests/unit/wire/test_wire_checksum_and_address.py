@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ctwsgi.wire.address import host_text, normal_host, pack_host, pack_pair
+from ctwsgi.wire.address import host_text, normal_host, pack_host, pack_pair, show
 from ctwsgi.wire.crc32c import crc32c
 
 # RFC 3720, B.4. The RFC prints the bytes in the order of transmission, low byte first.
@@ -69,3 +69,8 @@ def test_pairs_have_one_length() -> None:
 def test_not_an_address(host: str) -> None:
     with pytest.raises(ValueError, match="not an IP address"):
         pack_host(host)
+
+
+def test_show() -> None:
+    assert show("192.0.2.1", 80) == "192.0.2.1:80"
+    assert show("2001:db8::1", 1) == "[2001:db8::1]:1"

@@ -14,8 +14,9 @@ from typing import Any
 
 from gunicorn import glogging
 
-from .origin import Address
-from .server import Access
+from ..origin import Address
+from ..server import Access
+from ..wire.address import show
 
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029]')
 _NAMED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -24,14 +25,6 @@ _NAMED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def _escape(match: re.Match[str]) -> str:
     char = match[0]
     return _NAMED.get(char) or (f"\\x{ord(char):02x}" if char < "\xff" else f"\\u{ord(char):04x}")
-
-
-def show(address: Address | None) -> str:
-    """`host:port`, IPv6 in brackets, `-` for None."""
-    if address is None:
-        return "-"
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class SafeAtoms(glogging.SafeAtoms):  # type: ignore[misc]
@@ -52,7 +45,8 @@ class OriginAtoms:
 
     def atoms(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> Any:
         atoms = super().atoms(resp, req, environ, request_time)  # type: ignore[misc]
-        atoms["orig_dst"] = show(environ.get("ct.orig_dst"))
+        destination: Address | None = environ.get("ct.orig_dst")
+        atoms["orig_dst"] = show(*destination) if destination else "-"
         return atoms
 
 

@@ -14,9 +14,9 @@ import click
 import gevent
 from gevent.event import Event
 
-from .loops import parse_self
-from .relay import Bounds, Ctframe, Injection, Proxy, Relay, listen, parse_listen, parse_upstream
-from .wire.auth import Key, KeyFileError, KeyRing
+from ..loops import parse_self
+from ..wire.auth import Key, KeyFileError, KeyRing
+from . import Bounds, Ctframe, Injection, Proxy, Relay, listen, parse_listen, parse_upstream
 
 log = logging.getLogger("ctwsgi.relay")
 

@@ -16,9 +16,10 @@ from typing import Any
 
 from gunicorn.util import parse_address
 
-from .loops import parse_self
-from .source import SOURCES
-from .trust import Trust
+from ..loops import parse_self
+from ..source import SOURCES
+from ..trust import Trust
+from ..wire.address import show
 
 Name = int | str | tuple[str, int]
 """What --bind may call a listener: an inherited descriptor, a unix path, or (host, port)."""
@@ -261,5 +262,4 @@ def show_name(name: Name) -> str:
         return f"fd://{name}"
     if isinstance(name, str):
         return f"unix:{name}"
-    host, port = name
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return show(*name)

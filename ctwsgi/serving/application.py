@@ -1,6 +1,6 @@
 """`ctwsgi serve`: gunicorn's own application with our worker, options and messages.
 
-Import it only after ctwsgi.patch.patch(): gunicorn imports ssl and threading.
+Import it only after patch.patch(): gunicorn imports ssl and threading.
 """
 
 from __future__ import annotations

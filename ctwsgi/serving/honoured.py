@@ -17,7 +17,7 @@ _HONOURED = {
     "timeout graceful_timeout keepalive preload_app reload reload_engine reload_extra_files daemon "
     "pidfile worker_tmp_dir user group umask initgroups proc_name default_proc_name "
     "enable_stdio_inheritance control_socket_disable",
-    "limits": "limit_request_line limit_request_fields",
+    "limits": "limit_request_line limit_request_fields limit_request_field_size",
     "logging": "accesslog disable_redirect_access_to_syslog access_log_format errorlog loglevel "
     "capture_output logger_class logconfig logconfig_dict logconfig_json syslog syslog_addr "
     "syslog_prefix syslog_facility statsd_host statsd_prefix dogstatsd_tags enable_backlog_metric",
@@ -37,7 +37,6 @@ _HOOK = "a WSGI middleware sees every request"
 
 REFUSED = {
     "threads": "a worker runs greenlets, see --worker-connections",
-    "limit_request_field_size": "all header fields together may take 64 KiB",
     "tmp_upload_dir": "bodies are streamed, never stored",
     "secure_scheme_headers": _FORWARDED,
     "forwarded_allow_ips": _FORWARDED,

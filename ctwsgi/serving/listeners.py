@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..source import Source, make_source
+from ..wire.auth import KeyRing
 from .options import ListenerOptions, Name, show_name
-from .source import Source, make_source
-from .wire.auth import KeyRing
 
 
 @dataclass(frozen=True)

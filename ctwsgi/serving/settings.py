@@ -17,7 +17,8 @@ import gunicorn
 from gunicorn import config as gunicorn_config
 from gunicorn import systemd
 
-from . import __version__, options
+from .. import __version__
+from . import options
 from .honoured import REFUSED, refuse_unhonoured
 from .listeners import names_of
 
@@ -28,7 +29,7 @@ _LOG_FORMAT = gunicorn_config.AccessLogFormat.default + " %(orig_dst)s"
 
 _DEFAULTS = {
     "worker_class": "ctwsgi.worker.CtWorker",
-    "logger_class": "ctwsgi.accesslog.Logger",
+    "logger_class": "ctwsgi.serving.accesslog.Logger",
     "access_log_format": _LOG_FORMAT,
     "control_socket_disable": True,
     # Redirected traffic carries the URLs of the whole web, long ones included.

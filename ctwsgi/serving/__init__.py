@@ -1,0 +1,1 @@
+"""`ctwsgi serve`: what stands between gunicorn (processes, options, logs) and our server."""
