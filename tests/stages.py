@@ -24,7 +24,10 @@ BUILD = ROOT / "build"
 
 @dataclass(frozen=True)
 class Stage:
-    """A name, a budget in minutes, and what pytest is given. Linters come with the first stage."""
+    """A name, a budget in minutes, and what pytest is given. Linters come with the first stage.
+
+    The two processes that share a stage never meet: each test has ports and namespaces of its own.
+    """
 
     name: str
     budget: float
@@ -33,9 +36,10 @@ class Stage:
 
 
 STAGES = (
-    Stage("Python", 3, ("tests/unit", "tests/http", "tests/serve"), lint=True),
+    Stage("Python", 3, ("tests/unit", "tests/http", "tests/serve", "bench"), lint=True),
     Stage("namespaces", 4, ("tests/net",)),
 )
+PROCESSES = 2
 
 LINTERS = (
     ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
@@ -74,7 +78,8 @@ def run_pytest(stage: Stage, full: bool, coverage: bool) -> Count:
     tool = ["-m", "coverage", "run", "-m", "pytest"] if coverage else ["-m", "pytest"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, *tool, *stage.paths, f"--junitxml={report}", "-rs"]
+        share = ["-n", str(PROCESSES), "--dist=loadfile"]
+        command = [sys.executable, *tool, *stage.paths, *share, f"--junitxml={report}", "-rs"]
         environ = {**os.environ, "CTWSGI_TEST_FULL": "1" if full else ""}
         status = subprocess.run(command, cwd=ROOT, env=environ).returncode
         if not report.exists():
