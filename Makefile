@@ -16,7 +16,7 @@ test: ## all tests that fit into 30 minutes, and the linters
 	@tests/setup test
 	@$(PY) -m tests.stages
 
-test-full: ## also those that take longer
+test-full: ## the same, with many more examples for each property
 	@tests/setup test
 	@$(PY) -m tests.stages --full
 

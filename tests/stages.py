@@ -24,22 +24,27 @@ BUILD = ROOT / "build"
 
 @dataclass(frozen=True)
 class Stage:
-    """A name, a budget in minutes, and what pytest is given. Linters come with the first stage.
+    """A name, a budget in minutes, and what is run. Linters come with the first stage.
 
-    The two processes that share a stage never meet: each test has ports and namespaces of its own.
+    `namespaces` takes the tests of whole processes along, which have the same habit of waiting.
+
+    The shards run side by side, each a pytest of its own: every test has its own ports and
+    namespaces.
     """
 
     name: str
     budget: float
-    paths: tuple[str, ...]
+    shards: tuple[tuple[str, ...], ...]
     lint: bool = False
 
 
 STAGES = (
-    Stage("Python", 3, ("tests/unit", "tests/http", "tests/serve", "bench"), lint=True),
-    Stage("namespaces", 4, ("tests/net",)),
+    Stage("Python", 3, (("tests/http",), ("tests/unit", "bench")), lint=True),
+    Stage("namespaces", 4, (("tests/net",), ("tests/serve",))),
 )
-PROCESSES = 2
+
+SHARD_LIMIT = 900
+"""Seconds after which a shard that does not end is killed, and has failed."""
 
 LINTERS = (
     ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
@@ -73,22 +78,40 @@ def lint() -> Count:
     return count
 
 
-def run_pytest(stage: Stage, full: bool, coverage: bool) -> Count:
-    """Runs pytest in a process of its own and reads the outcome from its JUnit file."""
-    tool = ["-m", "coverage", "run", "-m", "pytest"] if coverage else ["-m", "pytest"]
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        share = ["-n", str(PROCESSES), "--dist=loadfile"]
-        command = [sys.executable, *tool, *stage.paths, *share, f"--junitxml={report}", "-rs"]
+class Shard:
+    """A running pytest, whose output is kept until it has ended."""
+
+    def __init__(self, paths: tuple[str, ...], full: bool, coverage: bool) -> None:
+        tool = ["-m", "coverage", "run", "-m", "pytest"] if coverage else ["-m", "pytest"]
+        self._folder = tempfile.TemporaryDirectory()
+        self._report = Path(self._folder.name) / "report.xml"
+        self._output = Path(self._folder.name) / "output"
+        command = [sys.executable, *tool, *paths, f"--junitxml={self._report}", "-rs"]
         environ = {**os.environ, "CTWSGI_TEST_FULL": "1" if full else ""}
-        status = subprocess.run(command, cwd=ROOT, env=environ).returncode
-        if not report.exists():
-            return Count(failed=1)
-        suites = ET.parse(report).getroot()
-        totals = {key: sum(int(s.get(key, 0)) for s in suites) for key in _KEYS}
-    failed = totals["failures"] + totals["errors"]
-    passed = totals["tests"] - failed - totals["skipped"]
-    return Count(passed, failed or int(status not in (0, 5)), totals["skipped"])
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def outcome(self) -> Count:
+        """Waits for the end, prints the output, reads the count from the JUnit file."""
+        try:
+            status = self._process.wait(SHARD_LIMIT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+            print(f"killed after {SHARD_LIMIT} s", flush=True)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(self._output.read_bytes())
+        sys.stdout.flush()
+        with self._folder:
+            if not self._report.exists():
+                return Count(failed=1)
+            suites = ET.parse(self._report).getroot()
+            totals = {key: sum(int(s.get(key, 0)) for s in suites) for key in _KEYS}
+        failed = totals["failures"] + totals["errors"]
+        passed = totals["tests"] - failed - totals["skipped"]
+        return Count(passed, failed or int(status not in (0, 5)), totals["skipped"])
 
 
 _KEYS = ("tests", "failures", "errors", "skipped")
@@ -96,7 +119,8 @@ _KEYS = ("tests", "failures", "errors", "skipped")
 
 def report_coverage() -> None:
     """The figure, and the lines that no test reaches."""
-    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL}
+    # Quiet about the file of a process that a test killed while it was writing.
+    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([sys.executable, "-m", "coverage", "combine", "--quiet"], **quiet)
     subprocess.run([sys.executable, "-m", "coverage", "report"], cwd=ROOT)
 
@@ -104,7 +128,7 @@ def report_coverage() -> None:
 def main() -> int:
     """Runs the stages in order. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="also the cases that take minutes")
+    parser.add_argument("--full", action="store_true", help="more examples for each property")
     parser.add_argument("--no-coverage", action="store_true", help="faster, and no figure")
     options = parser.parse_args()
     BUILD.mkdir(exist_ok=True)
@@ -113,8 +137,10 @@ def main() -> int:
     for stage in STAGES:
         print(f"== {stage.name}", flush=True)
         began = time.monotonic()
+        shards = [Shard(s, options.full, not options.no_coverage) for s in stage.shards]
         count = lint() if stage.lint else Count()
-        count += run_pytest(stage, options.full, not options.no_coverage)
+        for shard in shards:
+            count += shard.outcome()
         table.append((stage, (time.monotonic() - began) / 60, count))
         total += count
     if not options.no_coverage:

@@ -103,7 +103,7 @@ def test_damaged_requests(part: int) -> None:
     recorder = Recorder()
     agreed = 0
     with Running(recorder) as server:
-        for _ in range(500):
+        for _ in range(5000 if os.environ.get("CTWSGI_TEST_FULL") else 500):
             data = damaged(rng)
             whole = play(server, recorder, [data])
             pieces = cut(rng, data)
