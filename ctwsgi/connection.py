@@ -72,7 +72,7 @@ class Connection:
 
     @property
     def closing(self) -> bool:
-        return self._server.draining
+        return self._server.draining and not self._parser.next_begun
 
     def run(self) -> None:
         """The greenlet's body. Ends with the socket closed, whatever happens."""
@@ -109,6 +109,8 @@ class Connection:
         learnt = server.source.accept(transport.sock, self.peer, server.bound)
         if isinstance(learnt, Origin):
             self._origin = learnt
+            if learnt.orig_dst is None and server.source.name != "none":
+                server.counters["not-redirected"] += 1
             return
         self._stage = learnt
         try:
@@ -200,6 +202,8 @@ class Connection:
         """Blocks until a request's head is there. None: the client has finished."""
         parser, transport = self._parser, self.transport
         side = transport.receiving
+        if not parser.idle:  # a part came with the origin, or with the request before
+            self.idle_since = inf
         while not parser.requests:
             if parser.error is not None:
                 raise parser.error

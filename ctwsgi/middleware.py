@@ -14,7 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from http import HTTPStatus
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -24,6 +24,7 @@ from .errors import OriginError, Reason
 from .linux import normal_address, original_destination
 from .loops import LoopGuard, parse_self
 from .origin import Address, Origin
+from .trust import parse_network
 from .wire.address import host_text, pack_host
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class _Destinations:
 
     def __init__(self, words: Iterable[str]) -> None:
         words = [words] if isinstance(words, str) else list(words)
-        self._networks = [ip_network(word) for word in words if "/" in word]
+        self._networks = [parse_network(word) for word in words if "/" in word]
         self._exact = frozenset(parse_self(word) for word in words if "/" not in word)
 
     def __contains__(self, destination: Address) -> bool:
@@ -243,8 +244,7 @@ def _listeners(environ: WSGIEnvironment) -> list[Address | None]:
 
 def _write_remote(environ: WSGIEnvironment, source: Address | None) -> None:
     if source is None:
-        environ["REMOTE_ADDR"] = ""
-        environ.pop("REMOTE_PORT", None)
+        environ["REMOTE_ADDR"] = environ["REMOTE_PORT"] = ""
     else:
         environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = source[0], str(source[1])
 

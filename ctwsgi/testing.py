@@ -40,7 +40,10 @@ def origin_environ(
     if verified is None:
         verified = dst is not None and (source in _KERNEL_TOLD or auth is not None)
     peer = None if src is None else _checked(*src)
-    remote = {"REMOTE_ADDR": peer[0], "REMOTE_PORT": str(peer[1])} if peer else {"REMOTE_ADDR": ""}
+    remote = {
+        "REMOTE_ADDR": peer[0] if peer else "",
+        "REMOTE_PORT": str(peer[1]) if peer else "",
+    }
     return {**Origin(source, dst, peer, verified, tlvs, auth).environ(), **remote}
 
 

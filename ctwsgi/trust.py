@@ -48,7 +48,7 @@ class Trust:
         """CIDRs and the word `inline`, also separated by commas. ValueError names the wrong one."""
         given = [w.strip() for word in words for w in word.split(",") if w.strip()]
         try:
-            networks = tuple(_network(w) for w in given if w != INLINE)
+            networks = tuple(parse_network(w) for w in given if w != INLINE)
         except ValueError as e:
             raise ValueError(f"--trust takes networks or the word {INLINE!r}: {e}") from None
         inline = INLINE in given
@@ -94,11 +94,13 @@ class Trust:
             if self.guarded or (signed and signable):
                 return
             raise UnsafeListener(_inline_advice(source, sockname, signed, signable))
-        if not self.stated and not _is_local(sockname):
+        everybody = any(network.prefixlen == 0 for network in self.networks)
+        stated = self.stated and (not everybody or (signed and signable))
+        if not stated and not _is_local(sockname):
             raise UnsafeListener(_open_advice(source, sockname, signable))
 
 
-def _network(word: str) -> Network:
+def parse_network(word: str) -> Network:
     """As ip_network(); one of v4-mapped addresses is IPv4, since peers are told as such."""
     network = ip_network(word)
     mapped = ip_network("::ffff:0:0/96")
@@ -133,7 +135,12 @@ def guard_rule(port: int) -> str:
 
 
 def _inline_advice(source: str, sockname: Any, signed: bool, signable: bool) -> str:
-    port = sockname[1] if isinstance(sockname, tuple) else 0
+    if not isinstance(sockname, tuple):
+        return (
+            f"{show_listener(sockname)}: source {source} with --trust {INLINE} needs a signed "
+            "header (source proxy with --auth-key-file): no packet filter guards a unix socket"
+        )
+    port = sockname[1]
     lacking = "a key (--auth-key-file) or --guarded" if signable else "--guarded"
     why = "" if signable or not signed else " A key does not help: frames cannot be signed."
     return (

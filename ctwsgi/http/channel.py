@@ -13,7 +13,7 @@ class Channel(Protocol):
 
     @property
     def closing(self) -> bool:
-        """The server is being stopped: responses announce `Connection: close`."""
+        """The server is being stopped, and this is the last response: it says so."""
 
     def receive_body(self) -> None:
         """Blocks until more was received and parsed. BodyError when there is no more."""

@@ -7,7 +7,6 @@ from .date import date_line
 REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
-    413: "Content Too Large",
     414: "URI Too Long",
     417: "Expectation Failed",
     431: "Request Header Fields Too Large",
@@ -46,7 +45,7 @@ class Disconnected(ConnectionError):
 
 
 class DeadlineExceeded(TimeoutError):
-    """The client took too long. `which` names the deadline: origin, request, body, keepalive."""
+    """The client took too long. `which`: origin, request, body, keepalive, send or linger."""
 
     def __init__(self, which: str) -> None:
         super().__init__(f"{which} timeout")

@@ -97,6 +97,12 @@ class RequestParser:
         return self._current is None and not self._begun and not self._rest
 
     @property
+    def next_begun(self) -> bool:
+        """Behind the request that was taken last, whole as it is, another one has begun."""
+        waits = self._current is None and (self._begun or bool(self._rest)) and not self._last
+        return bool(self.requests) or waits
+
+    @property
     def ahead(self) -> bool:
         """The client has sent more than the request that was taken last."""
         return bool(self.requests) or not self.idle or self.error is not None

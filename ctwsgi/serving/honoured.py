@@ -12,7 +12,7 @@ from typing import Any
 _HONOURED = {
     "configuration": "config wsgi_app check_config print_config chdir pythonpath raw_env paste "
     "raw_paste_global_conf spew",
-    "sockets": "bind backlog reuse_port sendfile certfile keyfile",
+    "sockets": "bind backlog reuse_port certfile keyfile",
     "processes": "workers worker_class worker_connections max_requests max_requests_jitter "
     "timeout graceful_timeout keepalive preload_app reload reload_engine reload_extra_files daemon "
     "pidfile worker_tmp_dir user group umask initgroups proc_name default_proc_name "
@@ -37,6 +37,7 @@ _HOOK = "a WSGI middleware sees every request"
 
 REFUSED = {
     "threads": "a worker runs greenlets, see --worker-connections",
+    "sendfile": "files are read and sent in blocks",
     "tmp_upload_dir": "bodies are streamed, never stored",
     "secure_scheme_headers": _FORWARDED,
     "forwarded_allow_ips": _FORWARDED,

@@ -180,6 +180,7 @@ def assign(options: Options, listeners: Sequence[Collection[Name]]) -> list[List
         for i, source in enumerate(sources)
     ]
     _check_used(options, sources, listeners)
+    _check_companions(options, assigned)
     return assigned
 
 
@@ -250,6 +251,17 @@ def _check_used(
         if not any(sources[i] in readers for i in meant):
             found = ", ".join(sorted({sources[i] for i in meant})) or "none left"
             raise ValueError(_unused(f.name, readers, found))
+
+
+def _check_companions(options: Options, listeners: Sequence[ListenerOptions]) -> None:
+    """Options that mean something only beside another one, on at least one listener."""
+    inline = any(listener.trust.inline for listener in listeners)
+    for name in ("guarded", "snat"):
+        if getattr(options, name) and not inline:
+            raise ValueError(f"{flag(name)} goes with --trust inline, and no listener has it")
+    signed = any(listener.auth_key_file for listener in listeners)
+    if options.auth_window != Options.auth_window and not signed:
+        raise ValueError("--auth-window goes with --auth-key-file, and no listener has it")
 
 
 def _unused(name: str, readers: Sequence[str], found: str) -> str:

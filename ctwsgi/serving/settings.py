@@ -32,8 +32,9 @@ _DEFAULTS = {
     "logger_class": "ctwsgi.serving.accesslog.Logger",
     "access_log_format": _LOG_FORMAT,
     "control_socket_disable": True,
-    # Redirected traffic carries the URLs of the whole web, long ones included.
+    # Redirected traffic carries the URLs and cookies of the whole web, long ones included.
     "limit_request_line": 8190,
+    "limit_request_field_size": 65536,
 }
 
 

@@ -7,7 +7,9 @@ import os
 import socket
 import ssl
 import subprocess
+import threading
 
+import gevent
 import pytest
 
 from ctwsgi.http.limits import Timeouts
@@ -180,6 +182,48 @@ def test_closing_without_a_byte_is_no_refusal():
         assert refused(runner, b"") == set()
 
 
+def test_no_origin_is_shown_before_a_head_has_parsed(caplog):
+    """`GET / HTTP/1.1` passes for a frame: only the request behind it can tell."""
+    seen = []
+    frame = encode_stream(SHOP, b"\x16\x03\x01 no request\r\n\r\n")
+    with caplog.at_level(logging.DEBUG), running(tell_origin, source="ctframe") as runner:
+        runner.server.access = seen.append
+        with dial(runner) as sock:
+            sock.sendall(frame)
+            assert sock.recv(13) == b"HTTP/1.1 400 "
+    assert seen == []
+    assert "malformed" in caplog.text
+    assert SHOP[0] not in caplog.text
+
+
+def test_proxy_v2_only():
+    with running(tell_origin, source="proxy-v2") as runner:
+        assert refused(runner, proxy.encode_v1(CLIENT, SHOP)) == {"refused:v1-not-accepted"}
+
+
+def test_direct_connections_are_counted():
+    with running(tell_origin, source="conntrack") as runner, dial(runner) as sock:
+        assert ask(sock)["ct.orig_dst"] is None
+        assert runner.server.counters["not-redirected"] == 1
+
+
+@pytest.mark.parametrize("source", ["proxy", "ctframe"])
+def test_drain_answers_what_came_with_the_origin(source):
+    """Header and first bytes in one segment: begun is begun."""
+    first, rest = encode_stream(SHOP, GET[:8]), encode_stream(SHOP, GET[8:])
+    if source == "proxy":
+        first, rest = proxy.encode_v2(CLIENT, SHOP) + GET[:8], GET[8:]
+    with running(tell_origin, source=source) as runner, dial(runner) as sock:
+        sock.sendall(first)
+        assert runner.call(lambda: _until_begun(runner.server))
+        stopper = drain_in_thread(runner)
+        runner.call(lambda: gevent.sleep(0.8))  # longer than an idle connection is given
+        sock.sendall(rest)
+        assert read_json(sock)["ct.orig_dst"] == list(SHOP)
+        sock.close()
+        stopper.join(DEADLINE)
+
+
 def test_origin_deadline():
     with running(tell_origin, source="proxy", timeouts=Timeouts(origin=0.1)) as runner:
         with dial(runner) as sock:
@@ -193,19 +237,48 @@ def test_unsafe_listener_does_not_start():
         pass
 
 
+def drain_in_thread(runner):
+    def drain():
+        assert runner.call(lambda: runner.server.drain(DEADLINE))
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    return thread
+
+
+def test_drain_answers_both_of_two_pipelined_requests():
+    gate = []
+
+    def wait_once(environ, start_response):
+        if not gate:
+            gate.append(gevent.event.Event())
+            gate[0].wait()
+        return tell_origin(environ, start_response)
+
+    with running(wait_once) as runner, dial(runner) as sock:
+        sock.sendall(GET + GET)
+        while not gate:
+            runner.call(lambda: gevent.sleep(0.01))
+        stopper = drain_in_thread(runner)
+        while not runner.call(lambda: runner.server.draining):
+            pass
+        runner.call(gate[0].set)
+        answers = b""
+        while piece := sock.recv(65536):
+            answers += piece
+        assert answers.count(b"HTTP/1.1 200 ") == 2
+        assert answers.count(b"\r\nConnection: close\r\n") == 1
+        sock.close()
+        stopper.join(DEADLINE)
+
+
 def test_drain_closes_idle_connections_and_answers_begun_requests():
     with running(tell_origin) as runner, dial(runner) as idle, dial(runner) as begun:
         ask(idle)
         begun.sendall(GET[:5])
         # Seen by the server, not only sent: the connection is no longer idle.
         assert runner.call(lambda: _until_begun(runner.server))
-        import threading
-
-        outcome = []
-        stopper = threading.Thread(
-            target=lambda: outcome.append(runner.call(lambda: runner.server.drain(DEADLINE)))
-        )
-        stopper.start()
+        stopper = drain_in_thread(runner)
         assert idle.recv(1) == b""
         begun.sendall(GET[5:])
         answer = b""
@@ -215,12 +288,9 @@ def test_drain_closes_idle_connections_and_answers_begun_requests():
         assert b"\r\nConnection: close\r\n" in answer
         begun.close()
         stopper.join(DEADLINE)
-        assert outcome == [True]
 
 
 def _until_begun(server):
-    import gevent
-
     while all(c.idle_since != float("inf") for c in server._connections):
         gevent.sleep(0.01)
     return True

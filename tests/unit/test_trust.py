@@ -41,6 +41,7 @@ INLINE = [
     ("ctframe", ["inline"], False, None, False),
     ("ctframe", ["inline"], False, KEYS, False),  # frames cannot be signed
 ]
+EVERYBODY = [("0.0.0.0/0", None, False), ("::/0", None, False), ("::/0", KEYS, True)]
 
 
 @pytest.mark.parametrize(("source", "words", "guarded", "keys", "starts"), INLINE)
@@ -52,6 +53,26 @@ def test_stated_trust(source, words, guarded, keys, starts, sockname):
     else:
         with pytest.raises(UnsafeListener, match="inline needs"):
             made.check(sockname)
+
+
+@pytest.mark.parametrize(("network", "keys", "starts"), EVERYBODY)
+def test_trusting_everybody_needs_a_key(network, keys, starts):
+    made = make_source("proxy", trust=Trust.parse([network]), keys=keys)
+    made.check(LOOPBACK[0])
+    if starts:
+        made.check(OPEN[0])
+    else:
+        with pytest.raises(UnsafeListener):
+            made.check(OPEN[0])
+
+
+def test_a_unix_socket_has_no_guard_to_print():
+    with pytest.raises(UnsafeListener, match="no packet filter guards a unix socket"):
+        make_source("proxy", trust=Trust.parse(["inline"])).check("/run/app.sock")
+
+
+def test_mapped_networks_mean_ipv4():
+    Trust.parse(["::ffff:192.0.2.0/120"]).admit(("192.0.2.9", 1))
 
 
 @pytest.mark.parametrize("source", ["conntrack", "tproxy"])
