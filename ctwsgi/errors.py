@@ -20,7 +20,7 @@ class Reason(str, Enum):
     NOT_IPV4 = "not-ipv4"
 
     # PROXY protocol (3.3)
-    BAD_SIGNATURE = "bad-signature"
+    NO_HEADER = "no-header"
     BAD_VERSION = "bad-version"
     BAD_COMMAND = "bad-command"
     BAD_FAMILY = "bad-family"

@@ -25,7 +25,7 @@ from .linux import normal_address, original_destination
 from .loops import LoopGuard, parse_self
 from .origin import Address, Origin
 from .trust import parse_network
-from .wire.address import host_text, pack_host
+from .wire.address import host_text, pack_host, show
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -176,11 +176,11 @@ class OriginMiddleware:
                 raise OriginError(Reason.NOT_REDIRECTED, f"source {origin.source}")
             return
         if self._allowed is not None and destination not in self._allowed:
-            raise OriginError(Reason.NOT_ALLOWED, "%s port %d" % destination)
+            raise OriginError(Reason.NOT_ALLOWED, show(*destination))
         if self._loops is not None and (
             self._loops.refuses(destination) or destination in _listeners(environ)
         ):
-            raise OriginError(Reason.LOOP, "%s port %d" % destination)
+            raise OriginError(Reason.LOOP, show(*destination))
 
     def _note(self, outcome: str, error: OriginError) -> None:
         """Counts every case, logs the first of each: a client must not be able to fill a log."""

@@ -12,7 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Network,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+)
 from typing import Any
 
 from .errors import OriginError, Reason
@@ -94,10 +100,18 @@ class Trust:
             if self.guarded or (signed and signable):
                 return
             raise UnsafeListener(_inline_advice(source, sockname, signed, signable))
-        everybody = any(network.prefixlen == 0 for network in self.networks)
+        everybody = any(network.prefixlen == 0 for network in _collapsed(self.networks))
         stated = self.stated and (not everybody or (signed and signable))
         if not stated and not _is_local(sockname):
             raise UnsafeListener(_open_advice(source, sockname, signable))
+
+
+def _collapsed(networks: Iterable[Network]) -> list[Network]:
+    """The same addresses in as few networks as possible: two halves are a whole."""
+    listed = list(networks)
+    v4 = collapse_addresses([n for n in listed if isinstance(n, IPv4Network)])
+    v6 = collapse_addresses([n for n in listed if isinstance(n, IPv6Network)])
+    return [*v4, *v6]
 
 
 def parse_network(word: str) -> Network:

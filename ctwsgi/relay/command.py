@@ -15,6 +15,7 @@ import gevent
 from gevent.event import Event
 
 from ..loops import parse_self
+from ..wire.address import show
 from ..wire.auth import Key, KeyFileError, KeyRing
 from . import Bounds, Ctframe, Injection, Proxy, Relay, listen, parse_listen, parse_upstream
 
@@ -138,7 +139,7 @@ def relay(
     stopping = _handle_signals(running, injection, auth_key_file)
     running.start()
     for listener in listeners:
-        log.info("listening on %s port %d", *listener.getsockname()[:2])
+        log.info("listening on %s", show(*listener.getsockname()[:2]))
     log.info("writing %s to %s", format_, " or ".join(map(str, upstreams)))
     stopping.wait()
     running.close()

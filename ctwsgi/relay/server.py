@@ -23,6 +23,7 @@ from ..errors import OriginError, Reason
 from ..linux import normal_address, original_destination
 from ..loops import LoopGuard
 from ..origin import Address
+from ..wire.address import show
 from .connection import Connection, Shared
 from .endpoint import Endpoint
 from .injection import Injection
@@ -161,7 +162,7 @@ class Relay:
             self._count(f"refused:{e.reason}", f"{peer[0]}:{peer[1]}: {e.detail}")
             reset(client)
         else:
-            self._log.debug("%s:%d dialled %s:%d", *source, *destination)
+            self._log.debug("%s dialled %s", show(*source), show(*destination))
             connection = Connection(self._shared, client)
             self._connections.add(connection)
             connection.run(opening, destination if self._injection.framed else None)
@@ -174,7 +175,7 @@ class Relay:
         if destination is None:
             raise OriginError(Reason.NOT_REDIRECTED, "no packet filter redirected it here")
         if self._guard.refuses(destination):
-            raise OriginError(Reason.LOOP, "%s port %d is this relay or its host" % destination)
+            raise OriginError(Reason.LOOP, f"{show(*destination)} is this relay or its host")
         if (source, destination) in self._shared.calls:
             raise OriginError(
                 Reason.LOOP, "our own connection to the upstream: exempt it from the redirect rule"

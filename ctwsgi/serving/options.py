@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from ipaddress import ip_address
 from typing import Any
 
 from gunicorn.util import parse_address
@@ -182,6 +183,22 @@ def assign(options: Options, listeners: Sequence[Collection[Name]]) -> list[List
     _check_used(options, sources, listeners)
     _check_companions(options, assigned)
     return assigned
+
+
+def check_trust(chosen: ListenerOptions, names: Collection[Name]) -> None:
+    """UnsafeListener as far as the name of a bind tells; the open socket is asked once more."""
+    for name in names:
+        if isinstance(name, tuple) and chosen.source in _READS["trust"]:
+            try:
+                ip_address(name[0])
+            except ValueError:
+                continue  # a host name
+            chosen.trust.check(
+                chosen.source,
+                name,
+                signed=chosen.auth_key_file is not None,
+                signable=chosen.source != "ctframe",
+            )
 
 
 def _tls(words: Mapping[str, list[list[str]]], i: int, source: str) -> dict[str, str | None]:

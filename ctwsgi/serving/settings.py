@@ -257,7 +257,9 @@ class Config(gunicorn_config.Config):  # type: ignore[misc]
             raise ValueError(f"worker_class {uri}: ctwsgi serve brings its own")
         inherited = systemd.listen_fds(unset_environment=False)
         if "GUNICORN_FD" not in os.environ:  # else the addresses are those of another master
-            options.assign(self.ct_options(), names_of(self.address, inherited))
+            names = names_of(self.address, inherited)
+            for chosen, called in zip(options.assign(self.ct_options(), names), names, strict=True):
+                options.check_trust(chosen, called)
 
     @property
     def logger_class(self) -> Any:

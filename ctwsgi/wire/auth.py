@@ -92,7 +92,7 @@ class KeyRing(Mapping[int, Key]):
         except OSError as e:
             raise KeyFileError(f"{name}: {e.strerror}") from None
         if mode & 0o077:
-            raise KeyFileError(f"{name}: mode is {mode & 0o777:04o}, must be 0600")
+            raise KeyFileError(f"{name}: mode is {mode & 0o777:04o}, must be 0600 or stricter")
         try:
             text = raw.decode("ascii")
         except UnicodeDecodeError:

@@ -53,7 +53,7 @@ def decode(
     if first == _CR and 2 in versions:
         return decode_v2(data, max_size, transport, keys, window, now)
     if first != _P:
-        raise OriginError(Reason.BAD_SIGNATURE)
+        raise OriginError(Reason.NO_HEADER)
     if 1 not in versions:
         raise OriginError(Reason.V1_NOT_ACCEPTED)
     return decode_v1(data, max_size, transport, keyed=keys is not None)

@@ -37,7 +37,7 @@ def decode_v1(
     limit = min(MAX_LINE, max_size)
     start = bytes(data[:limit])
     if not SIGNATURE.startswith(start[:6]):
-        raise OriginError(Reason.BAD_SIGNATURE)
+        raise OriginError(Reason.NO_HEADER)
     word = _protocol(start[6:])
     if word and keyed:
         raise OriginError(Reason.AUTH_UNKNOWN if word is _UNKNOWN else Reason.AUTH_V1)

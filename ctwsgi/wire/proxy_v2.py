@@ -99,7 +99,7 @@ def _decode_unused(
     start = bytes(data[:FIXED_SIZE])
     size = len(start)
     if not SIGNATURE.startswith(start[:12]):
-        raise OriginError(Reason.BAD_SIGNATURE)
+        raise OriginError(Reason.NO_HEADER)
     if size < 13:
         return None
     command = _command(start[12], keys)

@@ -165,7 +165,7 @@ class RelayProcess:
         return self._log.read_text()
 
     def ports(self) -> list[int]:
-        return [int(port) for port in re.findall(r"listening on \S+ port (\d+)", self.log())]
+        return [int(port) for port in re.findall(r"listening on \S+:(\d+)", self.log())]
 
     def counters(self) -> dict[str, int]:
         """Asked of the process with SIGUSR1."""

@@ -46,7 +46,7 @@ REFUSED = {
     "an unknown id": (signed(TWO), "auth-key-id"),
     "v1": (b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n", "auth-v1"),
     "old": (signed(ONE, age=120), "auth-time"),
-    "no header": (b"", "bad-signature"),
+    "no header": (b"", "no-header"),
 }
 
 

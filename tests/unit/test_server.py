@@ -155,7 +155,7 @@ REFUSED = [
     (proxy.encode_v2(CLIENT, SHOP), "auth-missing"),
     (proxy.encode_v1(CLIENT, SHOP), "auth-v1"),
     (proxy.encode_local(), "auth-local"),
-    (GET, "bad-signature"),
+    (GET, "no-header"),
     (proxy.encode_v2(CLIENT, SHOP)[:20], "eof-in-header"),
 ]
 

@@ -41,7 +41,12 @@ INLINE = [
     ("ctframe", ["inline"], False, None, False),
     ("ctframe", ["inline"], False, KEYS, False),  # frames cannot be signed
 ]
-EVERYBODY = [("0.0.0.0/0", None, False), ("::/0", None, False), ("::/0", KEYS, True)]
+EVERYBODY = [
+    ("0.0.0.0/0", None, False),
+    ("0.0.0.0/1,128.0.0.0/1", None, False),
+    ("::/0", None, False),
+    ("::/0", KEYS, True),
+]
 
 
 @pytest.mark.parametrize(("source", "words", "guarded", "keys", "starts"), INLINE)

@@ -52,12 +52,12 @@ class Case:
 
 
 PROXY_CASES = [
-    Case("an HTTP request", b"GET / HTTP/1.1\r\n\r\n", Reason.BAD_SIGNATURE, 1),
-    Case("a TLS ClientHello", b"\x16\x03\x01\x02\x00\x01", Reason.BAD_SIGNATURE, 1),
-    Case("POST", b"POST / HTTP/1.1\r\n", Reason.BAD_SIGNATURE, 2),
-    Case("a blank line and a request", b"\r\nGET / HTTP/1.1\r\n", Reason.BAD_SIGNATURE, 3),
-    Case("the last byte of the signature", changed(PLAIN, 11, 0), Reason.BAD_SIGNATURE, 12),
-    Case("v2 where v1 alone is taken", PLAIN, Reason.BAD_SIGNATURE, 1, {"versions": (1,)}),
+    Case("an HTTP request", b"GET / HTTP/1.1\r\n\r\n", Reason.NO_HEADER, 1),
+    Case("a TLS ClientHello", b"\x16\x03\x01\x02\x00\x01", Reason.NO_HEADER, 1),
+    Case("POST", b"POST / HTTP/1.1\r\n", Reason.NO_HEADER, 2),
+    Case("a blank line and a request", b"\r\nGET / HTTP/1.1\r\n", Reason.NO_HEADER, 3),
+    Case("the last byte of the signature", changed(PLAIN, 11, 0), Reason.NO_HEADER, 12),
+    Case("v2 where v1 alone is taken", PLAIN, Reason.NO_HEADER, 1, {"versions": (1,)}),
     Case("v1 refused", encode_v1(SRC, DST), Reason.V1_NOT_ACCEPTED, 1, {"versions": (2,)}),
     Case("version 1 in binary", changed(PLAIN, 12, 0x11), Reason.BAD_VERSION, 13),
     Case("version 3", changed(PLAIN, 12, 0x31), Reason.BAD_VERSION, 13),
