@@ -3,10 +3,14 @@
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format bench wheel clean
+.PHONY: help demo portal test test-full test-kernel test-kasan lint format bench bench-kernel wheel clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+portal: ## the captive portal in the lab, until Ctrl-C: it says what to open
+	@tests/setup demo
+	@$(PY) -m tests.lab.portal
 
 demo: ## the main job: visits to addresses that exist nowhere, seen by the application
 	@tests/setup demo
@@ -16,25 +20,37 @@ test: ## all tests that fit into 30 minutes, and the linters
 	@tests/setup test
 	@$(PY) -m tests.stages
 
-test-full: ## the same, with many more examples for each property
+test-full: ## the same, with many more examples for each property, and the kernel's whole matrix
 	@tests/setup test
 	@$(PY) -m tests.stages --full
 
+test-kernel: ## only the kernel module's tests: Linux 6.1 and 6.12 in QEMU
+	@tests/setup kernel
+	@$(PY) -m tests.kernel
+
+test-kasan: ## the same on a kernel with KASAN, lockdep and kmemleak, built the first time: 20 minutes
+	@tests/setup kasan
+	@$(PY) -m tests.kernel.kasan
+
 lint: ## ruff and mypy --strict
-	@tests/setup test
+	@tests/setup lint
 	@$(PY) -m ruff format --check . && $(PY) -m ruff check . && $(PY) -m mypy
 
 format: ## ruff's layout and the fixes that it is sure of
-	@tests/setup test
+	@tests/setup lint
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
 
 bench: ## our server beside its peers; a table, and build/bench.json
 	@tests/setup bench
 	@$(PY) -m bench
 
-wheel: ## dist/ctwsgi-*.whl
-	@tests/setup test
-	@$(PY) -m pip wheel -q --no-deps -w dist .
+bench-kernel: ## the kernel module beside haproxy, in one guest that counts instructions; ten minutes
+	@tests/setup bench-kernel
+	@$(PY) -m bench.kernel
+
+wheel: ## dist/ctwsgi-*.whl, with the eBPF program in it
+	@tests/setup wheel
+	@$(PY) -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 clean: ## takes away what the targets made, .venv included
 	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

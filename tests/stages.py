@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,22 +30,51 @@ class Stage:
     `namespaces` takes the tests of whole processes along, which have the same habit of waiting.
 
     The shards run side by side, each a pytest of its own: every test has its own ports and
-    namespaces.
+    namespaces. So do the commands: modules that end with the line `N passed, N failed[, N
+    skipped]`, and know --full.
     """
 
     name: str
     budget: float
     shards: tuple[tuple[str, ...], ...]
+    commands: tuple[str, ...] = ()
     lint: bool = False
+    only_full: bool = False
+    """Run by --full alone, which its commands are then not told."""
 
 
-STAGES = (
-    Stage("Python", 3, (("tests/http",), ("tests/unit", "bench")), lint=True),
-    Stage("namespaces", 4, (("tests/net",), ("tests/serve",))),
+# These wait, or move gigabytes: beside the tables of requests, not behind them.
+_LONG = tuple(
+    f"tests/http/test_{name}.py" for name in ("memory", "deadlines", "hostile", "hostile_state")
 )
 
-SHARD_LIMIT = 900
-"""Seconds after which a shard that does not end is killed, and has failed."""
+_GATEWAY = tuple(f"tests/portal/{p.name}" for p in ROOT.glob("tests/portal/test_gateway_*.py"))
+
+STAGES = (
+    Stage(
+        "Python",
+        3,
+        (
+            ("tests/http", *(f"--ignore={path}" for path in _LONG)),
+            ("tests/unit", "bench", *_LONG),
+        ),
+        lint=True,
+    ),
+    Stage("namespaces", 4, (("tests/net",), ("tests/serve", "tests/bpf")), ("tests.bpf",)),
+    Stage(
+        "portal",
+        5,
+        (
+            ("tests/portal", *(f"--ignore={path}" for path in _GATEWAY)),
+            (*_GATEWAY, "tests/browser"),
+        ),
+    ),
+    Stage("guests", 12, (("tests/kernel",),), commands=("tests.kernel",)),
+    Stage("mistakes", 15, (), ("tests.kernel.bugs", "tests.bpf.bugs"), only_full=True),
+)
+
+LIMIT, FULL_LIMIT = 1800, 4 * 3600
+"""Seconds after which what does not end is killed, and has failed."""
 
 LINTERS = (
     ("ruff format", ["ruff", "format", "--check", "--quiet", "."]),
@@ -78,40 +108,75 @@ def lint() -> Count:
     return count
 
 
-class Shard:
-    """A running pytest, whose output is kept until it has ended."""
+class Process:
+    """A running part of a stage, whose output is kept until it has ended."""
 
-    def __init__(self, paths: tuple[str, ...], full: bool, coverage: bool) -> None:
-        tool = ["-m", "coverage", "run", "-m", "pytest"] if coverage else ["-m", "pytest"]
+    def __init__(self, command: list[str], full: bool) -> None:
+        self._limit = FULL_LIMIT if full else LIMIT
         self._folder = tempfile.TemporaryDirectory()
         self._report = Path(self._folder.name) / "report.xml"
         self._output = Path(self._folder.name) / "output"
-        command = [sys.executable, *tool, *paths, f"--junitxml={self._report}", "-rs"]
         environ = {**os.environ, "CTWSGI_TEST_FULL": "1" if full else ""}
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT
+                [sys.executable, *(word.format(report=self._report) for word in command)],
+                cwd=ROOT,
+                env=environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
 
     def outcome(self) -> Count:
-        """Waits for the end, prints the output, reads the count from the JUnit file."""
+        """Waits for the end, prints the output, reads the count."""
         try:
-            status = self._process.wait(SHARD_LIMIT)
+            status = self._process.wait(self._limit)
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
-            print(f"killed after {SHARD_LIMIT} s", flush=True)
+            print(f"killed after {self._limit} s", flush=True)
+        output = self._output.read_bytes()
         sys.stdout.flush()
-        sys.stdout.buffer.write(self._output.read_bytes())
+        sys.stdout.buffer.write(output)
         sys.stdout.flush()
         with self._folder:
-            if not self._report.exists():
-                return Count(failed=1)
-            suites = ET.parse(self._report).getroot()
-            totals = {key: sum(int(s.get(key, 0)) for s in suites) for key in _KEYS}
+            count = self._count(output.decode(errors="replace"))
+        if count is None:
+            return Count(failed=1)
+        # 5 is for both kinds: nothing was there to run.
+        count.failed = count.failed or int(status not in (0, 5))
+        return count
+
+    def _count(self, output: str) -> Count | None:
+        """By outcome; None when there is no telling."""
+        raise NotImplementedError
+
+
+class Shard(Process):
+    """A pytest, which counts in a JUnit file."""
+
+    def __init__(self, paths: tuple[str, ...], full: bool, coverage: bool) -> None:
+        tool = ["-m", "coverage", "run", "-m", "pytest"] if coverage else ["-m", "pytest"]
+        super().__init__([*tool, *paths, "--junitxml={report}", "-rs"], full)
+
+    def _count(self, output: str) -> Count | None:
+        if not self._report.exists():
+            return None
+        suites = ET.parse(self._report).getroot()
+        totals = {key: sum(int(s.get(key, 0)) for s in suites) for key in _KEYS}
         failed = totals["failures"] + totals["errors"]
-        passed = totals["tests"] - failed - totals["skipped"]
-        return Count(passed, failed or int(status not in (0, 5)), totals["skipped"])
+        return Count(totals["tests"] - failed - totals["skipped"], failed, totals["skipped"])
+
+
+class Command(Process):
+    """A module that counts in its last line."""
+
+    def __init__(self, module: str, full: bool, told: bool) -> None:
+        super().__init__(["-m", module, *(["--full"] if told else [])], full)
+
+    def _count(self, output: str) -> Count | None:
+        last = output.rstrip().rpartition("\n")[2]
+        told = re.fullmatch(r"(\d+) passed, (\d+) failed(?:, (\d+) skipped)?", last)
+        return Count(*(int(number or 0) for number in told.groups())) if told else None
 
 
 _KEYS = ("tests", "failures", "errors", "skipped")
@@ -135,12 +200,16 @@ def main() -> int:
     total = Count()
     table = []
     for stage in STAGES:
+        if stage.only_full and not options.full:
+            continue
         print(f"== {stage.name}", flush=True)
         began = time.monotonic()
-        shards = [Shard(s, options.full, not options.no_coverage) for s in stage.shards]
+        told = options.full and not stage.only_full
+        parts: list[Process] = [Command(name, options.full, told) for name in stage.commands]
+        parts += [Shard(s, options.full, not options.no_coverage) for s in stage.shards]
         count = lint() if stage.lint else Count()
-        for shard in shards:
-            count += shard.outcome()
+        for part in parts:
+            count += part.outcome()
         table.append((stage, (time.monotonic() - began) / 60, count))
         total += count
     if not options.no_coverage:

@@ -2,10 +2,13 @@
 
     client ---- gateway ---- server        (network namespaces, docs/lab.md)
 
+Where the eBPF program can be attached (docs/ebpf.md), or this kernel can load our module
+(kmod/README.md), they are shown as well as the relay.
 The client's curl dials random pairs of 198.18.0.0/15 and 2001:db8::/32. A line `ok SOURCE TOPOLOGY
 ORIG_DST` says that the JSON which came back held that very pair, the source, whether it is
 verified, the visitor's address and a nonce that only this visit knew. A line `ok refused REASON`
-says that the server turned a forgery away for that reason. Exit status 0 only when all passed.
+says that the server turned a forgery away for that reason. In the end the client walks through the
+captive portal, a line `ok portal STEP` for each step. Exit status 0 only when all passed.
 """
 
 from __future__ import annotations
@@ -18,12 +21,17 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
+from ctwsgi.check_host import module_version
 from ctwsgi.wire.auth import Key
 
+from .ebpf import why_no_ebpf
+from .ending import end_in_order
 from .lab import Lab
-from .legs import LEGS, LOCAL, SIGNED, Mismatch, Service, destinations
+from .legs import EBPF_LEGS, LEGS, LOCAL, MODULE_LEGS, SIGNED, Mismatch, Service, destinations
+from .module import why_no_module
+from .portal import PortalLab
+from .portal_demo import Walk
 from .refusals import (
     forgeries,
     guard_at_gateway,
@@ -56,10 +64,17 @@ class Report:
             print(f"ok {line}", flush=True)
 
 
-def demonstrate(lab: Lab, report: Report, options: argparse.Namespace) -> None:
-    """All legs, then all refusals."""
+def demonstrate(
+    lab: Lab, report: Report, options: argparse.Namespace, ebpf: bool, module: bool
+) -> None:
+    """All legs, those of eBPF program and module if they are there, then all refusals."""
     key = Key(1, secrets.token_bytes(32))
-    services = {leg: Service(lab, leg, _write(lab.scratch / "keys", key)) for leg in LEGS}
+    key_file = _write(lab.scratch / "keys", key)
+    if module:
+        for node in (lab.gateway, lab.server):
+            node.run(["sh", "-c", f"cat {key_file} > /proc/net/ctinject_keys"])
+    legs = (*LEGS, *(EBPF_LEGS if ebpf else ()), *(MODULE_LEGS if module else ()))
+    services = {leg: Service(lab, leg, key_file) for leg in legs}
     for service in services.values():
         service.ready()
     for service in services.values():
@@ -75,15 +90,27 @@ def demonstrate(lab: Lab, report: Report, options: argparse.Namespace) -> None:
     report.check("refused untrusted-peer", partial(refuses_stranger, services[SIGNED], key))
 
 
+def demonstrate_portal(report: Report) -> None:
+    """In a lab of its own: its packet filter is a gateway's whole one."""
+    with Lab() as lab:
+        portal = PortalLab(lab)
+        portal.start()
+        for line, run in Walk(portal).steps():
+            report.check(f"portal {line}", run)
+
+
 def main(arguments: list[str]) -> int:
     options = _parse(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    end_in_order()
     report = Report()
     try:
         with Lab() as lab:
-            print(_introduction(lab), flush=True)
-            demonstrate(lab, report, options)
+            no_ebpf = "not asked for" if options.without_ebpf else why_no_ebpf()
+            no_module = why_no_module()
+            print(_introduction(lab, no_ebpf, no_module), flush=True)
+            demonstrate(lab, report, options, ebpf=not no_ebpf, module=not no_module)
+        if not options.without_portal:
+            demonstrate_portal(report)
     except KeyboardInterrupt:
         print("interrupted; the lab is gone", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -114,16 +141,31 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="leave the guard away, and see the checks of it fail",
     )
+    parser.add_argument(
+        "--without-ebpf", action="store_true", help="leave the eBPF program's leg away"
+    )
+    parser.add_argument(
+        "--without-portal", action="store_true", help="leave the captive portal's walk away"
+    )
     return parser.parse_args(arguments)
 
 
-def _introduction(lab: Lab) -> str:
+def _introduction(lab: Lab, no_ebpf: str | None, no_module: str | None) -> str:
     rights = "a user namespace" if lab.rootless else "root"
-    return (
+    injectors = ["relay"]
+    if not no_ebpf:
+        injectors.insert(0, "eBPF program")
+    if not no_module:
+        injectors.insert(0, f"module ctinject {module_version()}")
+    lines = [
         f"client {lab.client.address()} -- gateway -- server {lab.server.address()}; "
-        f"injector: relay on the gateway; built with {rights}\n"
-        "each visit: ok SOURCE TOPOLOGY ORIGINAL-DESTINATION"
-    )
+        f"injectors: {', '.join(injectors)} on the gateway; built with {rights}",
+    ]
+    if no_ebpf:
+        lines.append(f"no eBPF here: {no_ebpf}")
+    if no_module:
+        lines.append(f"no kernel module here: {no_module}")
+    return "\n".join([*lines, "each visit: ok SOURCE TOPOLOGY ORIGINAL-DESTINATION"])
 
 
 def _write(path: Path, key: Key) -> Path:
@@ -131,11 +173,6 @@ def _write(path: Path, key: Key) -> Path:
     with os.fdopen(descriptor, "w") as file:
         file.write(f"{key.id} {key.secret.hex()}\n")
     return path
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    # An exception, so that the lab's `with` is left in order.
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,12 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from .command import run_command
+from .ending import undisturbed
 from .node import Node
 from .process import Process
 from .requirements import (
@@ -63,6 +66,7 @@ class Lab:
         """A directory for key files and the like, mode 0700, gone with the lab."""
         self._nodes: dict[str, Node] = {}
         self._processes: list[Process] = []
+        self._keeper: subprocess.Popen[str] | None = None
 
     def __getattr__(self, name: str) -> Node:
         nodes: dict[str, Node] = self.__dict__.get("_nodes", {})
@@ -74,9 +78,11 @@ class Lab:
         lacks = missing_tools()
         if lacks:
             raise LabError(lacks)
-        self.scratch = Path(tempfile.mkdtemp(prefix="ctwsgi-lab-"))
-        self._start_keeper()
         try:
+            with undisturbed():
+                self.scratch = Path(tempfile.mkdtemp(prefix="ctwsgi-lab-"))
+                self._start_keeper()
+            self._wait_for_keeper()
             self._build()
         except BaseException:
             self._close()
@@ -89,10 +95,11 @@ class Lab:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        try:
-            self._stop_processes()
-        finally:
-            self._close()
+        with undisturbed():
+            try:
+                self._stop_processes()
+            finally:
+                self._close()
         left = living_in(node.inode for node in self._nodes.values())
         if left:
             raise LabError(f"processes outlived the lab: {left}")
@@ -104,7 +111,8 @@ class Lab:
 
     def inside(self) -> list[str]:
         """The prefix for commands beside the hosts, where `ip netns` knows their names."""
-        return [*self._nsenter(), "--mount", "--net", f"--wd={os.getcwd()}", "--"]
+        # --root: entering a mount namespace leads out of a chroot, ours and the keeper's.
+        return [*self._nsenter(), "--mount", "--root", "--net", f"--wd={os.getcwd()}", "--"]
 
     def adopt(self, process: Process) -> Process:
         """The lab stops `process` when it ends."""
@@ -114,6 +122,7 @@ class Lab:
     @property
     def keeper(self) -> int:
         """The pid of the process that the lab hangs on."""
+        assert self._keeper
         return self._keeper.pid
 
     def _nsenter(self) -> list[str]:
@@ -130,13 +139,13 @@ class Lab:
             text=True,
             start_new_session=True,  # Ctrl-C is ours to handle, not the keeper's
         )
+
+    def _wait_for_keeper(self) -> None:
+        assert self._keeper
         assert self._keeper.stdout
         assert self._keeper.stderr
         if self._keeper.stdout.readline() != "ready\n":
-            said = self._keeper.stderr.read().strip()
-            self._close()
-            self.scratch.rmdir()
-            raise LabError(f"cannot make namespaces: {said}")
+            raise LabError(f"cannot make namespaces: {self._keeper.stderr.read().strip()}")
 
     def _build(self) -> None:
         for host in self.topology.hosts:
@@ -185,10 +194,7 @@ class Lab:
         self._ip("-n", host, "-batch", "-", text_in="\n".join(lines) + "\n")
 
     def _ip(self, *words: str, text_in: str = "") -> None:
-        done = subprocess.run(
-            [*self.inside(), "ip", *words],
-            env=self.environ, input=text_in, capture_output=True, text=True,
-        )  # fmt: skip
+        done = run_command([*self.inside(), "ip", *words], self.environ, text_in)
         if done.returncode:
             raise LabError(f"ip {' '.join(words)}: {done.stderr.strip()}")
 
@@ -202,7 +208,11 @@ class Lab:
 
     def _close(self) -> None:
         """Lets go of the keeper, which kills what is left, and waits for it."""
-        self._keeper.communicate()
+        with undisturbed():
+            if self._keeper:
+                self._keeper.communicate()
+            with suppress(OSError):
+                self.scratch.rmdir()  # of a keeper that never came to it
 
 
 def living_in(namespaces: Iterable[int]) -> list[int]:

@@ -1,7 +1,9 @@
 """The legs of the demo: each way that an origin reaches the server, and the check of a visit.
 
-A leg is a row of LEGS. `Service` runs it: `ctwsgi serve demo_app:app` on the server and, where the
-NAT is on the gateway, `ctwsgi relay` there.
+A leg is a row of LEGS, or of EBPF_LEGS and MODULE_LEGS where the kernel takes these injectors.
+`Service` runs it:
+`ctwsgi serve tests.lab.greeting:app` on the server and, where the injector is the relay,
+`ctwsgi relay` on the gateway.
 """
 
 from __future__ import annotations
@@ -10,21 +12,23 @@ import json
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .ending import undisturbed
 from .lab import Lab
 from .node import Node
 from .process import Process
-from .rules import redirect, tproxy
+from .rules import Table, dnat, guard, mark, redirect, tproxy
 from .topology import CLIENT_GATEWAY_SERVER, draw_destination, show
+from .wait import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 
 RELAY_PORT = 9000
-"""A leg's relay listens here plus its place in LEGS; these are the lab's own ports."""
+"""A leg's relay listens here plus the leg's place in its row; these are the lab's own ports."""
 SERVER_PORT = 8000
 
 _BEHIND_GATEWAY = ("--trust", CLIENT_GATEWAY_SERVER.address("gateway", "server"))
@@ -37,11 +41,17 @@ class Leg:
 
     source: str
     topology: str
-    """dnat: to another host, by the relay on the gateway. redirect, tproxy: on the server's own."""
+    """dnat, gateway: to another host, by the relay, the eBPF program or the module on the gateway.
+    redirect, tproxy, local: on the server's own, the last with the module.
+    """
     verified: bool
     """What DESIGN section 4 demands `ct.verified` to be."""
     serve: tuple[str, ...] = ()
     relay: tuple[str, ...] = ()
+    helper: str = ""
+    """Of the module, which the injector is then."""
+    ebpf: bool = False
+    """The injector is the eBPF program, on the gateway's device to the server."""
     keyed: bool = False
     versions: tuple[int, ...] = (4, 6)
 
@@ -60,6 +70,20 @@ LEGS = (
 )
 SIGNED, LOCAL = LEGS[2], LEGS[3]
 
+# The injector is in the path, the client remains the TCP peer: a frame is believed because of the
+# guard, a header because it is signed.
+_GUARDED = ("--trust", "inline", "--guarded")
+_INLINE = ("--trust", "inline")
+
+EBPF_LEGS = (Leg("proxy", "ebpf-gateway-signed", True, _INLINE, ebpf=True, keyed=True),)
+
+MODULE_LEGS = (
+    Leg("ctframe", "module-gateway", False, _GUARDED, helper="ctframe", versions=(4,)),
+    Leg("ctframe", "module-local", False, _GUARDED, helper="ctframe", versions=(4,)),
+    Leg("proxy", "module-gateway-signed", True, _INLINE, helper="ctproxy", keyed=True),
+    Leg("proxy", "module-local-signed", True, _INLINE, helper="ctproxy", keyed=True),
+)
+
 
 class Mismatch(Exception):
     """An answer that is not the one that the leg demands."""
@@ -69,13 +93,14 @@ class Service:
     """The processes of one leg, started; `ready` waits until they listen."""
 
     def __init__(self, lab: Lab, leg: Leg, key_file: Path) -> None:
-        place = LEGS.index(leg)
+        place = (*LEGS, *EBPF_LEGS, *MODULE_LEGS).index(leg)
+        self._key_file = key_file
         self.lab, self.leg = lab, leg
         self.port = SERVER_PORT + place
         keys = ("--auth-key-file", str(key_file)) if leg.keyed else ()
         binds = [word for version in (4, 6) for word in ("--bind", show(self.address(version)))]
         options = (*binds, "--source", leg.source, *leg.serve, *keys)
-        self.server = self._start(lab.server, "serve", *options, "demo_app:app")
+        self.server = self._start(lab.server, "serve", *options, "tests.lab.greeting:app")
         self.relay = None
         if leg.relay:
             self._relay_port = RELAY_PORT + place
@@ -104,6 +129,12 @@ class Service:
         if self.relay:
             with self.lab.gateway.rules(redirect(self._relay_port)):
                 yield
+        elif self.leg.ebpf:
+            with self._attached():
+                yield
+        elif self.leg.helper:
+            with self._marked():
+                yield
         elif self.leg.topology == "redirect":
             with self.lab.server.rules(redirect(self.port)):
                 yield
@@ -111,16 +142,52 @@ class Service:
             with self.lab.server.marked_delivery(), self.lab.server.rules(tproxy(self.port)):
                 yield
 
+    @contextmanager
+    def _attached(self) -> Iterator[None]:
+        """The eBPF program on the gateway, and the rules that go with it."""
+        gateway = self.lab.gateway
+        command = [sys.executable, "-m", "ctwsgi", "gateway"]
+        servers = [f"--backend={show(self.address(version))}" for version in (4, 6)]
+        key = f"--auth-key-file={self._key_file}"
+        try:
+            gateway.run([*command, "attach", "server", *servers, key])
+            with (
+                gateway.rules(dnat(self.address(4), self.address(6))),
+                gateway.rules(guard(self.port, "forward")),
+            ):
+                yield
+        finally:
+            # What is pinned outlives the lab.
+            with undisturbed():
+                gateway.run([*command, "detach", "server"])
+
+    @contextmanager
+    def _marked(self) -> Iterator[None]:
+        """The module's rules, on the gateway or on the server itself."""
+        local = "local" in self.leg.topology
+        node = self.lab.server if local else self.lab.gateway
+        translation = redirect(self.port) if local else dnat(self.address(4), self.address(6))
+        hook = "input" if local else "forward"
+        tables: tuple[Table, ...] = (
+            mark(self.leg.helper, self.port),
+            translation,
+            guard(self.port, hook),
+        )
+        with ExitStack() as standing:
+            for table in tables:
+                standing.enter_context(node.rules(table))
+            yield
+
     def visit(self, destination: tuple[str, int]) -> None:
         """The client's curl dials `destination`; Mismatch unless the answer is all true."""
         nonce = secrets.token_hex(16)
         version = 6 if ":" in destination[0] else 4
         answer = self._curl(destination, nonce)
-        # A frame has no room for the source: there the relay is who connected.
+        # A frame has no room for the source: behind the relay that is who connected.
         visitor = (
             self.lab.gateway.address(4, "server")
-            if self.leg.source == "ctframe"
-            else (self.lab.client.address(version))
+            if self.relay and self.leg.source == "ctframe"
+            else self.lab.client.address(version)
         )
         wanted = {
             "orig_dst": list(destination),
@@ -137,7 +204,7 @@ class Service:
     def _curl(self, destination: tuple[str, int], nonce: str) -> dict[str, Any]:
         done = self.lab.client.run([
             "curl", "--disable", "--silent", "--show-error", "--globoff",
-            "--noproxy", "*", "--max-time", "20",
+            "--noproxy", "*", "--max-time", str(DEADLINE),
             "--header", "Accept: application/json",
             "--data", f"nonce={nonce}",
             f"http://{show(destination)}/",

@@ -7,10 +7,20 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from socket import AF_INET, AF_INET6, SOCK_STREAM, recv_fds, socketpair
+from socket import (
+    AF_INET,
+    AF_INET6,
+    SO_REUSEADDR,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    recv_fds,
+    socketpair,
+)
 from socket import socket as Socket
 from typing import TYPE_CHECKING
 
+from .command import run_command
+from .ending import undisturbed
 from .process import Process
 from .requirements import LabError
 from .rules import TPROXY_MARK, TPROXY_TABLE, Table
@@ -57,16 +67,14 @@ class Node:
         text_in: str | None = None,
         deadline: float = DEADLINE,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs to the end. LabError with the standard error when it fails and `check` is set."""
-        done = subprocess.run(
-            self.argv(command),
-            env=self._lab.environ,
-            input=text_in,
-            stdin=subprocess.DEVNULL if text_in is None else None,
-            capture_output=True,
-            text=True,
-            timeout=deadline,
-        )
+        """Runs to the end. LabError with the standard error when it fails and `check` is set, and
+        when it does not end within `deadline` s.
+        """
+        try:
+            done = run_command(self.argv(command), self._lab.environ, text_in, deadline)
+        except subprocess.TimeoutExpired:
+            words = " ".join(command)
+            raise LabError(f"{self.name}: {words}: does not end within {deadline:g} s") from None
         if check and done.returncode:
             said = (done.stderr or done.stdout).strip()
             raise LabError(f"{self.name}: {' '.join(command)}: {said or done.returncode}")
@@ -76,7 +84,8 @@ class Node:
         """Starts a process that the lab ends, at the latest, when it ends itself."""
         environ = {**self._lab.environ, **(env or {})}
         label = f"{self.name}: {' '.join(command)}"
-        return self._lab.adopt(Process(self.argv(command), self.inode, environ, label))
+        with undisturbed():
+            return self._lab.adopt(Process(self.argv(command), self.inode, environ, label))
 
     def socket(self, family: int, kind: int = SOCK_STREAM) -> Socket:
         """A socket of this namespace for the calling process: it stays there all its life.
@@ -89,12 +98,22 @@ class Node:
             command = self.argv(
                 [sys.executable, "-ISc", _MAKE_SOCKET, str(int(family)), str(int(kind))]
             )
-            child = subprocess.Popen(command, env=self._lab.environ, stdin=theirs.fileno())
-            theirs.close()
-            _, descriptors, _, _ = recv_fds(ours, 1, 1)
-            child.wait()
+            # It takes a moment, and an end in between would leave it to talk to a closed socket.
+            with undisturbed():
+                child = subprocess.Popen(
+                    command,
+                    env=self._lab.environ,
+                    stdin=theirs.fileno(),
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                    text=True,
+                )
+                theirs.close()
+                _, descriptors, _, _ = recv_fds(ours, 1, 1)
+                _, said = child.communicate()
         if not descriptors:
-            raise LabError(f"{self.name}: no socket of family {family}")
+            reason = said.strip().rpartition("\n")[2]
+            raise LabError(f"{self.name}: no socket of family {family}: {reason}")
         return Socket(fileno=descriptors[0])
 
     def connect(self, address: tuple[str, int], deadline: float = DEADLINE) -> Socket:
@@ -112,6 +131,8 @@ class Node:
         """A TCP listener on this host, accepting in the calling process."""
         sock = self.socket(AF_INET6 if ":" in host else AF_INET)
         sock.settimeout(DEADLINE)
+        # A connection of an earlier test may still be in TIME_WAIT.
+        sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen()
         return sock

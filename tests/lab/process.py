@@ -64,6 +64,10 @@ class Process:
         """To the process itself, not to its children."""
         self._popen.send_signal(number)
 
+    def wait(self) -> int:
+        """Until it ends by itself. Gives the exit status."""
+        return self._popen.wait()
+
     def stop(self, deadline: float = 10.0) -> int:
         """SIGTERM, and SIGKILL for the whole session after `deadline` s. Gives the exit status."""
         self._popen.terminate()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ctwsgi.trust import GUARD
+
 from .topology import NOWHERE
 
 TPROXY_MARK = 1
@@ -75,6 +77,23 @@ def tproxy(port: int) -> Table:
     )
 
 
+def mark(helper: str, port: int) -> Table:
+    """What is bound for NOWHERE gets its origin from the kernel module (kmod/README.md).
+
+    `port` only tells tables apart.
+    """
+    return Table(
+        f"mark_{port}",
+        f'  ct helper origin {{\n    type "{helper}" protocol tcp\n  }}\n'
+        + _chain(
+            "select",
+            "type filter hook prerouting priority mangle;",
+            f'{_V4} meta l4proto tcp ct helper set "origin"',
+            f'{_V6} meta l4proto tcp ct helper set "origin"',
+        ),
+    )
+
+
 def guard(port: int, hook: str) -> Table:
     """Only translated connections reach `port` (DESIGN 3.5).
 
@@ -86,6 +105,6 @@ def guard(port: int, hook: str) -> Table:
         _chain(
             "in",
             f"type filter hook {hook} priority filter;",
-            f"tcp dport {port} ct status ! dnat counter drop",
+            *(f"tcp dport {port} {condition} counter drop" for condition in GUARD),
         ),
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +17,16 @@ from pathlib import Path
 import pytest
 
 from tests.lab import NOWHERE, Lab, LabError, draw_destination, unavailable, until
+from tests.lab.ebpf import why_no_ebpf
 from tests.lab.legs import LOCAL, Mismatch, Service
+from tests.lab.module import why_no_module
 from tests.lab.outside import running_with, unprivileged
 from tests.lab.requirements import SEARCH
 from tests.lab.rules import redirect
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
+FULL = bool(os.environ.get("CTWSGI_TEST_FULL"))
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "tests.lab.demo", "--visits", "1"]
 
@@ -36,6 +41,15 @@ WANTED = {
     ("tproxy", "tproxy", 4),
     ("tproxy", "tproxy", 6),
 }
+WANTED_OF_EBPF = {("proxy", "ebpf-gateway-signed", 4), ("proxy", "ebpf-gateway-signed", 6)}
+WANTED_OF_THE_MODULE = {
+    ("ctframe", "module-gateway", 4),
+    ("ctframe", "module-local", 4),
+    ("proxy", "module-gateway-signed", 4),
+    ("proxy", "module-gateway-signed", 6),
+    ("proxy", "module-local-signed", 4),
+    ("proxy", "module-local-signed", 6),
+}
 REFUSED = {
     "direct-dial (input)",
     "direct-dial (forward)",
@@ -46,6 +60,8 @@ REFUSED = {
     "auth-v1",
     "untrusted-peer",
 }
+
+PORTAL_STEPS = 7
 
 VISIT = re.compile(r"ok (\S+) (\S+) \[?([0-9a-f.:]+?)\]?:(\d+)")
 
@@ -58,11 +74,11 @@ def mark():
     until(lambda: not running_with(mark), "the end of all processes of the demo")
 
 
-def start(command, mark):
+def start(command, mark, **environ):
     name, _, value = mark.partition("=")
     return subprocess.Popen(
         command,
-        env={**os.environ, "PATH": SEARCH, name: value},
+        env={**os.environ, "PATH": SEARCH, name: value, **environ},
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
@@ -75,26 +91,52 @@ def visits(lines):
     return [match.groups() for line in lines if (match := VISIT.fullmatch(line))]
 
 
-def test_every_leg_and_every_refusal(mark):
+@pytest.fixture(scope="module")
+def module():
+    """Why the kernel module is not shown here, or None; the guests of tests/kernel show it."""
+    return why_no_module()
+
+
+@pytest.fixture(scope="module")
+def ebpf():
+    """The same for the eBPF program."""
+    return why_no_ebpf()
+
+
+@pytest.fixture
+def wanted(ebpf, module):
+    """The legs, each with an IP version."""
+    return (
+        WANTED | (set() if ebpf else WANTED_OF_EBPF) | (set() if module else WANTED_OF_THE_MODULE)
+    )
+
+
+def test_every_leg_and_every_refusal(mark, ebpf, module, wanted):
     demo = start(DEMO, mark)
     out, err = demo.communicate(timeout=100)
     introduction, *lines, last = out.splitlines()
     assert (demo.returncode, err) == (0, ""), out
-    assert "injector: relay" in introduction
-    assert last == f"{len(WANTED) + len(REFUSED)} passed, 0 failed"
+    assert ("module ctinject" in introduction) == (not module)
+    assert ("eBPF program" in introduction) == (not ebpf)
+    assert (f"no kernel module here: {module}" in lines) == bool(module)
+    assert (f"no eBPF here: {ebpf}" in lines) == bool(ebpf)
+    assert last == f"{len(wanted) + len(REFUSED) + PORTAL_STEPS} passed, 0 failed"
     seen = set()
     for source, topology, host, _ in visits(lines):
         version = ipaddress.ip_address(host).version
         assert ipaddress.ip_address(host) in NOWHERE[version]
         seen.add((source, topology, version))
-    assert seen == WANTED
-    refusals = [line.removeprefix("ok refused ") for line in lines if "refused" in line]
+    assert seen == wanted
+    refusals = [
+        line.removeprefix("ok refused ") for line in lines if line.startswith("ok refused ")
+    ]
     assert sorted(refusals) == sorted(REFUSED)
     assert running_with(mark) == []
 
 
-def test_without_root_and_beside_another(mark):
+def test_without_root_and_beside_another(mark, wanted):
     """Two at once, each drawing its own destinations."""
+    wanted = wanted - WANTED_OF_EBPF
     demos = [start(unprivileged(DEMO), mark) for _ in range(2)]
     outputs = [demo.communicate(timeout=100) for demo in demos]
     drawn = []
@@ -102,12 +144,12 @@ def test_without_root_and_beside_another(mark):
         assert (demo.returncode, err) == (0, ""), out
         assert "a user namespace" in out.splitlines()[0]
         drawn.append({(host, port) for _, _, host, port in visits(out.splitlines())})
-    assert len(drawn[0]) == len(drawn[1]) == len(WANTED)
+    assert len(drawn[0]) == len(drawn[1]) == len(wanted)
     assert not drawn[0] & drawn[1]
 
 
 def test_it_fails_without_the_guard(mark):
-    demo = start([*DEMO, "--without-guard"], mark)
+    demo = start([*DEMO, "--without-guard", "--without-portal"], mark)
     out, _ = demo.communicate(timeout=100)
     failed = [line for line in out.splitlines() if line.startswith("not ok ")]
     assert demo.returncode == 1
@@ -149,6 +191,24 @@ def test_ended_midway_it_cleans_up(mark, end):
     assert "passed" not in out
     assert "Traceback" not in err
     assert running_with(mark) == []
+
+
+@pytest.mark.parametrize("trial", range(20 if FULL else 2))
+def test_ended_at_any_moment_it_cleans_up(mark, trial, tmp_path):
+    """While it builds, attaches, visits, walks: drawn anew each time, for the group or for it."""
+    moment, end = random.uniform(0, 10 if FULL else 3), random.choice([1, 2, 15])
+    kill = random.choice([os.kill, os.killpg])
+    demo = start(DEMO, mark, TMPDIR=str(tmp_path))
+    with demo:
+        until(lambda: running_with(mark)[1:], "a process of the demo's")
+        time.sleep(moment)  # the point is that nothing in particular is waited for
+        kill(demo.pid, end)
+        out, err = demo.communicate(timeout=60)
+    told = f"{kill.__name__}({end}) after {moment:.2f} s: {out}{err}"
+    assert demo.returncode == 128 + end, told
+    assert "Traceback" not in err, told
+    assert running_with(mark) == [], told
+    assert list(tmp_path.iterdir()) == [], told
 
 
 def test_a_missing_tool_is_named_in_one_line(mark):

@@ -12,9 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from tests.lab.streams import receive_until_closed
+from tests.lab.wait import until
 
 DEADLINE = 30.0  # generous: machines are shared; only a hang gets near it
 
@@ -29,15 +31,6 @@ def app(environ, start_response):
 """
 
 _LEAKY = ("CTWSGI_", "GUNICORN_", "LISTEN_", "NOTIFY_SOCKET", "PORT", "WEB_CONCURRENCY")
-
-
-def wait_for(condition: Callable[[], object], what: str, deadline: float = DEADLINE) -> object:
-    """Polls until `condition()` is true; AssertionError names `what` never happened."""
-    end = time.monotonic() + deadline
-    while not (value := condition()):
-        assert time.monotonic() < end, f"timed out waiting for {what}"
-        time.sleep(0.02)
-    return value
 
 
 class Served:
@@ -99,7 +92,7 @@ class Served:
     def wait_log(self, text: str, count: int = 1) -> None:
         """Until `text` stands in the log `count` times."""
         try:
-            wait_for(lambda: self.log.count(text) >= count, text)
+            until(lambda: self.log.count(text) >= count, text)
         except AssertionError:
             raise AssertionError(f"never logged {text!r} x{count}:\n{self.log}") from None
 
@@ -124,7 +117,7 @@ class Served:
         """(status, body) of one request on a connection of its own; status 0: closed unanswered."""
         with self.connect(listener) as sock:
             sock.sendall(before + request(path, headers))
-            return answer(receive_all(sock))
+            return answer(receive_until_closed(sock))
 
 
 def clean_environ(extra: dict[str, str], binds: Sequence[str]) -> dict[str, str]:
@@ -142,17 +135,6 @@ def fill(text: str, binds: Sequence[str]) -> str:
 
 def request(path: str = "/", headers: str = "") -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode("latin-1")
-
-
-def receive_all(sock: socket.socket) -> bytes:
-    """Everything until the peer closes; a reset ends it, too."""
-    data = b""
-    try:
-        while block := sock.recv(65536):
-            data += block
-    except ConnectionResetError:
-        pass
-    return data
 
 
 def answer(data: bytes) -> tuple[int, bytes]:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from gunicorn.config import Config
-from served import DEADLINE, ECHO, Served, wait_for
+from served import DEADLINE, ECHO, Served
 
 from ctwsgi.serving.accesslog import Logger, SafeAtoms, wants_access
+from tests.lab.wait import until
 
 V1 = b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n"
 V1_6 = b"PROXY TCP6 2001:db8::1 2001:db8::2 5555 443\r\n"
@@ -24,7 +25,7 @@ def lines(path: Path, count: int) -> list[str]:
         found = path.read_text().splitlines() if path.exists() else []
         return found if len(found) >= count else None
 
-    found = wait_for(enough, f"{count} lines in {path}")
+    found = until(enough, f"{count} lines in {path}")
     assert isinstance(found, list)
     assert len(found) == count
     return found
@@ -97,8 +98,8 @@ def test_usr1_reopens_the_file(tmp_path: Path) -> None:
         lines(log, 1)
         log.rename(tmp_path / "rotated")
         served.signal(signal.SIGUSR1)
-        wait_for(log.exists, "the new file")
-        wait_for(lambda: served.get()[0] == 200 and log.stat().st_size, "a line in it")
+        until(log.exists, "the new file")
+        until(lambda: served.get()[0] == 200 and log.stat().st_size, "a line in it")
 
 
 def test_statsd_gets_its_numbers(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_errors_of_the_application_go_to_the_error_log(tmp_path: Path) -> None:
     )
     with Served(tmp_path, "--error-logfile", str(log), app=app) as served:
         assert served.get()[0] == 200
-        wait_for(lambda: "told" in log.read_text(), "the line")
+        until(lambda: "told" in log.read_text(), "the line")
 
 
 def test_atoms_are_escaped_and_numbers_stay_numbers() -> None:

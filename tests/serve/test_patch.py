@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from served import Served, wait_for
+from served import Served
+
+from tests.lab.wait import until
 
 # What goes wrong when an application is imported before the patching: names bound at import.
 TOUCHY = """
@@ -120,10 +122,10 @@ def test_a_syntax_error_under_reload_recovers_when_mended(gunicorn: bool, tmp_pa
         assert served.get() == (200, b"one")
         assert "Reloader is on" in served.log
         source.write("def app(:\n")
-        wait_for(lambda: served.get()[0] == 500, "the broken application")
+        until(lambda: served.get()[0] == 500, "the broken application")
         assert b"SyntaxError" in served.get()[1]
         source.write(answering("b'mended'"))
-        wait_for(lambda: served.get() == (200, b"mended"), "the mended application")
+        until(lambda: served.get() == (200, b"mended"), "the mended application")
 
 
 def test_a_syntax_error_at_the_start_recovers_when_mended(tmp_path: Path) -> None:
@@ -132,4 +134,4 @@ def test_a_syntax_error_at_the_start_recovers_when_mended(tmp_path: Path) -> Non
     with Served(tmp_path, "--reload", app=None) as served:
         assert served.get()[0] == 500
         source.write(answering("b'mended'"))
-        wait_for(lambda: served.get() == (200, b"mended"), "the mended application")
+        until(lambda: served.get() == (200, b"mended"), "the mended application")

@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
-from served import ECHO, Served, answer, receive_all, request
+from served import ECHO, Served, answer, request
 
 from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import Key
 from ctwsgi.wire.ctframe import encode_stream
+from tests.lab.streams import receive_until_closed
 
 SRC, DST = ("192.0.2.1", 5555), ("198.18.0.1", 80)
 ONE, TWO = Key(1, b"1" * 16), Key(2, b"2" * 32)
@@ -130,7 +131,7 @@ def test_a_hup_with_a_wrong_configuration_changes_nothing(tmp_path: Path) -> Non
 def test_frames(tmp_path: Path) -> None:
     with Served(tmp_path, "--source", "ctframe") as served, served.connect() as sock:
         sock.sendall(encode_stream(DST, request(), 7))
-        app = seen(answer(receive_all(sock)))
+        app = seen(answer(receive_until_closed(sock)))
         assert (app["ct.source"], app["ct.orig_dst"]) == ("ctframe", list(DST))
 
 
@@ -151,10 +152,10 @@ def test_each_timeout_is_enforced(tmp_path: Path) -> None:
             assert silent.recv(1) == b""
         with served.connect(1) as slow:
             slow.sendall(b"GET / HT")
-            assert answer(receive_all(slow))[0] == 408
+            assert answer(receive_until_closed(slow))[0] == 408
         with served.connect(1) as short:
             short.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nbody")
-            assert answer(receive_all(short))[0] == 408
+            assert answer(receive_until_closed(short))[0] == 408
         served.signal(signal.SIGTERM)
         assert served.wait_exit() == 0
         summary = served.log.rpartition("Turned away so far: ")[2]
@@ -165,7 +166,7 @@ def test_each_timeout_is_enforced(tmp_path: Path) -> None:
 def test_keep_alive_bounds_idleness(tmp_path: Path) -> None:
     with Served(tmp_path, "--keep-alive", "1") as served, served.connect() as idle:
         idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert answer(receive_all(idle))[0] == 200
+        assert answer(receive_until_closed(idle))[0] == 200
 
 
 LIMITS = {
@@ -204,7 +205,7 @@ def get_tls(served: Served, listener: int, cert: str) -> dict[str, object]:
         context.wrap_socket(sock, server_hostname="localhost") as tls,
     ):
         tls.sendall(request())
-        return seen(answer(receive_all(tls)))
+        return seen(answer(receive_until_closed(tls)))
 
 
 @pytest.mark.parametrize("way", ["flags", "config file"])

@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from served import DEADLINE, ECHO, Served, answer, clean_environ, receive_all, request, wait_for
+from served import DEADLINE, ECHO, Served, answer, clean_environ, request
+
+from tests.lab.streams import receive_until_closed
+from tests.lab.wait import until
 
 V1 = b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n"
 ORIGIN = ["198.18.0.1", 80]
@@ -267,12 +270,12 @@ def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
     with Served(
         tmp_path, "--bind", f"unix:{path}", "--source", f"unix:{path}=proxy", listeners=0
     ) as served:
-        wait_for(path.exists, "the socket")
+        until(path.exists, "the socket")
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(DEADLINE)
-            wait_for(lambda: sock.connect_ex(str(path)) == 0, "the listener")
+            until(lambda: sock.connect_ex(str(path)) == 0, "the listener")
             sock.sendall(V1 + request())
-            app = seen(answer(receive_all(sock)))
+            app = seen(answer(receive_until_closed(sock)))
         assert app["ct.orig_dst"] == ORIGIN
         served.process.terminate()
         assert served.wait_exit() == 0
@@ -317,7 +320,7 @@ def test_systemd_hands_over_sockets_and_is_told(gunicorn: bool, tmp_path: Path) 
             assert notified.recv(4096).startswith(b"READY=1")
             with socket.create_connection(address, DEADLINE) as sock:
                 sock.sendall(V1 + request())
-                assert seen(answer(receive_all(sock)))["ct.orig_dst"] == ORIGIN
+                assert seen(answer(receive_until_closed(sock)))["ct.orig_dst"] == ORIGIN
             process.terminate()
             assert process.wait(DEADLINE) == 0
         finally:

@@ -11,7 +11,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from served import DEADLINE, ECHO, Served, answer, receive_all, request, wait_for
+from served import DEADLINE, ECHO, Served, answer, request
+
+from tests.lab.streams import receive_until_closed
+from tests.lab.wait import until
 
 V1 = b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n"
 
@@ -57,7 +60,7 @@ def test_a_begun_request_is_answered_and_idle_connections_close(tmp_path: Path) 
         served.signal(signal.SIGTERM)
         assert idle.recv(1) == b""
         begun.sendall(request()[5:].replace(b"Connection: close\r\n", b""))
-        data = receive_all(begun)
+        data = receive_until_closed(begun)
         assert answer(data)[0] == 200
         assert b"connection: close" in data.lower()
         assert served.wait_exit() == 0
@@ -67,12 +70,12 @@ def test_a_begun_request_is_answered_and_idle_connections_close(tmp_path: Path) 
 def test_a_request_in_the_application_is_answered(tmp_path: Path) -> None:
     with Served(tmp_path, *LONG, app=SLOW) as served, served.connect() as begun:
         begun.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-        wait_for((tmp_path / "begun").exists, "the application")
+        until((tmp_path / "begun").exists, "the application")
         idle = idle_connection(served)
         served.signal(signal.SIGTERM)
         assert idle.recv(1) == b""
         (tmp_path / "go").touch()
-        data = receive_all(begun)
+        data = receive_until_closed(begun)
         assert answer(data)[0] == 200
         assert b"connection: close" in data.lower()
         assert served.wait_exit() == 0
@@ -100,16 +103,16 @@ def test_a_thousand_idle_connections_do_not_hold_up_a_stop(tmp_path: Path) -> No
 def test_a_quick_stop_waits_for_nobody(number: int, tmp_path: Path) -> None:
     with Served(tmp_path, *LONG, app=SLOW) as served, served.connect() as begun:
         begun.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-        wait_for((tmp_path / "begun").exists, "the application")
+        until((tmp_path / "begun").exists, "the application")
         served.signal(number)
         assert served.wait_exit() == 0
-        assert answer(receive_all(begun)) == (0, b"")
+        assert answer(receive_until_closed(begun)) == (0, b"")
 
 
 def test_a_quick_stop_cuts_a_graceful_one_short(tmp_path: Path) -> None:
     with Served(tmp_path, *LONG, app=SLOW) as served, served.connect() as begun:
         begun.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-        wait_for((tmp_path / "begun").exists, "the application")
+        until((tmp_path / "begun").exists, "the application")
         served.signal(signal.SIGTERM)
         served.wait_log("Handling signal: term")
         served.signal(signal.SIGQUIT)
@@ -120,10 +123,10 @@ def test_the_graceful_timeout_ends_what_does_not_end(tmp_path: Path) -> None:
     options = ["--graceful-timeout", "2"]
     with Served(tmp_path, *options, app=SLOW) as served, served.connect() as begun:
         begun.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-        wait_for((tmp_path / "begun").exists, "the application")
+        until((tmp_path / "begun").exists, "the application")
         served.signal(signal.SIGTERM)
         assert served.wait_exit() == 0
-        assert answer(receive_all(begun)) == (0, b"")
+        assert answer(receive_until_closed(begun)) == (0, b"")
 
 
 class Load(threading.Thread):
@@ -173,7 +176,7 @@ def test_twenty_reloads_under_load_refuse_nothing(preload: tuple[str, ...], tmp_
         for _ in range(20):
             before = served.workers()
             served.signal(signal.SIGHUP)
-            wait_for(
+            until(
                 lambda before=before: len(now := served.workers()) == 2 and not now & before,
                 "new workers",
             )
@@ -202,7 +205,7 @@ def test_a_worker_without_its_master_ends(tmp_path: Path) -> None:
         (worker,) = served.workers()
         served.process.kill()
         served.process.wait()
-        wait_for(lambda: ended(worker), "the worker's end")
+        until(lambda: ended(worker), "the worker's end")
         assert "Parent changed" in served.log
 
 
@@ -231,7 +234,7 @@ def test_connections_beyond_the_cap_wait_their_turn(tmp_path: Path) -> None:
             third.recv(1)
         first.close()
         third.settimeout(DEADLINE)
-        assert answer(receive_all(third))[0] == 200
+        assert answer(receive_until_closed(third))[0] == 200
 
 
 HOOKED = """
@@ -250,7 +253,7 @@ def test_a_worker_that_dies_is_replaced(gunicorn: bool, tmp_path: Path) -> None:
         for _ in range(3):
             pid = int(served.get()[1])
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda pid=pid: served.workers() - {pid}, "another worker")
+            until(lambda pid=pid: served.workers() - {pid}, "another worker")
         assert "the hook ran" in served.log
         # A worker of gunicorn's that is still booting loses a TERM: wait until the last one serves.
         served.get()
@@ -267,7 +270,7 @@ def test_usr2_starts_a_second_master_on_the_same_sockets(module: bool, tmp_path:
             sock.settimeout(DEADLINE)
             sock.connect(path)
             sock.sendall(V1 + request())
-            status, body = answer(receive_all(sock))
+            status, body = answer(receive_until_closed(sock))
             assert status == 200
             return dict(json.loads(body))
 
@@ -284,4 +287,4 @@ def test_usr2_starts_a_second_master_on_the_same_sockets(module: bool, tmp_path:
         assert second["pid"] != first["pid"]
         assert second["ct.orig_dst"] == ["198.18.0.1", 80]
         os.kill(new_master, signal.SIGTERM)
-        wait_for(lambda: ended(new_master), "the second master's end")
+        until(lambda: ended(new_master), "the second master's end")

@@ -1,0 +1,22 @@
+"""Whether the eBPF injector can be attached here; why not, in one line."""
+
+from __future__ import annotations
+
+import os
+
+from ctwsgi.gateway.errors import GatewayError
+from ctwsgi.gateway.host import require_bpffs, require_kernel, require_object, require_rights
+
+
+def why_no_ebpf() -> str | None:
+    """None where it can."""
+    if os.geteuid():
+        return "only root can attach it"
+    try:
+        require_object()
+        require_rights()
+        require_kernel()
+        require_bpffs()
+    except GatewayError as e:
+        return str(e)
+    return None
