@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * `ctframe`: an 8-byte header in front of each frame of a TCP stream (DESIGN 3.1).
+ *
+ * Where frames begin is decided once, when bytes pass for the first time, and kept in the
+ * flow's map (framemap.h) until the server has acknowledged them. A segment to the server
+ *
+ *	1. is committed: what is new in it becomes a frame;
+ *	2. gets the headers of the frames that begin inside it, wherever that is;
+ *	3. gets the number that the headers before it make.
+ *
+ * A reply is translated back before conntrack sees it: ack, SACK and window.
+ */
+
+#include <linux/netfilter.h>
+#include <linux/slab.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/tcp.h>
+
+#include "compat.h"
+#include "conn.h"
+#include "ctframe.h"
+#include "flow.h"
+#include "tcpopt.h"
+
+/**
+ * struct cut - a frame that begins inside a segment
+ * @offset: from the segment's first byte
+ * @len: of the frame, for its header
+ */
+struct cut {
+	u32 offset;
+	u16 len;
+};
+
+/**
+ * struct plan - what becomes of a segment
+ * @seq: its number in server space
+ * @cuts: frames that begin in it
+ * @one: where @cuts points when there is not more than one
+ * @count: how many
+ * @again: of them, how many were sent before
+ */
+struct plan {
+	u32 seq;
+	struct cut *cuts, one;
+	u32 count, again;
+};
+
+/* The first six bytes of each frame, and of each datagram: the original destination. */
+void ctframe_destination(u8 *six, const struct nf_conn *ct)
+{
+	const struct nf_conntrack_tuple *original = nf_ct_tuple(ct, IP_CT_DIR_ORIGINAL);
+
+	memcpy(six, &original->dst.u3.ip, 4);
+	put_unaligned_le16(ntohs(original->dst.u.all), six + 4);
+}
+
+static void put_header(u8 *at, const struct flow *flow, u16 len)
+{
+	memcpy(at, flow->destination, sizeof(flow->destination));
+	put_unaligned_le16(len, at + sizeof(flow->destination));
+}
+
+/**
+ * ctframe_open() - the map of a connection whose first byte is settled
+ * @ct: conntrack, confirmed
+ * @conn: its data, open or proven
+ * @why: on failure, the counter to drop under
+ */
+struct flow *ctframe_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why)
+{
+	struct flow *flow = flow_alloc(ct, conn, CTINJECT_CTFRAME, why);
+
+	if (!flow)
+		return NULL;
+	framemap_init(&flow->map, conn->first, READ_ONCE(ctinject_max_frames));
+	ctframe_destination(flow->destination, ct);
+	flow->scale = conn->scale;
+	flow = flow_publish(flow, why);
+	if (flow)
+		stats_inc(nf_ct_net(ct), STAT_ctframe_flows);
+	return flow;
+}
+
+static enum stat_id refusal(int error)
+{
+	switch (error) {
+	case -ENOBUFS:
+		return STAT_drop_frame_limit;
+	case -ENOMEM:
+		return STAT_drop_memory;
+	default:
+		return STAT_drop_sequence;
+	}
+}
+
+/*
+ * Commits the segment. Under flow->lock.
+ *
+ * What is refused for lack of room need not take along the bytes before it: a client sends
+ * a hole again together with what follows, as often as it takes.
+ */
+static int commit(struct flow *flow, struct sk_buff *skb, struct segment *seg)
+{
+	u32 seq = segment_seq(skb, seg);
+	bool fin = segment_tcp(skb, seg)->fin;
+	int error = framemap_commit(&flow->map, seq, seg->len);
+
+	if (!error) {
+		if (fin)
+			flow->map.fin = true;
+		return 0;
+	}
+	if (error == -ERANGE || !before(seq, flow->map.max))
+		return error;
+	segment_tcp(skb, seg)->fin = 0;
+	return segment_trim(skb, seg, flow->map.max - seq);
+}
+
+/*
+ * Fills in the plan. Under flow->lock. @known: the end of what was committed before this
+ * segment.
+ */
+static int make_plan(struct plan *plan, const struct flow *flow, u32 known,
+		     const struct sk_buff *skb, const struct segment *seg)
+{
+	const struct framemap *map = &flow->map;
+	u32 seq = segment_seq(skb, seg), end = seq + seg->len;
+	u32 first = framemap_first(map, seq), i;
+
+	*plan = (struct plan) {};
+	plan->cuts = &plan->one;
+	if (!seg->len && !segment_tcp(skb, seg)->fin) {
+		plan->seq = framemap_bare(map, seq);
+		return 0;
+	}
+	plan->seq = framemap_forward(map, seq);
+	while (first + plan->count < map->count &&
+	       before(framemap_frame(map, first + plan->count).seq, end))
+		plan->count++;
+	if (plan->count > 1) {
+		plan->cuts = kmalloc_array(plan->count, sizeof(*plan->cuts),
+					   GFP_ATOMIC | __GFP_NOWARN);
+		if (!plan->cuts)
+			return -ENOMEM;
+	}
+	for (i = 0; i < plan->count; i++) {
+		struct frame frame = framemap_frame(map, first + i);
+
+		plan->cuts[i] = (struct cut) { .offset = frame.seq - seq, .len = frame.len };
+		plan->again += before(frame.seq, known);
+	}
+	return 0;
+}
+
+/* The common case: one header, at the very beginning. Payload stays where it is. */
+static int insert_in_front(struct sk_buff *skb, struct segment *seg, const struct flow *flow,
+			   const struct cut *cut)
+{
+	u8 *gap = segment_insert(skb, seg, FRAMEMAP_HEADER);
+
+	if (!gap)
+		return -ENOMEM;
+	put_header(gap, flow, cut->len);
+	return 0;
+}
+
+/* Any number of headers anywhere, from the last to the first: each part moves once. */
+static int insert_anywhere(struct sk_buff *skb, const struct segment *seg,
+			   const struct flow *flow, const struct plan *plan, struct net *net)
+{
+	u32 added = plan->count * FRAMEMAP_HEADER, end = seg->len, i;
+	u8 *payload;
+
+	if (skb_is_nonlinear(skb))
+		stats_inc(net, STAT_linearized);
+	if (segment_linear(skb, added))
+		return -ENOMEM;
+	skb_put(skb, added);
+	payload = skb->data + seg->payload;
+	for (i = plan->count; i--; end = plan->cuts[i].offset) {
+		u32 offset = plan->cuts[i].offset;
+
+		memmove(payload + offset + (i + 1) * FRAMEMAP_HEADER, payload + offset,
+			end - offset);
+		put_header(payload + offset + i * FRAMEMAP_HEADER, flow, plan->cuts[i].len);
+	}
+	return 0;
+}
+
+/* A segment that no longer fits is left to GSO, which cuts it on the way out. */
+static void fit(struct sk_buff *skb, const struct segment *seg, const struct flow *flow,
+		const struct nf_hook_state *state)
+{
+	unsigned int mtu = min_not_zero((unsigned int)READ_ONCE(flow->mtu),
+					segment_mtu(skb, state));
+	struct skb_shared_info *info = skb_shinfo(skb);
+
+	if (!skb_is_gso(skb)) {
+		if (skb->len <= mtu || mtu <= seg->payload)
+			return;
+		info->gso_size = mtu - seg->payload;
+		info->gso_type = SKB_GSO_TCPV4;
+		if (segment_tcp(skb, seg)->cwr)
+			info->gso_type |= SKB_GSO_TCP_ECN;
+		stats_inc(state->net, STAT_gso_converted);
+	}
+	info->gso_segs = DIV_ROUND_UP(seg->len, info->gso_size);
+}
+
+static int carry_out(const struct plan *plan, struct sk_buff *skb, struct segment *seg,
+		     const struct flow *flow, const struct nf_hook_state *state)
+{
+	unsigned int added = plan->count * FRAMEMAP_HEADER;
+	int err;
+
+	segment_set_seq(skb, seg, plan->seq);
+	if (!plan->count)
+		return 0;
+	/* Longer than IPv4 can say: the client will send it again in smaller parts. */
+	if (skb->len + added > 65535)
+		return -EMSGSIZE;
+	if (plan->count == 1 && !plan->cuts->offset)
+		err = insert_in_front(skb, seg, flow, plan->cuts);
+	else
+		err = insert_anywhere(skb, seg, flow, plan, state->net);
+	if (err)
+		return err;
+	seg->len += added;
+	segment_lengths(skb, seg, IPPROTO_TCP);
+	fit(skb, seg, flow, state);
+	stats_add(state->net, STAT_ctframe_frames, plan->count - plan->again);
+	stats_add(state->net, STAT_ctframe_frames_again, plan->again);
+	return 0;
+}
+
+/*
+ * Until there is a frame both spaces are equal, and what brings no byte of the stream makes
+ * none.
+ */
+static bool needs_frame(const struct sk_buff *skb, const struct segment *seg, u32 first)
+{
+	return after(segment_seq(skb, seg) + segment_span(skb, seg), first);
+}
+
+/*
+ * Before the server has proven that it has a socket it has sent a SYN-ACK and nothing else, which
+ * is all that the client can acknowledge. As a cookie that ack belongs to the stream's first byte
+ * or one of its neighbours, or, with the secret of the minute before, to a place farther on. So
+ * nothing may be the first that a server sees but a frame's header; an ack at the first byte; or
+ * a FIN alone, behind which nothing passes. What is dropped the client sends again.
+ */
+static bool may_be_first(const struct sk_buff *skb, const struct segment *seg,
+			 const struct conn *conn)
+{
+	u32 ahead = segment_seq(skb, seg) - conn->first;
+
+	if (!seg->len && !segment_tcp(skb, seg)->fin)
+		return ahead == 0 || ahead == (u32)-1;
+	return (s32)ahead >= 0;
+}
+
+static bool begins_in_frame(const struct plan *plan, const struct segment *seg)
+{
+	return seg->len && (!plan->count || plan->cuts->offset);
+}
+
+static bool ack_is_plausible(const struct conn *conn, const struct tcphdr *th)
+{
+	return th->ack && ntohl(th->ack_seq) == conn->server;
+}
+
+/* As long as there is no frame: both spaces are equal. */
+static unsigned int pass_bare(struct sk_buff *skb, const struct segment *seg,
+			      const struct conn *conn, const struct nf_hook_state *state)
+{
+	if (READ_ONCE(conn->phase) == CONN_PROVEN &&
+	    conn_spoil_cookie(skb, seg, conn, segment_seq(skb, seg)))
+		return stats_drop(state->net, STAT_drop_build);
+	return NF_ACCEPT;
+}
+
+/**
+ * ctframe_forward() - a segment of the client's, no SYN, whose connection is open or proven
+ * @skb: the segment
+ * @seg: its offsets
+ * @ct: its conntrack, confirmed
+ * @conn: its data
+ * @state: hook
+ */
+unsigned int ctframe_forward(struct sk_buff *skb, struct segment *seg, struct nf_conn *ct,
+			     struct conn *conn, const struct nf_hook_state *state)
+{
+	bool unproven = READ_ONCE(conn->phase) == CONN_OPEN && !segment_tcp(skb, seg)->rst;
+	struct flow *flow = READ_ONCE(conn->flow);
+	enum stat_id why = STAT_drop_early;
+	struct plan plan;
+	u32 known;
+	int err;
+
+	if (unproven && !ack_is_plausible(conn, segment_tcp(skb, seg)))
+		return stats_drop(state->net, STAT_drop_ack);
+	if (unproven && !may_be_first(skb, seg, conn))
+		return stats_drop(state->net, STAT_drop_below);
+	if (!flow && !needs_frame(skb, seg, conn->first))
+		return pass_bare(skb, seg, conn, state);
+	if (!flow)
+		flow = ctframe_open(ct, conn, &why);
+	if (!flow)
+		return stats_drop(state->net, why);
+	if (segment_writable(skb, seg))
+		return stats_drop(state->net, STAT_drop_build);
+	if (segment_tcp(skb, seg)->urg) {
+		segment_clear_urgent(skb, seg);
+		stats_inc(state->net, STAT_urgent_cleared);
+	}
+
+	spin_lock_bh(&flow->lock);
+	if (flow->dead) {
+		spin_unlock_bh(&flow->lock);
+		return stats_drop(state->net, STAT_drop_early);
+	}
+	flow->ifindex = conn_device(state);
+	known = flow->map.max;
+	if (seg->len || segment_tcp(skb, seg)->fin) {
+		err = commit(flow, skb, seg);
+		if (err) {
+			spin_unlock_bh(&flow->lock);
+			return stats_drop(state->net, refusal(err));
+		}
+	}
+	err = make_plan(&plan, flow, known, skb, seg);
+	spin_unlock_bh(&flow->lock);
+	why = STAT_drop_build;
+	if (!err && unproven && begins_in_frame(&plan, seg)) {
+		why = STAT_drop_early;
+		err = -EAGAIN;
+	}
+	if (!err && READ_ONCE(conn->phase) == CONN_PROVEN)
+		err = conn_spoil_cookie(skb, seg, conn, plan.seq);
+	if (!err)
+		err = carry_out(&plan, skb, seg, flow, state);
+	if (plan.cuts != &plan.one)
+		kfree(plan.cuts);
+	return err ? stats_drop(state->net, why) : NF_ACCEPT;
+}
+
+/*
+ * What a server without a socket does not send: more than an ack of the SYN. By another device
+ * than the server's it may be anybody's.
+ */
+static bool proves(const struct sk_buff *skb, const struct segment *seg, const struct conn *conn)
+{
+	const struct tcphdr *th = segment_tcp(skb, seg);
+
+	if (th->syn || th->rst || !th->ack)
+		return false;
+	if (READ_ONCE(ctinject_check_device) && skb->skb_iif != READ_ONCE(conn->ifindex))
+		return false;
+	return seg->len || th->fin || after(ntohl(th->ack_seq), conn->first);
+}
+
+/**
+ * ctframe_seen_reply() - a reply leaves for the client, conntrack has found it true
+ * @skb: the segment
+ * @seg: its offsets
+ * @ct: its conntrack
+ * @conn: its data
+ */
+void ctframe_seen_reply(const struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,
+			struct conn *conn)
+{
+	struct flow *flow;
+	bool fin = false;
+	u32 fin_end = 0;
+
+	if (READ_ONCE(conn->phase) != CONN_OPEN || !proves(skb, seg, conn))
+		return;
+	flow = READ_ONCE(conn->flow);
+	if (flow) {
+		spin_lock_bh(&flow->lock);
+		fin = flow->map.fin;
+		fin_end = flow->map.max + 1;
+		spin_unlock_bh(&flow->lock);
+	}
+	conn_prove(ct, conn, fin, fin_end);
+}
+
+/* Under flow->lock, before the ack prunes. */
+static u16 translate_window(const struct flow *flow, u32 ack, u16 window)
+{
+	u32 bytes = framemap_window(&flow->map, ack, (u32)window << flow->scale) >> flow->scale;
+
+	/* Never close what the server holds open: it would send no update. */
+	return window && !bytes ? 1 : bytes;
+}
+
+/**
+ * ctframe_reply() - a segment of the server's, no SYN-ACK, before conntrack sees it
+ * @skb: the segment; checksum and device are right
+ * @seg: its offsets
+ * @flow: its flow, under RCU
+ * @state: hook
+ */
+unsigned int ctframe_reply(struct sk_buff *skb, const struct segment *seg, struct flow *flow,
+			   const struct nf_hook_state *state)
+{
+	struct tcphdr *th;
+	u32 ack;
+
+	if (!segment_tcp(skb, seg)->ack)
+		return NF_ACCEPT;
+	if (segment_writable(skb, seg))
+		return stats_drop(state->net, STAT_drop_build);
+	th = segment_tcp(skb, seg);
+	ack = ntohl(th->ack_seq);
+	spin_lock_bh(&flow->lock);
+	segment_set_window(skb, seg, translate_window(flow, ack, ntohs(th->window)));
+	tcpopt_map_sack(skb, th, &flow->map);
+	segment_set_ack(skb, seg, framemap_ack(&flow->map, ack));
+	spin_unlock_bh(&flow->lock);
+	return NF_ACCEPT;
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The table of flows, keyed by namespace, zone and reply tuple.
+ *
+ * Life of a flow: flow_alloc() -> filled in by its format -> flow_publish() -> found by the
+ * reply hook and through conn->flow -> flow_kill(), or flow_unlink() with the lock held,
+ * exactly once -> freed after a grace period.
+ *
+ * It holds a reference of its conntrack, whose ->destroy() kills it. When user space takes the
+ * helper away (conntrack -U) that is not called any more: a sweep finds such orphans.
+ */
+
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+#include <net/netfilter/nf_conntrack_zones.h>
+
+#include "conn.h"
+#include "flow.h"
+
+static struct rhashtable table;
+static struct kmem_cache *cache;
+
+/* Orphans are rare, and only hold memory. */
+#define SWEEP_INTERVAL (30 * HZ)
+static void sweep(struct work_struct *work);
+static DECLARE_DELAYED_WORK(sweeper, sweep);
+
+static atomic_long_t memory = ATOMIC_LONG_INIT(0);
+static atomic_t count = ATOMIC_INIT(0);
+
+static const struct rhashtable_params params = {
+	.key_len = sizeof(struct flow_key),
+	.key_offset = offsetof(struct flow, key),
+	.head_offset = offsetof(struct flow, node),
+	.automatic_shrinking = true,
+};
+
+/* Takes @bytes (gives back, when negative) out of what max_memory allows. */
+bool flow_charge(long bytes)
+{
+	long limit = (long)READ_ONCE(ctinject_max_memory) << 10;
+
+	if (atomic_long_add_return(bytes, &memory) <= limit || bytes <= 0)
+		return true;
+	atomic_long_sub(bytes, &memory);
+	return false;
+}
+
+/* The frame maps' allocator. */
+void *framemap_alloc(size_t bytes)
+{
+	void *memory;
+
+	if (!flow_charge(bytes))
+		return NULL;
+	memory = kmalloc(bytes, GFP_ATOMIC | __GFP_NOWARN);
+	if (!memory)
+		flow_charge(-(long)bytes);
+	return memory;
+}
+
+void framemap_free(void *memory, size_t bytes)
+{
+	kfree(memory);
+	flow_charge(-(long)bytes);
+}
+
+long flow_memory(void)
+{
+	return atomic_long_read(&memory);
+}
+
+struct flow *flow_find(const struct flow_key *key)
+{
+	return rhashtable_lookup_fast(&table, key, params);
+}
+
+static void flow_set_key(struct flow_key *key, const struct nf_conn *ct)
+{
+	const struct nf_conntrack_tuple *reply = nf_ct_tuple(ct, IP_CT_DIR_REPLY);
+
+	memset(key, 0, sizeof(*key));
+	key->net = nf_ct_net(ct);
+	key->family = nf_ct_l3num(ct);
+	key->zone = nf_ct_zone_id(nf_ct_zone(ct), IP_CT_DIR_REPLY);
+	if (key->family == NFPROTO_IPV4) {
+		key->server.ip = reply->src.u3.ip;
+		key->client.ip = reply->dst.u3.ip;
+	} else {
+		key->server.in6 = reply->src.u3.in6;
+		key->client.in6 = reply->dst.u3.in6;
+	}
+	key->server_port = reply->src.u.tcp.port;
+	key->client_port = reply->dst.u.tcp.port;
+}
+
+/**
+ * flow_alloc() - a flow that nobody can see yet
+ * @ct: its conntrack, confirmed
+ * @conn: the helper data of @ct
+ * @format: which union member the caller is going to fill in
+ * @why: on failure, the counter to drop under
+ *
+ * Return: the flow, or NULL when a bound was hit or memory is short. Atomic context.
+ */
+struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_format format,
+			enum stat_id *why)
+{
+	struct flow *flow;
+
+	*why = STAT_drop_flow_limit;
+	if (atomic_inc_return(&count) > READ_ONCE(ctinject_max_flows))
+		goto uncount;
+	*why = STAT_drop_memory;
+	if (!flow_charge(sizeof(*flow)))
+		goto uncount;
+	flow = kmem_cache_zalloc(cache, GFP_ATOMIC | __GFP_NOWARN);
+	if (!flow)
+		goto uncharge;
+	flow_set_key(&flow->key, ct);
+	flow->ct = ct;
+	flow->conn = conn;
+	flow->format = format;
+	flow->ifindex = READ_ONCE(conn->ifindex);
+	spin_lock_init(&flow->lock);
+	return flow;
+
+uncharge:
+	flow_charge(-(long)sizeof(*flow));
+uncount:
+	atomic_dec(&count);
+	return NULL;
+}
+
+static void flow_free(struct flow *flow)
+{
+	if (flow->format == CTINJECT_CTFRAME)
+		framemap_release(&flow->map);
+	flow_charge(-(long)sizeof(*flow));
+	atomic_dec(&count);
+	kmem_cache_free(cache, flow);
+}
+
+static void flow_free_rcu(struct rcu_head *rcu)
+{
+	struct flow *flow = container_of(rcu, struct flow, rcu);
+
+	nf_ct_put(flow->ct);
+	flow_free(flow);
+}
+
+/**
+ * flow_publish() - put a flow into the table and into its conn
+ * @flow: from flow_alloc(), filled in; belongs to the table from here on
+ * @why: on failure, the counter to drop under
+ *
+ * Two CPUs may bring one each for the same connection: the table decides. An entry with the
+ * same key but another conn is left from a conntrack that is being destroyed, and gives
+ * way.
+ *
+ * Return: the connection's flow, ours or the other CPU's; NULL when there is none because the
+ * conntrack is dying or the table is out of memory. Caller holds rcu_read_lock().
+ */
+struct flow *flow_publish(struct flow *flow, enum stat_id *why)
+{
+	struct conn *conn = flow->conn;
+	struct nf_conn *ct = flow->ct;
+	struct flow *old;
+
+again:
+	/* Nobody who finds it may use it before conn->flow is set. */
+	spin_lock_bh(&flow->lock);
+	old = rhashtable_lookup_get_insert_fast(&table, &flow->node, params);
+	if (!old) {
+		nf_conntrack_get(&ct->ct_general);
+		atomic_inc(&ctinject_pernet(flow->key.net)->flows);
+		WRITE_ONCE(conn->flow, flow);
+	}
+	spin_unlock_bh(&flow->lock);
+	if (IS_ERR(old)) {
+		flow_free(flow);
+		*why = STAT_drop_memory;
+		return NULL;
+	}
+	if (old && old->conn != conn) {
+		flow_kill(old);
+		goto again;
+	}
+	if (old) {
+		flow_free(flow);
+		return old;
+	}
+	/* Pairs with the atomic bit operation in nf_ct_delete(), which precedes ->destroy(): either
+	 * that sees conn->flow, or we see the bit.
+	 */
+	smp_mb();
+	if (nf_ct_is_dying(ct)) {
+		flow_kill(flow);
+		*why = STAT_drop_early;
+		return NULL;
+	}
+	return flow;
+}
+
+/* Takes a flow out, once. Caller holds flow->lock and rcu_read_lock(). */
+void flow_unlink(struct flow *flow)
+{
+	if (flow->dead)
+		return;
+	flow->dead = true;
+	WRITE_ONCE(flow->conn->flow, NULL);
+	rhashtable_remove_fast(&table, &flow->node, params);
+	atomic_dec(&ctinject_pernet(flow->key.net)->flows);
+	call_rcu(&flow->rcu, flow_free_rcu);
+}
+
+/* The same for those who do not hold the lock. */
+void flow_kill(struct flow *flow)
+{
+	spin_lock_bh(&flow->lock);
+	flow_unlink(flow);
+	spin_unlock_bh(&flow->lock);
+}
+
+/* Its conntrack is gone, or does not know of us any more. Under RCU. */
+bool flow_is_orphan(const struct flow *flow)
+{
+	enum ctinject_format format;
+
+	return nf_ct_is_dying(flow->ct) || conn_of(flow->ct, &format) != flow->conn;
+}
+
+/* Calls @visit for each flow, under RCU and without a lock. Process context. */
+void flow_each(void (*visit)(struct flow *flow, const void *data), const void *data)
+{
+	struct rhashtable_iter iter;
+	unsigned int visited = 0;
+	struct flow *flow;
+
+	rhashtable_walk_enter(&table, &iter);
+	rhashtable_walk_start(&iter);
+	while ((flow = rhashtable_walk_next(&iter))) {
+		/* An error says that the table was resized: some come twice. */
+		if (!IS_ERR(flow))
+			visit(flow, data);
+		if (++visited % 256)
+			continue;
+		rhashtable_walk_stop(&iter);
+		cond_resched();
+		rhashtable_walk_start(&iter);
+	}
+	rhashtable_walk_stop(&iter);
+	rhashtable_walk_exit(&iter);
+}
+
+static void kill_if_in(struct flow *flow, const void *net)
+{
+	if (flow->key.net == net)
+		flow_kill(flow);
+}
+
+/* Conntrack waits for its last reference before a namespace can go. */
+void flow_net_exit(const struct net *net)
+{
+	flow_each(kill_if_in, net);
+}
+
+static void kill_orphan(struct flow *flow, const void *unused)
+{
+	if (flow_is_orphan(flow))
+		flow_kill(flow);
+}
+
+static void sweep(struct work_struct *work)
+{
+	flow_each(kill_orphan, NULL);
+	schedule_delayed_work(&sweeper, SWEEP_INTERVAL);
+}
+
+int flow_table_init(void)
+{
+	int err;
+
+	cache = kmem_cache_create("ctinject_flow", sizeof(struct flow), 0, SLAB_HWCACHE_ALIGN,
+				  NULL);
+	if (!cache)
+		return -ENOMEM;
+	err = rhashtable_init(&table, &params);
+	if (err)
+		kmem_cache_destroy(cache);
+	else
+		schedule_delayed_work(&sweeper, SWEEP_INTERVAL);
+	return err;
+}
+
+/* All namespaces are done with: no flow is left. */
+void flow_table_exit(void)
+{
+	cancel_delayed_work_sync(&sweeper);
+	rcu_barrier();
+	rhashtable_destroy(&table);
+	kmem_cache_destroy(cache);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What framemap.c needs from its surroundings: types, error numbers, an allocator. It is compiled
+ * into the module and, for its tests, into a user-space library; nothing else depends on which.
+ */
+#ifndef CTINJECT_FRAMEMAP_PORT_H
+#define CTINJECT_FRAMEMAP_PORT_H
+
+#include <linux/errno.h>
+#include <linux/types.h>
+
+/* Deliberate mistakes, one per number: the tests must notice each. */
+#ifndef CTINJECT_BUG
+#define CTINJECT_BUG 0
+#endif
+
+#ifdef __KERNEL__
+
+/* In flow.c: charged to max_memory. A failure costs one packet, which the caller counts. */
+void *framemap_alloc(size_t bytes);
+void framemap_free(void *memory, size_t bytes);
+
+#else
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+typedef __u32 u32;
+typedef __s32 s32;
+
+static inline void *framemap_alloc(size_t bytes)
+{
+	return malloc(bytes);
+}
+
+static inline void framemap_free(void *memory, size_t bytes)
+{
+	(void)bytes;
+	free(memory);
+}
+
+#endif
+#endif

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ICMP errors that quote a segment in server space.
+ *
+ * Conntrack and NAT take the quoted addresses back to the client's; the quoted sequence
+ * number is ours to take back. A client ignores an error about a number that it has not in
+ * flight (RFC 5927), and would not learn that the server is unreachable, or the path's MTU.
+ */
+
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/netfilter.h>
+#include <net/ipv6.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/netfilter/nf_conntrack_core.h>
+#include <net/netfilter/nf_conntrack_zones.h>
+#include <net/tcp.h>
+
+#include "conn.h"
+#include "flow.h"
+#include "icmp.h"
+#include "reply.h"
+
+/* Of the quoted TCP header: what every error has at least (RFC 792). */
+struct quoted {
+	__be16 source, dest;
+	__be32 seq;
+};
+
+/**
+ * struct icmp_error - where things are, as offsets from skb->data
+ * @message: ICMP header
+ * @packet: quoted IP header
+ * @segment: quoted TCP header
+ * @is_mtu: it tells a path's MTU
+ */
+struct icmp_error {
+	unsigned int message, packet, segment;
+	bool is_mtu;
+};
+
+static bool find_ipv4(struct sk_buff *skb, struct icmp_error *error)
+{
+	const struct iphdr *quoted;
+	struct icmphdr *icmp;
+
+	if (ip_hdr(skb)->protocol != IPPROTO_ICMP || ip_is_fragment(ip_hdr(skb)))
+		return false;
+	error->message = ip_hdr(skb)->ihl * 4;
+	error->packet = error->message + sizeof(*icmp);
+	if (!pskb_may_pull(skb, error->packet + sizeof(*quoted)))
+		return false;
+	icmp = (struct icmphdr *)(skb->data + error->message);
+	if (!icmp_is_err(icmp->type))
+		return false;
+	error->is_mtu = icmp->type == ICMP_DEST_UNREACH && icmp->code == ICMP_FRAG_NEEDED;
+	quoted = (const struct iphdr *)(skb->data + error->packet);
+	if (quoted->protocol != IPPROTO_TCP || ip_is_fragment(quoted) || quoted->ihl < 5)
+		return false;
+	error->segment = error->packet + quoted->ihl * 4;
+	return true;
+}
+
+static bool find_ipv6(struct sk_buff *skb, struct icmp_error *error)
+{
+	u8 next = ipv6_hdr(skb)->nexthdr;
+	const struct icmp6hdr *icmp;
+	__be16 fragment = 0;
+	int offset;
+
+	offset = ipv6_skip_exthdr(skb, sizeof(struct ipv6hdr), &next, &fragment);
+	if (offset < 0 || next != IPPROTO_ICMPV6 || fragment)
+		return false;
+	error->message = offset;
+	error->packet = offset + sizeof(*icmp);
+	if (!pskb_may_pull(skb, error->packet + sizeof(struct ipv6hdr)))
+		return false;
+	icmp = (const struct icmp6hdr *)(skb->data + error->message);
+	if (!icmpv6_is_err(icmp->icmp6_type))
+		return false;
+	next = ((const struct ipv6hdr *)(skb->data + error->packet))->nexthdr;
+	offset = ipv6_skip_exthdr(skb, error->packet + sizeof(struct ipv6hdr), &next, &fragment);
+	if (offset < 0 || next != IPPROTO_TCP || fragment)
+		return false;
+	error->segment = offset;
+	return true;
+}
+
+static const struct quoted *quoted_segment(const struct sk_buff *skb,
+					   const struct icmp_error *error)
+{
+	return (const struct quoted *)(skb->data + error->segment);
+}
+
+static void set_key(struct flow_key *key, const struct sk_buff *skb,
+		    const struct icmp_error *error, const struct nf_conntrack_zone *zone,
+		    const struct nf_hook_state *state)
+{
+	const struct quoted *segment = quoted_segment(skb, error);
+	const void *packet = skb->data + error->packet;
+
+	memset(key, 0, sizeof(*key));
+	key->net = state->net;
+	key->family = state->pf;
+	key->zone = nf_ct_zone_id(zone, IP_CT_DIR_REPLY);
+	if (state->pf == NFPROTO_IPV4) {
+		key->server.ip = ((const struct iphdr *)packet)->daddr;
+		key->client.ip = ((const struct iphdr *)packet)->saddr;
+	} else {
+		key->server.in6 = ((const struct ipv6hdr *)packet)->daddr;
+		key->client.in6 = ((const struct ipv6hdr *)packet)->saddr;
+	}
+	key->server_port = segment->dest;
+	key->client_port = segment->source;
+}
+
+/* Server space -> client space, for what a flow knows. Under flow->lock. */
+static u32 translate(const struct flow *flow, u32 seq, const struct nf_hook_state *state)
+{
+	const struct framemap *map = &flow->map;
+
+	if (flow->format == CTINJECT_CTPROXY)
+		return before(seq, flow->first) ? flow->first : seq;
+	/* This host's own errors can be about a segment that was not translated yet. */
+	if (state->hook == NF_INET_LOCAL_OUT && !before(seq, map->una) && !after(seq, map->max))
+		return seq;
+	return framemap_reverse(map, seq, FRAMEMAP_RIGHT);
+}
+
+/* The same for a SYN, of which only its conntrack knows. */
+static u32 translate_syn(struct sk_buff *skb, const struct icmp_error *error, u32 seq,
+			 const struct nf_conntrack_zone *zone, const struct nf_hook_state *state)
+{
+	struct nf_conntrack_tuple tuple, reply;
+	enum ctinject_format format;
+	const struct conn *conn;
+	struct nf_conn *ct;
+
+	if (!nf_ct_get_tuplepr(skb, skb_network_offset(skb) + error->packet, state->pf, state->net,
+			       &tuple) ||
+	    !nf_ct_invert_tuple(&reply, &tuple))
+		return seq;
+	ct = reply_conntrack(state->net, zone, &reply, &format);
+	if (!ct)
+		return seq;
+	conn = nfct_help_data(ct);
+	if (READ_ONCE(conn->phase) == CONN_SYN && seq + conn->room + 1 == conn->latest)
+		seq += conn->room;
+	nf_ct_put(ct);
+	return seq;
+}
+
+static void set_seq(struct sk_buff *skb, const struct icmp_error *error, u32 seq)
+{
+	struct quoted *segment = (struct quoted *)(skb->data + error->segment);
+	/* ICMP and ICMPv6 have it in the same place. */
+	struct icmphdr *icmp = (struct icmphdr *)(skb->data + error->message);
+	__be32 to = htonl(seq);
+
+	csum_replace4(&icmp->checksum, segment->seq, to);
+	segment->seq = to;
+}
+
+/* The next segments will grow by a header as well, on this side of the narrow link. */
+static void lower_mtu(struct sk_buff *skb, const struct icmp_error *error, u16 mtu)
+{
+	struct icmphdr *icmp = (struct icmphdr *)(skb->data + error->message);
+	__be16 to = htons(mtu - FRAMEMAP_HEADER);
+
+	csum_replace2(&icmp->checksum, icmp->un.frag.mtu, to);
+	icmp->un.frag.mtu = to;
+}
+
+static bool is_corrupt(struct sk_buff *skb, const struct icmp_error *error,
+		       const struct nf_hook_state *state)
+{
+	u8 protocol = state->pf == NFPROTO_IPV4 ? 0 : IPPROTO_ICMPV6;
+
+	return state->hook == NF_INET_PRE_ROUTING &&
+	       nf_checksum(skb, state->hook, error->message, protocol, state->pf);
+}
+
+/*
+ * What a flow makes of the error: the client's number for the quoted one and, for frames, the MTU
+ * of the path, 0 if there is none to be told. Only errors about what is in flight teach anything.
+ */
+static u32 consult(struct flow *flow, const struct sk_buff *skb, const struct icmp_error *error,
+		   u16 *mtu, const struct nf_hook_state *state)
+{
+	const struct icmphdr *icmp = (const struct icmphdr *)(skb->data + error->message);
+	u32 seq;
+
+	spin_lock_bh(&flow->lock);
+	seq = translate(flow, ntohl(quoted_segment(skb, error)->seq), state);
+	*mtu = 0;
+	if (flow->format == CTINJECT_CTFRAME && error->is_mtu &&
+	    !before(seq, flow->map.una) && !after(seq, flow->map.max) &&
+	    ntohs(icmp->un.frag.mtu) >= IPV4_MIN_MTU + FRAMEMAP_HEADER) {
+		*mtu = ntohs(icmp->un.frag.mtu);
+		flow->mtu = *mtu;
+	}
+	spin_unlock_bh(&flow->lock);
+	return seq;
+}
+
+/**
+ * icmp_correct() - translate what an ICMP error quotes, if it is about a connection of ours
+ * @skb: a packet that is not TCP
+ * @zone: its zone
+ * @state: hook
+ */
+void icmp_correct(struct sk_buff *skb, const struct nf_conntrack_zone *zone,
+		  const struct nf_hook_state *state)
+{
+	struct icmp_error error = {};
+	struct flow_key key;
+	struct flow *flow;
+	u32 seq, was;
+	u16 mtu = 0;
+
+	if (!(state->pf == NFPROTO_IPV4 ? find_ipv4(skb, &error) : find_ipv6(skb, &error)))
+		return;
+	if (!pskb_may_pull(skb, error.segment + sizeof(struct quoted)) ||
+	    is_corrupt(skb, &error, state))
+		return;
+	was = ntohl(quoted_segment(skb, &error)->seq);
+	set_key(&key, skb, &error, zone, state);
+	flow = flow_find(&key);
+	if (flow)
+		seq = consult(flow, skb, &error, &mtu, state);
+	else
+		seq = translate_syn(skb, &error, was, zone, state);
+	if (seq == was && !mtu)
+		return;
+	if (skb_ensure_writable(skb, error.segment + sizeof(struct quoted)))
+		return;
+	set_seq(skb, &error, seq);
+	if (mtu)
+		lower_mtu(skb, &error, mtu);
+	stats_inc(state->net, STAT_icmp_corrected);
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From the server: before conntrack, which must see the client's numbers only.
+ *
+ * PRE_ROUTING when the server is another host, LOCAL_OUT when it is this one or on lo. A
+ * reply is believed only where it can come from: by the device that leads to the server, or
+ * from this host. A client that sends packets in the server's name could otherwise
+ * acknowledge a header that never arrived.
+ */
+
+#include <linux/netfilter.h>
+#include <net/ip.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/netfilter/nf_conntrack_core.h>
+#include <net/netfilter/nf_conntrack_zones.h>
+
+#include "conn.h"
+#include "ctframe.h"
+#include "ctproxy.h"
+#include "flow.h"
+#include "hooks.h"
+#include "icmp.h"
+#include "reply.h"
+
+/* By which device this reply came; 0: from this host. */
+static int origin_device(const struct nf_hook_state *state)
+{
+	return state->hook == NF_INET_LOCAL_OUT ? 0 : state->in->ifindex;
+}
+
+static bool from_elsewhere(int expected, const struct nf_hook_state *state)
+{
+	if (!READ_ONCE(ctinject_check_device) || origin_device(state) == expected)
+		return false;
+	stats_inc(state->net, STAT_replies_elsewhere);
+	return true;
+}
+
+/* Conntrack has not verified it yet, and what a corrupt ack would do cannot be undone. */
+static bool is_corrupt(struct sk_buff *skb, const struct segment *seg,
+		       const struct nf_hook_state *state)
+{
+	return state->hook == NF_INET_PRE_ROUTING &&
+	       nf_checksum(skb, state->hook, seg->l4, IPPROTO_TCP, state->pf);
+}
+
+/**
+ * reply_conntrack() - the connection that a reply tuple belongs to
+ * @net: namespace
+ * @zone: the packet's
+ * @tuple: as the server's packet carries it
+ * @format: set to the helper's, when there is one
+ *
+ * Return: conntrack with a reference, confirmed and with a conn of ours; or NULL.
+ */
+struct nf_conn *reply_conntrack(struct net *net, const struct nf_conntrack_zone *zone,
+				const struct nf_conntrack_tuple *tuple,
+				enum ctinject_format *format)
+{
+	struct nf_conntrack_tuple_hash *hash = nf_conntrack_find_get(net, zone, tuple);
+	struct nf_conn *ct;
+
+	if (!hash)
+		return NULL;
+	ct = nf_ct_tuplehash_to_ctrack(hash);
+	if (NF_CT_DIRECTION(hash) == IP_CT_DIR_REPLY && conn_of(ct, format))
+		return ct;
+	nf_ct_put(ct);
+	return NULL;
+}
+
+/* The server refuses a SYN: without a flow, there is its number only. */
+static unsigned int refused(struct sk_buff *skb, const struct segment *seg,
+			    const struct conn *conn)
+{
+	u32 first = ntohl(segment_tcp(skb, seg)->ack_seq) + conn->room;
+
+	if (conn->room && conn->reopens && first == conn->latest && !segment_writable(skb, seg))
+		segment_set_ack(skb, seg, first);
+	return NF_ACCEPT;
+}
+
+/*
+ * A SYN-ACK, or an RST without a flow: looked up in conntrack, since it may be the first
+ * reply.
+ */
+static unsigned int answer_to_syn(struct sk_buff *skb, const struct segment *seg,
+				  const struct nf_conntrack_zone *zone,
+				  const struct nf_hook_state *state)
+{
+	struct nf_conntrack_tuple tuple;
+	enum ctinject_format format;
+	unsigned int verdict = NF_ACCEPT;
+	const struct conn *conn;
+	struct nf_conn *ct;
+
+	if (!nf_ct_get_tuplepr(skb, skb_network_offset(skb), state->pf, state->net, &tuple))
+		return NF_ACCEPT;
+	ct = reply_conntrack(state->net, zone, &tuple, &format);
+	if (!ct)
+		return NF_ACCEPT;
+	conn = nfct_help_data(ct);
+	if (READ_ONCE(conn->phase) >= CONN_SYN && !is_corrupt(skb, seg, state) &&
+	    !from_elsewhere(READ_ONCE(conn->ifindex), state)) {
+		if (segment_tcp(skb, seg)->syn)
+			verdict = conn_on_synack(skb, seg, ct, format, state);
+		else
+			verdict = refused(skb, seg, conn);
+	}
+	nf_ct_put(ct);
+	return verdict;
+}
+
+static void set_key(struct flow_key *key, const struct sk_buff *skb, const struct segment *seg,
+		    const struct nf_conntrack_zone *zone, const struct nf_hook_state *state)
+{
+	const struct tcphdr *th = segment_tcp(skb, seg);
+
+	memset(key, 0, sizeof(*key));
+	key->net = state->net;
+	key->family = state->pf;
+	key->zone = nf_ct_zone_id(zone, IP_CT_DIR_REPLY);
+	if (state->pf == NFPROTO_IPV4) {
+		key->server.ip = ip_hdr(skb)->saddr;
+		key->client.ip = ip_hdr(skb)->daddr;
+	} else {
+		key->server.in6 = ipv6_hdr(skb)->saddr;
+		key->client.in6 = ipv6_hdr(skb)->daddr;
+	}
+	key->server_port = th->source;
+	key->client_port = th->dest;
+}
+
+static unsigned int tcp_reply(struct sk_buff *skb, const struct segment *seg,
+			      const struct ctinject_net *cn, const struct nf_conntrack_zone *zone,
+			      const struct nf_hook_state *state)
+{
+	const struct tcphdr *th = segment_tcp(skb, seg);
+	struct flow *flow = NULL;
+	struct flow_key key;
+
+	if (!test_bit(ntohs(th->source), cn->server_ports))
+		return NF_ACCEPT;
+	if (th->syn)
+		return th->ack ? answer_to_syn(skb, seg, zone, state) : NF_ACCEPT;
+	if (atomic_read(&cn->flows)) {
+		set_key(&key, skb, seg, zone, state);
+		flow = flow_find(&key);
+	}
+	if (!flow)
+		return th->rst && th->ack ? answer_to_syn(skb, seg, zone, state) : NF_ACCEPT;
+	if (is_corrupt(skb, seg, state) || from_elsewhere(READ_ONCE(flow->ifindex), state))
+		return NF_ACCEPT;
+	if (flow->format == CTINJECT_CTPROXY)
+		return ctproxy_reply(skb, seg, flow, state);
+	return ctframe_reply(skb, seg, flow, state);
+}
+
+/*
+ * Most packets are nobody's reply, those to the server among them: their port tells, before
+ * anything else is looked at. What is not plain enough for that is looked at closely.
+ */
+static bool is_nobodys(const struct sk_buff *skb, const struct ctinject_net *cn,
+		       const struct nf_hook_state *state)
+{
+	const struct iphdr *iph = ip_hdr(skb);
+	const struct tcphdr *th;
+
+	if (state->pf != NFPROTO_IPV4 || iph->protocol != IPPROTO_TCP || iph->ihl != 5 ||
+	    iph->frag_off & htons(IP_OFFSET) || skb_headlen(skb) < sizeof(*iph) + sizeof(*th))
+		return false;
+	th = (const struct tcphdr *)(iph + 1);
+	return !test_bit(ntohs(th->source), cn->server_ports);
+}
+
+unsigned int hook_reply(void *priv, struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	const struct ctinject_net *cn = priv;
+	const struct nf_conntrack_zone *zone;
+	struct nf_conntrack_zone buffer;
+	enum ip_conntrack_info ctinfo;
+	struct segment seg;
+	struct nf_conn *ct;
+
+	if (is_nobodys(skb, cn, state))
+		return NF_ACCEPT;
+	/* On lo: done at LOCAL_OUT. */
+	if (state->hook == NF_INET_PRE_ROUTING && state->in->flags & IFF_LOOPBACK)
+		return NF_ACCEPT;
+	ct = nf_ct_get(skb, &ctinfo);
+	if (ctinfo == IP_CT_UNTRACKED || (ct && !nf_ct_is_template(ct)))
+		return NF_ACCEPT;
+	zone = nf_ct_zone_tmpl(ct, skb, &buffer);
+	switch (segment_parse(skb, state, IPPROTO_TCP, &seg)) {
+	case PARSED_OK:
+		return tcp_reply(skb, &seg, cn, zone, state);
+	case PARSED_OTHER:
+		icmp_correct(skb, zone, state);
+		return NF_ACCEPT;
+	default:
+		return NF_ACCEPT;	/* conntrack will find it malformed as well */
+	}
+}

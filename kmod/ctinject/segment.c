@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Surgery on packets.
+ *
+ * An skb at a netfilter hook may be a GSO super-packet of 64 KB, its payload lies in page
+ * fragments, it may share its data with a clone, and its checksum may be left to the
+ * device. Therefore:
+ *  - the length is skb->len, never tot_len, which is 0 beyond 64 KB;
+ *  - bytes go in front of the payload by moving the headers towards skb->head; the payload stays;
+ *  - whoever changes the payload leaves the checksum to the device (CHECKSUM_PARTIAL),
+ *    which is right whatever it was before: conntrack has verified what came from a wire;
+ *  - pointers are taken anew after each call that may move data.
+ */
+
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
+#include <linux/udp.h>
+#include <net/dst.h>
+#include <net/ip.h>
+#include <net/ip6_checksum.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/route.h>
+#include <net/tcp.h>
+
+#include "ctinject.h"
+#include "segment.h"
+
+static enum parsed find_l4(const struct sk_buff *skb, u8 protocol, struct segment *seg)
+{
+	__be16 fragment = 0;
+	int offset;
+	u8 next;
+
+	if (seg->family == NFPROTO_IPV4) {
+		const struct iphdr *iph = ip_hdr(skb);
+
+		if (iph->protocol != protocol || iph->frag_off & htons(IP_OFFSET))
+			return PARSED_OTHER;
+		seg->l4 = iph->ihl * 4;
+		return PARSED_OK;
+	}
+	next = ipv6_hdr(skb)->nexthdr;
+	offset = ipv6_skip_exthdr(skb, sizeof(struct ipv6hdr), &next, &fragment);
+	if (offset < 0 || next != protocol || fragment & htons(IP6_OFFSET))
+		return PARSED_OTHER;
+	seg->l4 = offset;
+	return PARSED_OK;
+}
+
+/**
+ * segment_parse() - find the transport header and the payload
+ * @skb: packet; its headers are pulled into the linear part
+ * @state: hook
+ * @protocol: IPPROTO_TCP or IPPROTO_UDP, the one that is asked for
+ * @seg: result
+ */
+enum parsed segment_parse(struct sk_buff *skb, const struct nf_hook_state *state, u8 protocol,
+			  struct segment *seg)
+{
+	unsigned int header = sizeof(struct udphdr);
+	enum parsed found;
+
+	seg->family = state->pf;
+	found = find_l4(skb, protocol, seg);
+	if (found != PARSED_OK)
+		return found;
+	if (protocol == IPPROTO_TCP)
+		header = sizeof(struct tcphdr);
+	if (!pskb_may_pull(skb, seg->l4 + header))
+		return PARSED_MALFORMED;
+	if (protocol == IPPROTO_TCP) {
+		header = segment_tcp(skb, seg)->doff * 4;
+		if (header < sizeof(struct tcphdr) || !pskb_may_pull(skb, seg->l4 + header))
+			return PARSED_MALFORMED;
+	}
+	seg->payload = seg->l4 + header;
+	seg->len = skb->len - seg->payload;
+	return PARSED_OK;
+}
+
+/*
+ * What is changed gets a checksum that is right, so what is corrupt must not be. Conntrack has
+ * looked, unless it was told not to (nf_conntrack_checksum=0).
+ */
+bool segment_corrupt(struct sk_buff *skb, const struct segment *seg, u8 protocol,
+		     const struct nf_hook_state *state)
+{
+	return !state->net->ct.sysctl_checksum && skb->ip_summed != CHECKSUM_PARTIAL &&
+	       nf_checksum(skb, NF_INET_PRE_ROUTING, seg->l4, protocol, state->pf);
+}
+
+/* Makes the headers private to this skb. */
+int segment_writable(struct sk_buff *skb, const struct segment *seg)
+{
+	return skb_ensure_writable(skb, seg->payload);
+}
+
+static void set_word(struct sk_buff *skb, struct tcphdr *th, __be32 *word, u32 number)
+{
+	__be32 to = htonl(number);
+
+	if (*word == to)
+		return;
+	inet_proto_csum_replace4(&th->check, skb, *word, to, false);
+	*word = to;
+}
+
+void segment_set_seq(struct sk_buff *skb, const struct segment *seg, u32 number)
+{
+	struct tcphdr *th = segment_tcp(skb, seg);
+
+	set_word(skb, th, &th->seq, number);
+}
+
+void segment_set_ack(struct sk_buff *skb, const struct segment *seg, u32 number)
+{
+	struct tcphdr *th = segment_tcp(skb, seg);
+
+	set_word(skb, th, &th->ack_seq, number);
+}
+
+void segment_set_window(struct sk_buff *skb, const struct segment *seg, u16 window)
+{
+	struct tcphdr *th = segment_tcp(skb, seg);
+	__be16 to = htons(window);
+
+	inet_proto_csum_replace2(&th->check, skb, th->window, to, false);
+	th->window = to;
+}
+
+/* The urgent pointer counts bytes, and frames add some: urgent data becomes ordinary data. */
+void segment_clear_urgent(struct sk_buff *skb, const struct segment *seg)
+{
+	struct tcphdr *th = segment_tcp(skb, seg);
+	__be16 *flags = (__be16 *)th + 6;
+	__be16 was = *flags;
+
+	th->urg = 0;
+	inet_proto_csum_replace2(&th->check, skb, was, *flags, false);
+	inet_proto_csum_replace2(&th->check, skb, th->urg_ptr, 0, false);
+	th->urg_ptr = 0;
+}
+
+static __sum16 pseudo_header(const struct sk_buff *skb, const struct segment *seg, u8 protocol)
+{
+	unsigned int len = skb->len - seg->l4;
+
+	if (seg->family == NFPROTO_IPV4)
+		return ~csum_tcpudp_magic(ip_hdr(skb)->saddr, ip_hdr(skb)->daddr, len, protocol, 0);
+	return ~csum_ipv6_magic(&ipv6_hdr(skb)->saddr, &ipv6_hdr(skb)->daddr, len, protocol, 0);
+}
+
+/**
+ * segment_lengths() - make lengths and checksums true again
+ * @skb: packet whose payload has changed; at most 65535 bytes
+ * @seg: offsets; @seg->len is brought up to date by the caller
+ * @protocol: IPPROTO_TCP or IPPROTO_UDP
+ */
+void segment_lengths(struct sk_buff *skb, const struct segment *seg, u8 protocol)
+{
+	__sum16 *check;
+
+	if (seg->family == NFPROTO_IPV4) {
+		ip_hdr(skb)->tot_len = htons(skb->len);
+		ip_send_check(ip_hdr(skb));
+	} else {
+		ipv6_hdr(skb)->payload_len = htons(skb->len - sizeof(struct ipv6hdr));
+	}
+	if (protocol == IPPROTO_UDP) {
+		struct udphdr *uh = (struct udphdr *)(skb->data + seg->l4);
+
+		uh->len = htons(skb->len - seg->l4);
+		/* No checksum is allowed over IPv4, and stays none. */
+		if (!uh->check && skb->ip_summed != CHECKSUM_PARTIAL) {
+			skb->ip_summed = CHECKSUM_NONE;
+			return;
+		}
+		check = &uh->check;
+		skb->csum_offset = offsetof(struct udphdr, check);
+	} else {
+		check = &segment_tcp(skb, seg)->check;
+		skb->csum_offset = offsetof(struct tcphdr, check);
+	}
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	skb->csum_start = skb_headroom(skb) + seg->l4;
+	*check = pseudo_header(skb, seg, protocol);
+}
+
+/**
+ * segment_insert() - open a gap in front of the payload
+ * @skb: packet
+ * @seg: offsets, brought up to date
+ * @n: bytes
+ *
+ * Moves the headers, the link layer's included, towards skb->head. The caller fills the gap
+ * and then calls segment_lengths().
+ *
+ * Return: the gap, or NULL without memory.
+ */
+u8 *segment_insert(struct sk_buff *skb, struct segment *seg, unsigned int n)
+{
+	unsigned int mac = 0;
+
+	/*
+	 * A frame that is going to be forwarded still has its old link header, and some
+	 * drivers look.
+	 */
+	if (skb_mac_header_was_set(skb) && skb->mac_len &&
+	    skb_mac_header(skb) + skb->mac_len == skb_network_header(skb))
+		mac = skb->mac_len;
+	/* GSO of a frag_list cuts at the borders of its members, which would not fit any more. */
+	if (skb_has_frag_list(skb) && skb_is_gso(skb) && skb_linearize(skb))
+		return NULL;
+	if (skb_cow_head(skb, n + mac))
+		return NULL;
+	skb_push(skb, n);
+	memmove(skb->data - mac, skb->data - mac + n, mac + seg->payload);
+	if (mac)
+		skb->mac_header -= n;
+	skb_reset_network_header(skb);
+	skb_set_transport_header(skb, seg->l4);
+	seg->payload += n;
+	return skb->data + seg->payload - n;
+}
+
+/* All bytes into the linear part, private, with @room more behind them. */
+int segment_linear(struct sk_buff *skb, unsigned int room)
+{
+	int lacking;
+
+	if (skb_linearize(skb))
+		return -ENOMEM;
+	lacking = max_t(int, 0, (int)room - skb_tailroom(skb));
+	return pskb_expand_head(skb, 0, lacking, GFP_ATOMIC);
+}
+
+static void no_gso(struct sk_buff *skb)
+{
+	skb_shinfo(skb)->gso_size = 0;
+	skb_shinfo(skb)->gso_type = 0;
+	skb_shinfo(skb)->gso_segs = 0;
+}
+
+/* Cuts the payload down to @len bytes. */
+int segment_trim(struct sk_buff *skb, struct segment *seg, unsigned int len)
+{
+	if (pskb_trim(skb, seg->payload + len))
+		return -ENOMEM;
+	seg->len = len;
+	/* One segment is no GSO packet: it would be refused as one. */
+	if (len <= skb_shinfo(skb)->gso_size)
+		no_gso(skb);
+	else if (skb_is_gso(skb))
+		skb_shinfo(skb)->gso_segs = DIV_ROUND_UP(len, skb_shinfo(skb)->gso_size);
+	segment_lengths(skb, seg, IPPROTO_TCP);
+	return 0;
+}
+
+/**
+ * segment_become_header() - turn a packet of the client's into the one that carries the header
+ * @skb: packet; private to the caller
+ * @seg: offsets, brought up to date
+ * @seq: number of the header's first byte
+ * @header: what to carry
+ * @len: its length
+ *
+ * Everything else of the packet (ack, window, timestamps) is the client's and true.
+ */
+int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, const u8 *header,
+			  unsigned int len)
+{
+	struct tcphdr *th;
+
+	if (pskb_trim(skb, seg->payload))
+		return -ENOMEM;
+	if (pskb_expand_head(skb, 0, max_t(int, 0, (int)len - skb_tailroom(skb)), GFP_ATOMIC))
+		return -ENOMEM;
+	skb_put_data(skb, header, len);
+	no_gso(skb);
+	seg->len = len;
+	th = segment_tcp(skb, seg);
+	th->seq = htonl(seq);
+	th->ack = 1;
+	th->psh = 1;
+	th->fin = 0;
+	th->syn = 0;
+	th->rst = 0;
+	th->urg = 0;
+	th->cwr = 0;
+	th->urg_ptr = 0;
+	segment_lengths(skb, seg, IPPROTO_TCP);
+	return 0;
+}
+
+/**
+ * segment_send_header() - send a header of its own in front of a packet
+ * @skb: packet of the client's, unchanged by this
+ * @seg: its offsets
+ * @seq: number of the header's first byte
+ * @header: what to send
+ * @len: its length
+ * @state: hook: the copy goes on from here, past the hooks that are left,
+ *	nf_confirm among them. Only
+ *	for confirmed conntracks, therefore
+ *
+ * No lock may be held: at LOCAL_IN this runs the server's TCP, whose answer comes back
+ * through the reply hook before this returns.
+ */
+int segment_send_header(struct sk_buff *skb, const struct segment *seg, u32 seq, const u8 *header,
+			unsigned int len, const struct nf_hook_state *state)
+{
+	struct segment copy_seg = *seg;
+	struct sk_buff *copy;
+
+	/* Not __pskb_copy() with another headroom: it leaves the header offsets behind. */
+	copy = pskb_copy(skb, GFP_ATOMIC);
+	if (!copy)
+		return -ENOMEM;
+	if (segment_become_header(copy, &copy_seg, seq, header, len)) {
+		kfree_skb(copy);
+		return -ENOMEM;
+	}
+	state->okfn(state->net, state->sk, copy);
+	return 0;
+}
+
+/* Sends a copy of a packet without payload under another sequence number, ahead of it. */
+int segment_send_copy(struct sk_buff *skb, const struct segment *seg, u32 seq,
+		      const struct nf_hook_state *state)
+{
+	struct sk_buff *copy = pskb_copy(skb, GFP_ATOMIC);
+
+	if (!copy)
+		return -ENOMEM;
+	segment_set_seq(copy, seg, seq);
+	state->okfn(state->net, state->sk, copy);
+	return 0;
+}
+
+static struct dst_entry *route_ipv4(const struct flow_key *to, u32 mark)
+{
+	struct flowi4 fl4 = {
+		.daddr = to->server.ip,
+		.saddr = to->client.ip,
+		.flowi4_mark = mark,
+		.flowi4_proto = IPPROTO_TCP,
+		.flowi4_flags = FLOWI_FLAG_ANYSRC,	/* the client's address, not ours */
+	};
+	struct rtable *rt = ip_route_output_key((struct net *)to->net, &fl4);
+
+	return IS_ERR(rt) ? NULL : &rt->dst;
+}
+
+static struct dst_entry *route_ipv6(const struct flow_key *to, u32 mark)
+{
+	struct flowi6 fl6 = {
+		.daddr = to->server.in6,
+		.saddr = to->client.in6,
+		.flowi6_mark = mark,
+		.flowi6_proto = IPPROTO_TCP,
+		.flowi6_flags = FLOWI_FLAG_ANYSRC,
+	};
+	struct dst_entry *dst = ip6_route_output((struct net *)to->net, NULL, &fl6);
+
+	if (!dst->error)
+		return dst;
+	dst_release(dst);
+	return NULL;
+}
+
+static void put_ip_header(struct sk_buff *skb, const struct flow_key *to)
+{
+	skb_reset_network_header(skb);
+	if (to->family == NFPROTO_IPV4) {
+		struct iphdr *iph = skb_put_zero(skb, sizeof(*iph));
+
+		iph->version = 4;
+		iph->ihl = sizeof(*iph) / 4;
+		iph->frag_off = htons(IP_DF);
+		iph->ttl = IPDEFTTL;
+		iph->protocol = IPPROTO_TCP;
+		iph->saddr = to->client.ip;
+		iph->daddr = to->server.ip;
+		skb->protocol = htons(ETH_P_IP);
+	} else {
+		struct ipv6hdr *ip6h = skb_put_zero(skb, sizeof(*ip6h));
+
+		ip6h->version = 6;
+		ip6h->hop_limit = IPDEFTTL;
+		ip6h->nexthdr = IPPROTO_TCP;
+		ip6h->saddr = to->client.in6;
+		ip6h->daddr = to->server.in6;
+		skb->protocol = htons(ETH_P_IPV6);
+	}
+}
+
+static void put_tcp(struct sk_buff *skb, struct segment *seg, const struct flow_key *to,
+		    const struct answer *answer)
+{
+	struct tcphdr *th;
+
+	seg->l4 = skb->len;
+	skb_set_transport_header(skb, seg->l4);
+	th = skb_put_data(skb, &answer->th, sizeof(*th));
+	th->source = to->client_port;
+	th->dest = to->server_port;
+	th->doff = (sizeof(*th) + answer->optlen) / 4;
+	skb_put_data(skb, answer->options, answer->optlen);
+	seg->payload = skb->len;
+	skb_put_data(skb, answer->header, answer->len);
+}
+
+/**
+ * segment_answer() - send a segment to the server in the client's name
+ * @to: the connection
+ * @answer: what to send
+ *
+ * Goes to POST_ROUTING untracked: its addresses are translated already.
+ */
+int segment_answer(const struct flow_key *to, const struct answer *answer)
+{
+	struct segment seg = { .family = to->family, .len = answer->len };
+	struct dst_entry *dst;
+	struct sk_buff *skb;
+
+	dst = to->family == NFPROTO_IPV4 ? route_ipv4(to, answer->mark) :
+					   route_ipv6(to, answer->mark);
+	if (!dst)
+		return -EHOSTUNREACH;
+	skb = alloc_skb(LL_MAX_HEADER + sizeof(struct ipv6hdr) + sizeof(answer->th) +
+			answer->optlen + answer->len, GFP_ATOMIC);
+	if (!skb) {
+		dst_release(dst);
+		return -ENOMEM;
+	}
+	skb_reserve(skb, LL_MAX_HEADER);
+	put_ip_header(skb, to);
+	put_tcp(skb, &seg, to, answer);
+	segment_lengths(skb, &seg, IPPROTO_TCP);
+	skb->mark = answer->mark;
+	skb_dst_set(skb, dst);
+	nf_ct_set(skb, NULL, IP_CT_UNTRACKED);
+	dst_output((struct net *)to->net, NULL, skb);
+	return 0;
+}
+
+/* The largest packet that may leave here, 65535 towards this host. */
+unsigned int segment_mtu(const struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	const struct dst_entry *dst = skb_dst(skb);
+
+	if (state->hook == NF_INET_LOCAL_IN || !dst)
+		return 65535;
+	return min_t(unsigned int, dst_mtu(dst), 65535);
+}

@@ -1,0 +1,1 @@
+"""The kernel module's tests: Debian kernels in QEMU, see README.md beside this file."""

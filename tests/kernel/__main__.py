@@ -1,0 +1,57 @@
+"""`make test-kernel`: builds the module, boots each kernel once, runs the suites inside, adds up.
+
+    python -m tests.kernel [--full] [--kernel 6.1] [--suite NAME] [--case GLOB] [--bug N]
+
+The exit status is 0 only when cases ran and all passed; 5, as pytest's, when this machine cannot
+run any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.kernel import guest, report
+from tests.kernel.kernels import SERIES, get
+from tests.kernel.suites import add_options, run
+
+NOTHING_RAN = 5
+
+# Seconds for the suites of one guest. Generous: a hang is noticed by its silence.
+LIMIT, FULL_LIMIT = 1200, 3 * 3600
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_options(parser)
+    parser.add_argument("--kernel", action="append", choices=SERIES, help="only this one")
+    parser.add_argument("--table", type=Path, help="write the outcome as Markdown")
+    parser.add_argument("--limit", type=float, help="seconds for a guest's suites")
+    options = parser.parse_args()
+    if lacking := guest.lacking():
+        print(f"the kernel's tests are skipped: install {' '.join(lacking)}")
+        print("\n0 passed, 0 failed, 1 skipped")
+        return NOTHING_RAN
+    machine = guest.Machine(limit=options.limit or (FULL_LIMIT if options.full else LIMIT))
+
+    def run_kernel(series: str) -> report.Run:
+        return run(series, lambda: get(series), options, machine)
+
+    names = options.kernel or list(SERIES)
+    with ThreadPoolExecutor(len(names)) as pool:
+        runs = list(pool.map(run_kernel, names))
+    for one in runs:
+        report.print_run(one)
+    if options.table:
+        options.table.write_text(report.markdown(runs))
+    return report.print_total(runs)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        os._exit(130)  # without waiting for the guests: they die with us

@@ -1,0 +1,202 @@
+"""Debian's kernels for the guests: found, fetched and unpacked by apt, once.
+
+    python -m tests.kernel.kernels          # fetches what is missing, prints where it is
+
+Unpacked, not installed: installing an image would pull in initramfs-tools and write to /boot.
+Everything lies in `$CTWSGI_CACHE/kernels` (default ~/.cache/ctwsgi), one folder for each version of
+a kernel's packages. A folder appears whole or not at all, so that its existence is the stamp.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+# Not the cloud flavour: it has no 9p, by which a guest reaches its root file system.
+SERIES = {
+    "6.1": re.compile(r"linux-headers-(6\.1\.0-\d+-amd64)"),
+    "6.12": re.compile(r"linux-headers-(6\.12\.\d+\+deb\d+-amd64)"),
+}
+"""The kernels that the module supports, and what Debian calls their headers."""
+
+
+class MissingError(Exception):
+    """A kernel cannot be had; the text says why."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a guest boots: `version` is its `uname -r`."""
+
+    version: str
+    vmlinux: Path
+    """The uncompressed ELF image, which QEMU starts by PVH in half the time of a bzImage."""
+    modules: Path
+    """What becomes /lib/modules in the guest: holds a folder `version`."""
+
+    @property
+    def build(self) -> Path:
+        """What `make` is given as KDIR."""
+        return self.modules / self.version / "build"
+
+
+def cache_folder() -> Path:
+    """Where everything lies that is worth keeping outside the tree."""
+    folder = os.environ.get("CTWSGI_CACHE") or Path.home() / ".cache" / "ctwsgi"
+    return Path(folder)
+
+
+def custom(vmlinux: Path, modules: Path) -> Kernel:
+    """A kernel that somebody built: `modules` is the `lib/modules` of its modules_install."""
+    versions = [entry.name for entry in modules.iterdir() if (entry / "modules.dep").exists()]
+    if len(versions) != 1:
+        raise MissingError(f"{modules} has {len(versions)} kernels' modules, not one")
+    return Kernel(versions[0], vmlinux.resolve(), modules.resolve())
+
+
+@cache
+def get(series: str) -> Kernel:
+    """The newest kernel of `series` that apt offers, fetched if this cache has not got it.
+
+    When apt offers none (no lists, no network), the newest that an earlier run has left.
+    """
+    folder = cache_folder() / "kernels"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / "lock"):
+        offered = _newest(series)
+        if offered is None:
+            left = [p for p in folder.iterdir() if SERIES[series].fullmatch(_headers_of(p))]
+            if left:
+                return _at(max(left, key=lambda p: p.stat().st_mtime))
+            _update_lists()
+            offered = _newest(series)
+        if offered is None:
+            raise MissingError(f"apt offers no linux-headers of {series} for amd64")
+        version, revision = offered
+        place = folder / f"{version}_{revision}"
+        if not place.exists():
+            _fetch(version, place)
+        return _at(place)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock between processes; the kernel releases it when its owner dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _headers_of(place: Path) -> str:
+    return "linux-headers-" + place.name.partition("_")[0]
+
+
+def _at(place: Path) -> Kernel:
+    version = place.name.partition("_")[0]
+    return Kernel(version, place / "vmlinux", place / "lib" / "modules")
+
+
+def _newest(series: str) -> tuple[str, str] | None:
+    """The newest kernel's `uname -r` and its headers' Debian version, as apt knows them now."""
+    names = _output("apt-cache", "pkgnames", f"linux-headers-{series}.").split()
+    versions = [m[1] for m in map(SERIES[series].fullmatch, names) if m]
+    # apt knows names whose packages are gone: the newest that can still be had.
+    for version in sorted(versions, key=_numbers, reverse=True):
+        policy = _output("apt-cache", "policy", f"linux-headers-{version}")
+        candidate = re.search(r"Candidate: (?!\(none\))(\S+)", policy)
+        if candidate:
+            return version, candidate[1]
+    return None
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", version)]
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _update_lists() -> None:
+    subprocess.run(["apt-get", "update", "-qq"], check=False)
+
+
+def _packages(version: str) -> list[str]:
+    """The image, the headers, and the headers' own pieces; not compilers and hooks."""
+    depends = _output("apt-cache", "depends", f"linux-headers-{version}")
+    pieces = re.findall(r"Depends: (linux-(?:headers|kbuild|compiler)-\S+)", depends)
+    return [f"linux-image-{version}", f"linux-headers-{version}", *pieces]
+
+
+def _fetch(version: str, place: Path) -> None:
+    """Makes `place`: downloads, unpacks, and prepares for depmod, make and QEMU."""
+    print(f"fetching Linux {version}", flush=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as scratch:
+        debs, root = Path(scratch, "debs"), Path(scratch, "root")
+        debs.mkdir()
+        root.mkdir()
+        download = ["apt-get", "download", "-qq", *_packages(version)]
+        quiet = subprocess.DEVNULL  # complains about root's own folder
+        if subprocess.run(download, cwd=debs, stderr=quiet).returncode:
+            _update_lists()
+            if subprocess.run(download, cwd=debs).returncode:
+                raise MissingError(f"apt cannot download Linux {version}")
+        for deb in debs.iterdir():
+            subprocess.run(["dpkg-deb", "-x", deb, root], check=True)
+        modules = root / "lib" / "modules" / version
+        headers = Path("usr", "src", f"linux-headers-{version}")
+        link = modules / "build"
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("../../..") / headers)
+        # The headers' Makefile includes another by its installed place.
+        makefile = root / headers / "Makefile"
+        makefile.write_text(makefile.read_text().replace("/usr/src/", f"{place}/usr/src/"))
+        subprocess.run(["depmod", "-b", root, version], check=True)
+        (root / "vmlinux").write_bytes(extract((root / "boot" / f"vmlinuz-{version}").read_bytes()))
+        os.replace(root, place)
+    _forget_older(place)
+
+
+def _forget_older(place: Path) -> None:
+    """Takes away earlier kernels of the same series: they are 400 MB each."""
+    for series in SERIES.values():
+        if series.fullmatch(_headers_of(place)):
+            for other in place.parent.iterdir():
+                if other != place and series.fullmatch(_headers_of(other)):
+                    shutil.rmtree(other)
+
+
+def extract(image: bytes) -> bytes:
+    """The ELF image inside a bzImage (Documentation/arch/x86/boot.rst for the offsets)."""
+    setup_sectors = image[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (setup_sectors + 1) * 512 + offset
+    payload = image[start : start + length]
+    if payload.startswith(b"\xfd7zXZ\0"):
+        # Four bytes of length follow the stream, hence not lzma.decompress().
+        elf = lzma.LZMADecompressor().decompress(payload)
+    elif payload.startswith(b"\x28\xb5\x2f\xfd"):
+        # zstd's status speaks of the same four bytes.
+        command = ["zstd", "-dcq"]
+        elf = subprocess.run(command, input=payload, capture_output=True, check=False).stdout
+    else:
+        raise MissingError(f"a kernel packed in an unknown way: {payload[:6].hex()}")
+    if not elf.startswith(b"\x7fELF"):
+        raise MissingError("a kernel that does not unpack")
+    return elf
+
+
+if __name__ == "__main__":
+    for name in SERIES:
+        print(name, get(name).vmlinux)

@@ -1,0 +1,123 @@
+"""Reads a guest's kernel log: whatever the kernel complains of is a failed case.
+
+The suite inside writes `ctwsgi: case SUITE/CASE` into /dev/kmsg as each case begins, so that a
+finding can be laid at a case's door.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+COMMAND = "ctwsgi: command"
+"""What guest-init.sh writes before it runs the command. What stands before it is not ours."""
+
+CASE = re.compile(r"ctwsgi: case (\S+)")
+
+COMPLAINTS = {
+    "WARN": r"WARNING: ",
+    "BUG": r"\bBUG\b",
+    "oops": r"\bOops\b|general protection fault|Unable to handle|unable to handle",
+    "panic": r"Kernel panic",
+    "KASAN": r"KASAN: |KFENCE: ",
+    "UBSAN": r"UBSAN: ",
+    "refcount": r"refcount_t: |list_(?:add|del) corruption|Objects remaining in",
+    "lockdep": r"possible (?:recursive|circular) locking|possible irq lock inversion|"
+    r"inconsistent lock state|unsafe lock order|bad unlock balance|held lock freed|"
+    r"suspicious RCU usage|invalid wait context|possible deadlock|INFO: trying to register non-",
+    "atomic": r"called from invalid context|scheduling while atomic",
+    "RCU stall": r"rcu.*(?:detected.* stall|self-detected stall|kthread starved)",
+    "lockup": r"(?:soft|hard) ?lockup|blocked for more than",
+    "kmemleak": r"kmemleak: .*(?:new suspected|disabled|object)",
+    "memory": r"page allocation failure|[Oo]ut of memory|oom-kill",
+    "netns leak": r"unregister_netdevice: waiting for",
+    "conntrack INVALID": r"nf_ct_\w+: ",
+    "conntrack full": r"nf_conntrack: .*table full",
+    "trace": r"Call Trace:",
+}
+"""By what a line is known, whatever its level: a WARN has that of a warning. The first that matches
+names the finding."""
+
+ALLOWED: tuple[tuple[str, str], ...] = (
+    (r"ip_local_port_range: prefer different parity", "advice on a setting of the lab's"),
+    (r"NMI handler .* took too long", "QEMU's emulation of an NMI, on a busy host"),
+    (r"watchdog: .*(?:disabled|enabled)", "a setting is told, no lockup"),
+)
+"""Lines that match and are none of ours, each with the reason."""
+
+_SINGLE = {"error", "memory", "netns leak", "conntrack INVALID", "conntrack full"}
+"""Kinds of one line. The others begin a dump, and what it contains is one finding, not twenty."""
+
+_DUMP_LINES, _DUMP_SECONDS, _PANIC_LINES = 80, 0.2, 200
+
+_KINDS = [(kind, re.compile(pattern)) for kind, pattern in COMPLAINTS.items()]
+_ALLOWED = re.compile("|".join(pattern for pattern, _ in ALLOWED))
+_LINE = re.compile(r"(?:<(?P<level>\d+)>)?(?:\[ *(?P<time>[\d.]+)\](?:\[ *\w+\])? ?)?(?P<text>.*)")
+_ERROR = 3
+"""Lines of this level (KERN_ERR) and worse are findings even when no pattern knows them."""
+
+
+@dataclass
+class Finding:
+    """One kind of complaint that the kernel made during one case."""
+
+    kind: str
+    case: str
+    """The case that was running, or empty."""
+    lines: list[str]
+    """The first complaint, with the dump below it."""
+    count: int = 0
+
+    def __str__(self) -> str:
+        times = f" ({self.count} times)" if self.count > 1 else ""
+        return f"{self.kind}{times}: {self.lines[0]}"
+
+    @property
+    def text(self) -> str:
+        """All of it, with the dump."""
+        return "\n".join((str(self), *self.lines[1:]))
+
+
+def scan(log: str) -> list[Finding]:
+    """What `log` (dmesg -r, or a console) complains of, in its order."""
+    lines = log.splitlines()
+    # The last one, because a panic repeats the log on the console.
+    starts = [number for number, line in enumerate(lines) if COMMAND in line]
+    found: dict[tuple[str, str], Finding] = {}
+    case, dump, dump_began = "", None, 0.0
+    lines = lines[starts[-1] if starts else 0 :]
+    for number, line in enumerate(lines):
+        match = _LINE.match(line)
+        assert match  # the pattern matches anything
+        level, time, text = int(match["level"] or 6), float(match["time"] or 0), match["text"]
+        if begins := CASE.search(text):
+            case, dump = begins[1], None
+        elif dump and len(dump) < _DUMP_LINES and time - dump_began < _DUMP_SECONDS:
+            dump.append(text)
+            if "---[ end" in text:
+                dump = None
+            elif "Kernel panic" in text:
+                break
+        elif kind := _kind(level & 7, text):
+            finding = found.setdefault((kind, case), Finding(kind, case, []))
+            finding.count += 1
+            dump, dump_began = [text], time
+            finding.lines = finding.lines or dump
+            if kind in _SINGLE:
+                dump = None
+            elif kind == "panic":
+                # The end; what each processor was doing follows.
+                dump += lines[number + 1 : number + _PANIC_LINES]
+                break
+        else:
+            dump = None
+    return list(found.values())
+
+
+def _kind(level: int, text: str) -> str | None:
+    if _ALLOWED.search(text):
+        return None
+    for kind, pattern in _KINDS:
+        if pattern.search(text):
+            return kind
+    return "error" if level <= _ERROR else None

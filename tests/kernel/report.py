@@ -1,0 +1,157 @@
+"""What came of the cases: read from the guests' reports, counted, printed, written as Markdown.
+
+A report has one JSON object a line, written by the suite inside: as a case begins
+{"suite": str, "begin": CASE}, so that it is known what a guest died of, and as it ends
+{"suite": str, "case": str, "ok": bool, "why": str, "seconds": float, "facts": {...}}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of one suite on one kernel."""
+
+    suite: str
+    name: str
+    ok: bool
+    why: str = ""
+    seconds: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.suite}/{self.name}"
+
+
+@dataclass
+class Run:
+    """All that happened on one kernel."""
+
+    kernel: str
+    """As it is called on the command line: 6.1."""
+    version: str = ""
+    """Its `uname -r`."""
+    cases: list[Case] = field(default_factory=list)
+    seconds: float = 0.0
+    boot: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    """What is worth saying and is no failure."""
+
+    def fail(self, suite: str, name: str, why: str) -> None:
+        """Adds a failure that the suite inside did not report; to its own, if the case failed."""
+        for number, case in enumerate(self.cases):
+            if (case.suite, case.name, case.ok) == (suite, name, False):
+                self.cases[number] = replace(case, why=f"{case.why}\n{why}")
+                return
+        self.cases.append(Case(suite, name, False, why))
+
+    @property
+    def failed(self) -> list[Case]:
+        return [case for case in self.cases if not case.ok]
+
+
+def read(path: Path) -> tuple[list[Case], tuple[str, str] | None]:
+    """The cases that have ended; suite and name of the one that began and did not end."""
+    cases = []
+    running = None
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    for line in lines:
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue  # the guest died in the middle of a line
+        if "begin" in told:
+            running = (told["suite"], told["begin"])
+            continue
+        running = None
+        why, seconds = told.get("why") or "", float(told.get("seconds") or 0)
+        facts = told.get("facts") or {}
+        cases.append(Case(told["suite"], told["case"], bool(told["ok"]), why, seconds, facts))
+    return cases, running
+
+
+def _suites(cases: Iterable[Case]) -> dict[str, list[Case]]:
+    """By suite and helper, which is what a case's name begins with, in the order of appearance."""
+    found: dict[str, list[Case]] = {}
+    for case in cases:
+        helper, slash, _ = case.name.partition("/")
+        found.setdefault(f"{case.suite} {helper}" if slash else case.suite, []).append(case)
+    return found
+
+
+def print_run(run: Run) -> None:
+    """The table of one kernel and its failures with their reasons."""
+    print(f"\n{'Linux ' + (run.version or run.kernel):<36} passed  failed  minutes")
+    for name, cases in _suites(run.cases).items():
+        failed = sum(not case.ok for case in cases)
+        minutes = sum(case.seconds for case in cases) / 60
+        print(f"  {name:<34} {len(cases) - failed:>6}  {failed:>6}  {minutes:>7.1f}")
+    print(f"  booted in {run.boot:.1f} s, {run.seconds / 60:.1f} minutes in all")
+    for note in run.notes:
+        print(f"  {note}")
+    for case in run.failed:
+        first, *rest = case.why.splitlines() or ["no reason given"]
+        print(f"  FAILED {case}: {first}")
+        for line in rest:
+            print(f"      {line}")
+
+
+def print_total(runs: list[Run]) -> int:
+    """The closing line. Returns the exit status: 0 only when cases ran and all passed."""
+    failed = sum(len(run.failed) for run in runs)
+    passed = sum(len(run.cases) for run in runs) - failed
+    print(f"\n{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+def markdown(runs: list[Run]) -> str:
+    """The cases as rows, the kernels as columns, for docs/."""
+    rows: dict[tuple[str, str], dict[str, Case]] = {}
+    for run in runs:
+        for name, cases in _suites(run.cases).items():
+            for case in cases:
+                rows.setdefault((name, case.name), {})[run.kernel] = case
+    lines = _summary(runs)
+    suite = ""
+    for (name, case_name), outcomes in rows.items():
+        if name != suite:
+            suite = name
+            lines += ["", f"## {name}", "", _row("case", *(run.kernel for run in runs))]
+            lines += [_row("---", *("---" for _ in runs))]
+        lines.append(_row(case_name, *(_cell(outcomes.get(run.kernel)) for run in runs)))
+    return "\n".join(lines) + "\n"
+
+
+def _summary(runs: list[Run]) -> list[str]:
+    lines = [
+        _row("suite", *(f"Linux {run.version}" for run in runs)),
+        _row("---", *("---:",) * len(runs)),
+    ]
+    by_run = [_suites(run.cases) for run in runs]
+    for name in dict.fromkeys(name for suites in by_run for name in suites):
+        cells = []
+        for suites in by_run:
+            cases = suites.get(name, [])
+            passed = sum(case.ok for case in cases)
+            cells.append(f"{passed} of {len(cases)}")
+        lines.append(_row(name, *cells))
+    totals = (f"{len(run.cases) - len(run.failed)} of {len(run.cases)}" for run in runs)
+    lines.append(_row("all", *totals))
+    lines.append(_row("minutes", *(f"{run.seconds / 60:.0f}" for run in runs)))
+    return lines
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(case: Case | None) -> str:
+    if case is None:
+        return "-"
+    return f"{case.seconds:.1f} s" if case.ok else "**failed**"

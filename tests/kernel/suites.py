@@ -1,0 +1,149 @@
+"""One kernel from end to end: the module built, one guest booted, its suites run, the outcome read.
+
+What goes wrong on the way is a failed case, never an exception. The kernel's log and the report
+stay in build/kernel-tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.kernel import guest, kmsg, report
+from tests.kernel.kernels import Kernel, MissingError
+from tests.kernel.module import BuildError, build
+
+RESULTS = guest.ROOT / "build" / "kernel-tests"
+
+PYTHON = "/usr/bin/python3 -E -s"
+"""Debian's: it starts in half a second under emulation, a shim of pyenv in five."""
+
+CONSOLE_LINES = 40
+"""How much is shown of a console on which nothing explains the guest's end."""
+
+
+class Lines:
+    """Passes a guest's output on in whole lines, each with the kernel's name in front."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._rest = b""
+
+    def __call__(self, piece: bytes) -> None:
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        with self._lock:
+            for line in lines:
+                print(f"{self._name:<5} {line.decode(errors='replace').rstrip()}", flush=True)
+
+    def end(self) -> None:
+        """Prints what a guest that died had begun to say."""
+        if self._rest:
+            self(b"\n")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Those that choose what is run on each kernel."""
+    parser.add_argument("--full", action="store_true", help="the whole matrix")
+    parser.add_argument(
+        "--helper", choices=("none", "ctframe", "ctproxy", "ebpf"), help="only this one"
+    )
+    parser.add_argument("--suite", action="append", help="only this one; may be repeated")
+    parser.add_argument("--case", help="only the cases whose name matches this pattern")
+    parser.add_argument("-x", "--first", action="store_true", help="end at the first failure")
+    parser.add_argument("--bug", type=int, default=0, help="build in the deliberate mistake N")
+
+
+def run(
+    name: str,
+    kernel: Callable[[], Kernel],
+    options: argparse.Namespace,
+    machine: guest.Machine,
+    script: str = "{suite}",
+) -> report.Run:
+    """Runs what `options` choose on `kernel()`. `script` is bash with the suite's command in it."""
+    began = time.monotonic()
+    outcome = report.Run(name)
+    try:
+        booted = kernel()
+        outcome.version = booted.version
+        module = None if options.helper in ("none", "ebpf") else build(booted, options.bug)
+    except MissingError as error:
+        outcome.fail("harness", "kernel", str(error))
+    except BuildError as error:
+        outcome.fail("harness", "build", str(error))
+    else:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        # Its own until it has ended: another run may be under way.
+        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=RESULTS) as folder:
+            told = Path(folder, "report.jsonl")
+            command = script.format(suite=_command(told, module, options))
+            _boot(booted, command, machine, told, outcome, options.first)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def _command(told: Path, module: Path | None, options: argparse.Namespace) -> str:
+    words = [*shlex.split(PYTHON), "-m", "tests.kernel.inside", "--report", str(told)]
+    words += ["--module", str(module)] if module else []
+    words += ["--full"] if options.full else []
+    for suite in options.suite or ():
+        words += ["--suite", suite]
+    for option in ("helper", "case"):
+        given = getattr(options, option)
+        words += [f"--{option}", given] if given else []
+    return shlex.join(words)
+
+
+def _boot(
+    kernel: Kernel,
+    command: str,
+    machine: guest.Machine,
+    told: Path,
+    run: report.Run,
+    first: bool,
+) -> None:
+    def enough() -> bool:
+        return first and not all(case.ok for case in report.read(told)[0])
+
+    say = Lines(run.kernel)
+    outcome = guest.run(
+        kernel, command, output=say, machine=machine, results=told.parent, enough=enough
+    )
+    say.end()
+    run.boot, run.notes = outcome.boot, outcome.notes
+    collect(run, outcome, told)
+    (RESULTS / f"{run.kernel}.log").write_text(outcome.log)
+    if told.exists():
+        os.replace(told, RESULTS / f"{run.kernel}.jsonl")
+
+
+def collect(run: report.Run, outcome: guest.Outcome, told: Path) -> None:
+    """Adds to `run` what the suite inside reported, what the kernel said, how the guest ended."""
+    run.cases, running = report.read(told)
+    if outcome.stopped:
+        return
+    findings = kmsg.scan(outcome.log)
+    if outcome.reason:
+        # The last words: the panic that ended it, or how far it came.
+        last = findings.pop().lines if findings else outcome.log.splitlines()[-CONSOLE_LINES:]
+        suite, case = running or ("guest", "no case was running")
+        run.fail(suite, case, "\n".join((outcome.reason, *last)))
+    for finding in findings:
+        suite, _, case = finding.case.partition("/")
+        run.fail(suite or "kernel log", case or "outside of the cases", finding.text)
+    if outcome.reason:
+        return
+    if running:
+        run.fail(*running, f"did not end; the suite did, with status {outcome.status}")
+    elif not run.cases:
+        run.fail("guest", "suite", f"no case ran; the exit status was {outcome.status}")
+    elif outcome.status and not run.failed:
+        run.fail("guest", "suite", f"no case failed, but the exit status was {outcome.status}")

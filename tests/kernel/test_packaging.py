@@ -1,0 +1,237 @@
+"""The module as others get it: by DKMS, by make install, past the kernel's checkers, by its README.
+
+Real dkms for both kernels, from a copy of the sources and into folders of the test's own, so that
+nothing is installed here; what it made is loaded in a guest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import guest
+from tests.kernel.kernels import SERIES, Kernel, MissingError, get
+from tests.kernel.linuxsource import checkpatch
+from tests.kernel.module import SOURCE, _generated, build
+
+TOOLS = {"dkms": "dkms", "pahole": "pahole", "openssl": "openssl", "make": "make"}
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(os.geteuid() != 0, reason="dkms and 9p want root"),
+    pytest.mark.skipif(bool(guest.lacking()), reason="no QEMU"),
+    pytest.mark.skipif(
+        not all(map(shutil.which, TOOLS)),
+        reason=f"needs {', '.join(TOOLS.values())}",
+    ),
+]
+
+
+@pytest.fixture(params=SERIES)
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    try:
+        return get(request.param)
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def kmod(tmp_path: Path) -> Path:
+    """kmod/ as a clone has it."""
+    return shutil.copytree(SOURCE, tmp_path / "kmod", ignore=_generated)
+
+
+def run(*command: str | Path, **environ: str) -> str:
+    """What the command said; a failure shows it."""
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environ},
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def modinfo(module: Path, field: str) -> list[str]:
+    return run("/sbin/modinfo", "-F", field, module).split("\n")[:-1]
+
+
+def in_guest(kernel: Kernel, script: str) -> str:
+    """What the script printed in a guest, with what the kernel said when it failed."""
+    printed: list[bytes] = []
+    outcome = guest.run(
+        kernel,
+        f"set -e\n{script}",
+        output=printed.append,
+        machine=guest.Machine(limit=300),
+    )
+    text = b"".join(printed).decode(errors="replace")
+    assert outcome.status == 0, f"{outcome.reason}\n{text}\n{outcome.log[-3000:]}"
+    return text
+
+
+def load(module: Path) -> str:
+    """Shell words that load the module as modprobe would."""
+    depends = modinfo(module, "depends")[0].replace(",", " ")
+    return f"for d in {depends}; do modprobe $d; done; insmod {module}\n"
+
+
+def test_dkms_builds_signs_and_removes(kernel: Kernel, kmod: Path, tmp_path: Path) -> None:
+    sources, tree, installed = (tmp_path / name for name in ("src", "tree", "modules"))
+    for folder in (sources, tree, installed / kernel.version):
+        folder.mkdir(parents=True)
+    dkms = (
+        f"dkms --dkmstree {tree} --sourcetree {sources} --installtree {installed}"
+        f" --kernelsourcedir {kernel.build} --no-depmod"
+    )
+    words = (f"KVER={kernel.version}", f"DKMS={dkms}", f"DKMS_SRC={sources}")
+    # dkms makes itself a key for Secure Boot, in /var/lib/dkms unless told otherwise.
+    signing = {
+        "mok_signing_key": str(tmp_path / "mok.key"),
+        "mok_certificate": str(tmp_path / "mok.pub"),
+        "sign_file": str(kernel.build / "scripts" / "sign-file"),
+    }
+    # Twice: the second time it has to replace what is there.
+    for _ in range(2):
+        run("make", "-C", kmod, "dkms-install", *words, **signing)
+    [module] = installed.rglob("ctinject.ko*")
+    assert module.parent == installed / kernel.version / "updates" / "dkms"
+    assert modinfo(module, "vermagic")[0].split()[0] == kernel.version
+    assert modinfo(module, "signer") == ["DKMS module signing key"]
+    assert not list(sources.rglob("*.o")), "dkms was given what an earlier build had left"
+    # Behind what readelf complains of, whom dkms asks about compressed modules.
+    status = run(*dkms.split(), "status").splitlines()[-1]
+    assert re.fullmatch(rf"ctinject/\S+, {re.escape(kernel.version)}, \S+: installed", status)
+
+    printed = in_guest(
+        kernel,
+        f"{load(module)}cat /proc/net/ctinject; rmmod ctinject; test ! -e /proc/net/ctinject",
+    )
+    assert re.search(r"^flows +0$", printed, re.MULTILINE)
+    readme = (SOURCE / "README.md").read_text()
+    named = [line.split()[0] for line in printed.splitlines()]
+    named += [line.partition(":")[0] for line in modinfo(module, "parm")]
+    assert [name for name in named if f"`{name}`" not in readme] == []
+
+    run("make", "-C", kmod, "dkms-remove", *words)
+    assert not list(installed.rglob("ctinject.ko*"))
+    assert not list(sources.iterdir())
+    assert run(*dkms.split(), "status") == ""
+
+
+def test_make_install_and_uninstall(kernel: Kernel, kmod: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    folder = root / "lib" / "modules" / kernel.version
+    folder.mkdir(parents=True)
+    for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
+        (folder / name).touch()
+    words = (f"KDIR={kernel.build}", f"INSTALL_MOD_PATH={root}")
+    run("make", "-C", kmod, "install", *words)
+    [module] = root.rglob("ctinject.ko*")
+    assert module.parent == folder / "updates"
+    assert f"updates/{module.name}:" in (folder / "modules.dep").read_text()
+    # By these names the kernel asks for it when a rule names a helper.
+    aliases = (folder / "modules.alias").read_text()
+    for helper in ("ctframe", "ctproxy"):
+        assert f"alias nfct-helper-{helper} ctinject" in aliases
+    run("make", "-C", kmod, "uninstall", *words)
+    assert not list(root.rglob("ctinject.ko*"))
+
+
+def test_versions_agree() -> None:
+    package = re.search(r'^PACKAGE_VERSION="(.+)"', (SOURCE / "ctinject/dkms.conf").read_text(), 8)
+    ours = re.search(r'^__version__ = "(.+)"', (guest.ROOT / "ctwsgi/__init__.py").read_text(), 8)
+    assert package
+    assert ours
+    assert package[1] == ours[1]
+
+
+def test_checkpatch(kmod: Path) -> None:
+    run("make", "-C", kmod, "check", f"CHECKPATCH={checkpatch()}")
+
+
+@pytest.mark.skipif(not shutil.which("sparse"), reason="needs sparse")
+def test_sparse(kernel: Kernel, kmod: Path) -> None:
+    run("make", "-C", kmod, "sparse", f"KDIR={kernel.build}")
+
+
+def rules(language: str) -> list[str]:
+    """The README's blocks of rules in `language`, in their order."""
+    text = (SOURCE / "README.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def loaders() -> list[str]:
+    """Shell words for every block of rules, iptables' in both its forms."""
+    found = [f"nft -f - <<'RULES'\n{text}RULES\n" for text in rules("nft")]
+    for text in rules("sh"):
+        for form in ("nft", "legacy"):
+            found += [re.sub(r"^(ip6?tables)\b", rf"\1-{form}", text, flags=re.MULTILINE)]
+    return found
+
+
+VISIT = """
+import socket, sys
+sys.path.insert(0, ".")
+from ctwsgi.wire import proxy
+for family, listen, destination in (
+    (socket.AF_INET, "127.0.0.1", "198.18.7.9"),
+    (socket.AF_INET6, "::1", "2001:db8::9"),
+):
+    with socket.create_server((listen, 8080), family=family) as listener:
+        with socket.create_connection((destination, 80), timeout=20) as client:
+            client.sendall(b"hello")
+            client.shutdown(socket.SHUT_WR)
+            server, _ = listener.accept()
+            data = b""
+            while piece := server.recv(4096):
+                data += piece
+            header, size = proxy.decode(data, versions=(2,))
+            assert header.dst == (destination, 80), header
+            assert header.src == client.getsockname()[:2], header
+            assert data[size:] == b"hello", data
+"""
+"""A visit to an address that exists nowhere, over each family: the listener reads where it went."""
+
+
+def test_rules_of_the_readme(kernel: Kernel) -> None:
+    """Each block loads by itself, in a namespace of its own; those for `lo` are also used.
+
+    The module is loaded by the first of them, as the kernel asks for it.
+    """
+    script = (
+        "cat >/etc/modprobe.d/ctinject.conf <<'END'\n"
+        "alias nfct-helper-ctproxy ctinject\n"
+        f"install ctinject /sbin/insmod {build(kernel)}\n"
+        "END\n"
+    )
+    used = 0
+    for text in loaders():
+        script += "unshare -n bash -e <<'BLOCK'\nip link set lo up\n" + text
+        if "hook output" in text or "-A OUTPUT" in text:
+            script += (
+                "ip link add far type dummy\n"
+                "ip addr add 10.9.9.9/24 dev far\nip addr add fd09::9/64 dev far nodad\n"
+                "ip link set far up\n"
+                "ip route add default dev far\nip -6 route add default dev far\n"
+                f"/usr/bin/python3 -E -s - <<'VISIT'\n{VISIT}VISIT\n"
+                "grep ctproxy_headers /proc/net/ctinject\n"
+            )
+            used += 1
+        script += "BLOCK\n"
+    assert used == 3, "one of nft, one of each iptables"
+    # There is no such helper, and iptables says so; nft, in an inet table, does not.
+    for form in ("nft", "legacy"):
+        script += (
+            f"if unshare -n ip6tables-{form} -t raw -A PREROUTING -p tcp --dport 80"
+            " -j CT --helper ctframe 2>/dev/null; then exit 1; fi\n"
+        )
+    printed = in_guest(kernel, script)
+    assert re.findall(r"^ctproxy_headers +(\d+)", printed, re.MULTILINE) == ["2"] * used

@@ -1,0 +1,96 @@
+"""Counting: no way in which a guest can end may pass for a success."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.kernel.guest import DIED, TIMED_OUT, Outcome
+from tests.kernel.report import Run, markdown
+from tests.kernel.suites import collect
+
+BEGUN = {"suite": "matrix", "begin": "small-clean"}
+PASSED = {"suite": "matrix", "case": "small-clean", "ok": True, "why": "", "seconds": 1.5}
+FAILED = {"suite": "life", "case": "unload", "ok": False, "why": "2 flows left", "seconds": 0.5}
+
+
+def run_of(tmp_path: Path, lines: list[object], outcome: Outcome) -> Run:
+    told = tmp_path / "report.jsonl"
+    told.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = Run("6.12", "6.12.1")
+    collect(run, outcome, told)
+    return run
+
+
+def failures(run: Run) -> list[str]:
+    return [f"{case}: {case.why.splitlines()[0]}" for case in run.failed]
+
+
+def test_passed(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [BEGUN, PASSED], Outcome(0))
+    assert (len(run.cases), failures(run)) == (1, [])
+
+
+def test_failed(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [BEGUN, PASSED, FAILED], Outcome(1))
+    assert failures(run) == ["life/unload: 2 flows left"]
+
+
+def test_complaint_of_the_kernel(tmp_path: Path) -> None:
+    log = "<14>[3.0] ctwsgi: command\n<14>[4.0] ctwsgi: case matrix/small-clean\n"
+    run = run_of(tmp_path, [BEGUN, PASSED], Outcome(0, log=log + "<4>[5.0] WARNING: odd\n"))
+    assert failures(run) == ["matrix/small-clean: WARN: WARNING: odd"]
+
+
+def test_complaint_during_a_case_that_failed_anyway(tmp_path: Path) -> None:
+    log = "<14>[3.0] ctwsgi: command\n<14>[4.0] ctwsgi: case life/unload\n"
+    run = run_of(tmp_path, [FAILED], Outcome(1, log=log + "<4>[5.0] WARNING: odd\n"))
+    assert failures(run) == ["life/unload: 2 flows left"]
+    assert "WARNING: odd" in run.failed[0].why
+
+
+def test_complaint_outside_of_the_cases(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [BEGUN, PASSED], Outcome(0, log="<3>[3.0] ctinject: no such symbol\n"))
+    assert failures(run) == ["kernel log/outside of the cases: error: ctinject: no such symbol"]
+
+
+def test_death_is_laid_at_the_case_that_was_running(tmp_path: Path) -> None:
+    log = "[5.0] BUG: unable to handle page fault\n[5.1] Kernel panic - not syncing: Fatal\n"
+    run = run_of(tmp_path, [FAILED, BEGUN], Outcome(DIED, "the guest died", log))
+    assert failures(run) == ["life/unload: 2 flows left", "matrix/small-clean: the guest died"]
+    assert "page fault" in run.failed[1].why
+
+
+def test_death_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    (tmp_path / "report.jsonl").write_text(json.dumps(BEGUN) + "\n" + json.dumps(PASSED)[:20])
+    run = Run("6.12")
+    collect(run, Outcome(DIED, "the guest died", "no more\n"), tmp_path / "report.jsonl")
+    assert failures(run) == ["matrix/small-clean: the guest died"]
+
+
+def test_timed_out(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [BEGUN], Outcome(TIMED_OUT, "silent for 180 s", "last words\n"))
+    assert failures(run) == ["matrix/small-clean: silent for 180 s"]
+    assert "last words" in run.failed[0].why
+
+
+def test_nothing_ran(tmp_path: Path) -> None:
+    assert failures(run_of(tmp_path, [], Outcome(0)))
+    assert failures(run_of(tmp_path, [], Outcome(1)))
+
+
+def test_status_without_a_failed_case(tmp_path: Path) -> None:
+    assert failures(run_of(tmp_path, [BEGUN, PASSED], Outcome(3)))
+
+
+def test_case_that_never_ended(tmp_path: Path) -> None:
+    """A suite that leaves early with status 0 must not get away with it."""
+    assert failures(run_of(tmp_path, [PASSED, {**BEGUN, "begin": "big"}], Outcome(0)))
+
+
+def test_markdown(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [{**PASSED, "case": "ctproxy/small/clean"}, FAILED], Outcome(1))
+    text = markdown([run])
+    assert "| matrix ctproxy | 1 of 1 |" in text
+    assert "| ctproxy/small/clean | 1.5 s |" in text
+    assert "| unload | **failed** |" in text
