@@ -136,15 +136,21 @@ def show_listener(sockname: Any) -> str:
     return show(*sockname[:2])
 
 
+GUARD = ("ct status ! dnat", "ct state invalid,untracked")
+"""What a guard drops. A packet that conntrack does not follow has no status to compare: without
+the second, an ACK in the middle of nowhere passes where `nf_conntrack_tcp_loose` is 0, and a server
+that takes it for a SYN cookie come back has a socket whose first bytes are the client's.
+"""
+
+
 def guard_rule(port: int) -> str:
     """The packet filter that makes `--guarded` true, for the host that the server runs on."""
     return (
         "table inet ctwsgi_guard {\n"
         "    chain input {\n"
         "        type filter hook input priority 0; policy accept;\n"
-        f"        tcp dport {port} ct status ! dnat drop\n"
-        "    }\n"
-        "}"
+        + "".join(f"        tcp dport {port} {condition} drop\n" for condition in GUARD)
+        + "    }\n}"
     )
 
 

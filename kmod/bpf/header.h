@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The PROXY protocol v2 header and its authentication TLV (DESIGN 3.3, 3.4).
+ *
+ *	 0  \r\n\r\n\0\r\nQUIT\n		signature
+ *	12  0x21			version 2, command PROXY
+ *	13  0x11 or 0x21		TCP over IPv4 or IPv6
+ *	14  length of what follows	u16
+ *	16  source, destination, source port, destination port: the client's and the *original*
+ *	 ?  E7 00 16 01 key-id time[4] tag[16]
+ *
+ * The tag is BLAKE2s over the whole header with zeros in the tag's place.
+ */
+#ifndef CTPROXY_HEADER_H
+#define CTPROXY_HEADER_H
+
+#include "conntrack.h"
+#include "work.h"
+
+#define HEADER_ADDRESSES 16	/* where they begin */
+#define HEADER_IPV4 28
+#define HEADER_IPV6 52
+#define HEADER_AUTH 25
+
+#define TLV_AUTH 0xe7
+#define TLV_AUTH_LENGTH 22
+#define TLV_AUTH_VERSION 1
+
+static __always_inline void put_addresses(__u8 *header, const struct nf_conn *ct, __u32 size)
+{
+	__u8 *at = header + HEADER_ADDRESSES;
+	__be16 ports[2] = {
+		BPF_CORE_READ(ct, tuplehash[IP_CT_DIR_ORIGINAL].tuple.src.u.all),
+		BPF_CORE_READ(ct, tuplehash[IP_CT_DIR_ORIGINAL].tuple.dst.u.all),
+	};
+	__u32 address[4];
+
+	BPF_CORE_READ_INTO(&address, ct, tuplehash[IP_CT_DIR_ORIGINAL].tuple.src.u3.all);
+	__builtin_memcpy(at, address, size);
+	BPF_CORE_READ_INTO(&address, ct, tuplehash[IP_CT_DIR_ORIGINAL].tuple.dst.u3.all);
+	__builtin_memcpy(at + size, address, size);
+	__builtin_memcpy(at + 2 * size, ports, sizeof(ports));
+}
+
+/* The whole key, in one piece, into the block that is hashed first. Returns its length. */
+static __always_inline __u32 read_key(struct blake2s *hash, __u8 *id)
+{
+	struct signing_key *key;
+	__u32 zero = 0, len;
+
+	key = bpf_map_lookup_elem(&signing_keys, &zero);
+	if (!key)
+		return 0;
+	__builtin_memset(hash->block, 0, BLAKE2S_BLOCK);
+	bpf_spin_lock(&key->lock);
+	__builtin_memcpy(hash->block, key->secret, KEY_MAX);
+	*id = key->id;
+	len = key->len;
+	bpf_spin_unlock(&key->lock);
+	return len;
+}
+
+static __always_inline __u32 unix_time(const struct settings *settings)
+{
+	return bpf_ktime_get_tai_ns() / NSEC_PER_SEC - settings->tai_offset;
+}
+
+/* Signs a header of @len bytes, the TLV included. Returns 0, or less when there is no key. */
+static __always_inline int sign(struct work *work, __u32 len, const struct settings *settings)
+{
+	struct blake2s *hash = &work->hash;
+	__u32 key_len, time = bpf_htonl(unix_time(settings));
+	__u8 *tlv, id = 0;
+
+	if (len == HEADER_IPV4 + HEADER_AUTH)
+		tlv = work->header + HEADER_IPV4;
+	else
+		tlv = work->header + HEADER_IPV6;
+	key_len = read_key(hash, &id);
+	if (!key_len)
+		return -1;
+	tlv[0] = TLV_AUTH;
+	tlv[2] = TLV_AUTH_LENGTH;
+	tlv[3] = TLV_AUTH_VERSION;
+	tlv[4] = id;
+	__builtin_memcpy(tlv + 5, &time, sizeof(time));
+	blake2s_begin(hash, key_len);
+	__builtin_memcpy(hash->block, work->block[0], BLAKE2S_BLOCK);
+	if (len <= BLAKE2S_BLOCK) {
+		blake2s_add(hash, len, true);
+	} else {
+		blake2s_add(hash, BLAKE2S_BLOCK, false);
+		__builtin_memcpy(hash->block, work->block[1], BLAKE2S_BLOCK);
+		blake2s_add(hash, CTPROXY_BUG == 10 ? BLAKE2S_BLOCK : len - BLAKE2S_BLOCK, true);
+	}
+	__builtin_memcpy(tlv + 9, hash->h, BLAKE2S_DIGEST);
+	return 0;
+}
+
+/**
+ * header_build() - write a connection's header into @work->header, with zeros behind
+ * @work: this CPU's
+ * @ct: conntrack of the connection
+ * @version: of IP
+ * @settings: whether it is signed
+ *
+ * Return: its length; 0 when it has to be signed and there is no key.
+ */
+static __always_inline __u32 header_build(struct work *work, const struct nf_conn *ct,
+					  __u8 version, const struct settings *settings)
+{
+	static const __u8 start[] = "\r\n\r\n\0\r\nQUIT\n\x21";
+	__u32 len = version == 4 ? HEADER_IPV4 : HEADER_IPV6;
+
+	__builtin_memset(work->header, 0, sizeof(work->header));
+	__builtin_memcpy(work->header, start, 13);
+	if (version == 4) {
+		work->header[13] = 0x11;
+		put_addresses(work->header, ct, 4);
+	} else {
+		work->header[13] = 0x21;
+		put_addresses(work->header, ct, 16);
+	}
+	if (settings->is_signed)
+		len += HEADER_AUTH;
+	work->header[15] = len - HEADER_ADDRESSES;
+	if (settings->is_signed && sign(work, len, settings))
+		return 0;
+	return len;
+}
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * ICMP errors that quote a segment in the server's numbers.
+ *
+ * Conntrack and NAT take the quoted addresses back to the client's; the quoted number is ours to
+ * take back. A client ignores an error about a number that it has not in flight (RFC 5927), and
+ * would not learn that the server is unreachable, or the path's MTU.
+ */
+#ifndef CTPROXY_ICMP_H
+#define CTPROXY_ICMP_H
+
+#include "state.h"
+
+#define ICMP_HEADER 8
+#define ICMP_UNREACHABLE 3
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER 12
+
+#define ICMPV6_ERRORS 128	/* types below it */
+
+/* What every error quotes of a TCP header (RFC 792). */
+struct quoted {
+	__be16 source, destination;
+	__be32 seq;
+};
+
+static __always_inline bool is_icmp_error(const struct packet *packet, __u8 type)
+{
+	if (packet->version == 6)
+		return type < ICMPV6_ERRORS;
+	return type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER;
+}
+
+/* Where the quoted TCP header is, and its connection; 0: it is none that we know. */
+static __always_inline __u32 find_quoted(struct __sk_buff *skb, const struct packet *packet,
+					 struct quoted *quoted, struct flow_key *key)
+{
+	__u32 at = packet->l4 + ICMP_HEADER;
+	__u8 ip[IPV6_HEADER];
+
+	if (packet->version == 4) {
+		if (bpf_skb_load_bytes(skb, at, ip, IPV4_HEADER) || ip[9] != IPPROTO_TCP)
+			return 0;
+		__builtin_memcpy(key->client, ip + 12, 4);
+		__builtin_memcpy(key->server, ip + 16, 4);
+		at += (ip[0] & 15) * 4;
+	} else {
+		if (bpf_skb_load_bytes(skb, at, ip, IPV6_HEADER) || ip[6] != IPPROTO_TCP)
+			return 0;
+		__builtin_memcpy(key->client, ip + 8, 16);
+		__builtin_memcpy(key->server, ip + 24, 16);
+		at += IPV6_HEADER;
+	}
+	if (bpf_skb_load_bytes(skb, at, quoted, sizeof(*quoted)))
+		return 0;
+	key->client_port = quoted->source;
+	key->server_port = quoted->destination;
+	key->version = packet->version;
+	return at;
+}
+
+/* Takes back the number that an ICMP error quotes, if it is about a connection of ours. */
+static __always_inline int icmp_correct(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct flow_key key = {};
+	struct quoted quoted;
+	struct flow *flow;
+	__u32 at, seq;
+	__be32 to;
+	__u8 type;
+
+	if (bpf_skb_load_bytes(skb, packet->l4, &type, 1) || !is_icmp_error(packet, type))
+		return TC_ACT_UNSPEC;
+	at = find_quoted(skb, packet, &quoted, &key);
+	flow = at ? flow_find(&key) : 0;
+	if (!flow)
+		return TC_ACT_UNSPEC;
+	seq = bpf_ntohl(quoted.seq);
+	bpf_spin_lock(&flow->lock);
+	seq = state_quoted(flow, seq);
+	bpf_spin_unlock(&flow->lock);
+	to = bpf_htonl(seq);
+	if (to == quoted.seq)
+		return TC_ACT_UNSPEC;
+	/* ICMP and ICMPv6 have their checksum in the same place. */
+	if (bpf_l4_csum_replace(skb, packet->l4 + 2, quoted.seq, to, 4) ||
+	    bpf_skb_store_bytes(skb, at + 4, &to, 4, 0))
+		return TC_ACT_UNSPEC;
+	count(COUNT_icmp_corrected);
+	return TC_ACT_UNSPEC;
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What we know of the kernel: of its own structs only the members that are read, which CO-RE finds
+ * where the running kernel has them; and the constants that no uapi header offers to a program.
+ */
+#ifndef CTPROXY_KERNEL_H
+#define CTPROXY_KERNEL_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/pkt_cls.h>
+
+#include <stdbool.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* A number from 1 to 10 builds in one deliberate mistake: tests/bpf/bugs.py says which. */
+#ifndef CTPROXY_BUG
+#define CTPROXY_BUG 0
+#endif
+
+#define AF_INET 2
+
+#define NSEC_PER_SEC 1000000000ULL
+#define NSEC_PER_MSEC 1000000ULL
+
+#define CLOCK_BOOTTIME 7
+
+#define CHECKSUM_PARTIAL 3
+
+/* Of sk_buff._nfct: a pointer to the conntrack, and these bits of enum ip_conntrack_info. */
+#define NFCT_INFOMASK 7UL
+#define IP_CT_IS_REPLY 3
+
+/* enum ip_conntrack_status */
+#define IPS_SEEN_REPLY (1UL << 1)
+#define IPS_DST_NAT (1UL << 5)
+#define IPS_DYING (1UL << 9)
+#define IPS_TEMPLATE (1UL << 11)
+
+#define IP_CT_DIR_ORIGINAL 0
+#define IP_CT_DIR_REPLY 1
+
+#define TCP_CONNTRACK_ESTABLISHED 3
+
+/*
+ * Whether it is less than @span ago. @then may be a little later than @now, which was read before
+ * another CPU had its turn: that is not long ago either.
+ */
+static __always_inline bool is_within(__u64 now, __u64 then, __u64 span)
+{
+	return (__s64)(now - then) < (__s64)span;
+}
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct sk_buff {
+	unsigned long _nfct;
+	__u8 ip_summed : 2;
+};
+
+union nf_inet_addr {
+	__u32 all[4];
+};
+
+union nf_conntrack_man_proto {
+	__be16 all;
+};
+
+struct nf_conntrack_man {
+	union nf_inet_addr u3;
+	union nf_conntrack_man_proto u;
+	__u16 l3num;
+};
+
+struct nf_conntrack_tuple {
+	struct nf_conntrack_man src;
+	struct {
+		union nf_inet_addr u3;
+		union {
+			__be16 all;
+		} u;
+		__u8 protonum;
+	} dst;
+};
+
+struct nf_conntrack_tuple_hash {
+	struct nf_conntrack_tuple tuple;
+};
+
+struct ip_ct_tcp {
+	__u8 state;
+};
+
+union nf_conntrack_proto {
+	struct ip_ct_tcp tcp;
+};
+
+struct nf_conn {
+	__u32 timeout;		/* jiffies at which it is over */
+	struct nf_conntrack_tuple_hash tuplehash[2];
+	unsigned long status;
+	__u32 mark;
+	union nf_conntrack_proto proto;
+};
+
+#pragma clang attribute pop
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What user space decides: ctwsgi/gateway/layout.py packs the same structs.
+ *
+ * All of it may change while packets pass. The key is copied under its lock, so that no header is
+ * signed with halves of two.
+ */
+#ifndef CTPROXY_SETTINGS_H
+#define CTPROXY_SETTINGS_H
+
+#include "kernel.h"
+
+enum selection {
+	SELECT_TRANSLATED,	/* every connection whose destination was translated */
+	SELECT_MARK,		/* of these, the ones with a conntrack mark */
+	SELECT_BACKENDS,	/* of these, the ones to a server in the map */
+};
+
+struct settings {
+	__u32 link_header;	/* bytes before the IP header: 14, or 0 */
+	__u32 selection;
+	__u32 mark, mask;
+	__u32 one_armed;	/* clients may be behind the servers' device */
+	__u32 pass_existing;	/* connections that are older than we pass unmarked */
+	__u32 is_signed;
+	__s32 tai_offset;	/* seconds that TAI is ahead of Unix time */
+	__u32 closing;		/* nothing new begins */
+	__u32 sweep;		/* milliseconds after which a flow looks whether conntrack has it */
+	__u32 owns_qdisc;	/* for user space: the clsact qdisc is ours to remove */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+#define KEY_MAX 32
+
+struct signing_key {
+	struct bpf_spin_lock lock;
+	__u8 id;
+	__u8 len;		/* 16 to 32; 0: there is none */
+	__u8 secret[KEY_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct signing_key);
+} signing_keys SEC(".maps");
+
+/* SELECT_BACKENDS: the servers, as the packets on this device name them. */
+struct backend {
+	__u32 address[4];
+	__be16 port;
+	__u16 version;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct backend);
+	__type(value, __u8);
+} backends SEC(".maps");
+
+static __always_inline const struct settings *settings_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Making flows, and taking them away.
+ *
+ * Each entry of the table has a token in a queue. One timer looks at the token in front: when its
+ * time has come, the flow is looked at, and the token goes to the end, or away with its flow. So a
+ * flow costs no timer of its own, which the kernel would have to allocate and sometimes cannot, and
+ * the timer never has more than a batch to do at a time.
+ */
+#ifndef CTPROXY_SWEEP_H
+#define CTPROXY_SWEEP_H
+
+#include "flow.h"
+
+#define BATCH 256
+#define BATCH_PAUSE (2 * NSEC_PER_MSEC)
+
+/**
+ * struct token - stands for an entry of the table
+ * @key: of the flow
+ * @made: as in the flow; another one has a token of its own
+ * @looked: when the flow was looked at last, or made
+ */
+struct token {
+	struct flow_key key;
+	__u64 made, looked;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 262144);	/* as many as flows */
+	__type(value, struct token);
+} tokens SEC(".maps");
+
+struct sweeper {
+	struct bpf_timer timer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sweeper);
+} sweepers SEC(".maps");
+
+static __always_inline __u64 sweep_interval(void)
+{
+	const struct settings *settings = settings_get();
+
+	return (settings && settings->sweep ? settings->sweep : 1000) * NSEC_PER_MSEC;
+}
+
+/*
+ * Whether the flow has to stay; notes that its connection is over. It stays once more then: perhaps
+ * conntrack was flushed, and has picked the connection up again.
+ */
+static __always_inline bool flow_stays(struct flow *flow, const struct flow_key *key, __u64 now)
+{
+	bool waits = flow->phase <= PHASE_SYN;
+	bool lives = (!waits || is_within(now, flow->born, SYN_LIFE)) &&
+		     conntrack_lives(flow->ct, key);
+
+	if (!lives && !flow->ended) {
+		flow->ended = 1;
+		count(COUNT_flows_closed);
+		return true;
+	}
+	return lives || (flow->told && is_within(now, flow->told, COOKIE_LIFE) && CTPROXY_BUG != 7);
+}
+
+/* What is left to be done when a batch ends. */
+struct sweep {
+	__u64 now, interval, pause;
+};
+
+/* The token in front. Returns 1 when its time has not come. */
+static long sweep_one(__u32 i, struct sweep *sweep)
+{
+	struct token token;
+	struct flow *flow;
+
+	if (bpf_map_peek_elem(&tokens, &token)) {
+		sweep->pause = sweep->interval;
+		return 1;
+	}
+	if (is_within(sweep->now, token.looked, sweep->interval)) {
+		sweep->pause = token.looked + sweep->interval - sweep->now;
+		return 1;
+	}
+	bpf_map_pop_elem(&tokens, &token);
+	flow = flow_find(&token.key);
+	if (!flow || flow->made != token.made)
+		return 0;
+	token.looked = sweep->now;
+	if (flow_stays(flow, &token.key, sweep->now))
+		bpf_map_push_elem(&tokens, &token, 0);
+	else if (!bpf_map_delete_elem(&flows, &token.key))
+		count(COUNT_entries_gone);
+	return 0;
+}
+
+static int sweep_batch(void *map, __u32 *key, struct sweeper *sweeper)
+{
+	struct sweep sweep = {
+		.now = bpf_ktime_get_boot_ns(),
+		.interval = sweep_interval(),
+		.pause = BATCH_PAUSE,
+	};
+
+	bpf_loop(BATCH, sweep_one, &sweep, 0);
+	bpf_timer_start(&sweeper->timer, sweep.pause, 0);
+	return 0;
+}
+
+/* Set going with the first flow. A program that replaces another takes the timer over. */
+static __always_inline void sweep_start(void)
+{
+	struct sweeper *sweeper;
+	__u32 zero = 0;
+	bool is_new;
+
+	sweeper = bpf_map_lookup_elem(&sweepers, &zero);
+	if (!sweeper)
+		return;
+	is_new = !bpf_timer_init(&sweeper->timer, &sweepers, CLOCK_BOOTTIME);
+	bpf_timer_set_callback(&sweeper->timer, sweep_batch);
+	if (is_new)
+		bpf_timer_start(&sweeper->timer, BATCH_PAUSE, 0);
+}
+
+/* The connection's flow, a blank one if there was none; NULL when the table is full. */
+static __always_inline struct flow *flow_make(const struct flow_key *key, __u64 now)
+{
+	struct flow *flow = flow_find(key);
+	struct token token;
+
+	if (flow)
+		return flow;
+	if (bpf_map_update_elem(&flows, key, blank, BPF_NOEXIST))
+		return flow_find(key);	/* another CPU has just made it, or there is no room */
+	flow = flow_find(key);
+	if (!flow)
+		return 0;
+	flow->made = now;
+	token.key = *key;
+	token.made = now;
+	token.looked = now;
+	if (bpf_map_push_elem(&tokens, &token, 0)) {
+		bpf_map_delete_elem(&flows, key);
+		return 0;
+	}
+	count(COUNT_entries_made);
+	sweep_start();
+	return flow;
+}
+
+#endif

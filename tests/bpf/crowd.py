@@ -1,0 +1,202 @@
+"""A crowd: connections that are made one after the other, many at once, from end to end.
+
+Each client says something, the server reads a header and that, answers and closes. What the server
+reads of each is judged, and how each ended for its client is counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+from ctwsgi.errors import OriginError
+from ctwsgi.wire import proxy
+from tests.bpf.gateway import Gateway
+from tests.lab import draw_destination
+
+PATIENCE = 70.0
+"""Seconds after which a connection hangs: with one packet of twenty lost, TCP is done before."""
+
+SYNS = 5
+"""That are sent again before a client gives up with ETIMEDOUT, at the latest after 63 s."""
+
+CLONE_NEWNET = 0x40000000
+
+SAID, HEARD = b"said", b"heard"
+
+
+@contextlib.contextmanager
+def entered(path: str) -> Iterator[None]:
+    """This thread is in the network namespace at `path`."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    inside = os.open(path, os.O_RDONLY)
+    try:
+        _setns(inside)
+        yield
+    finally:
+        _setns(before)
+        os.close(before)
+        os.close(inside)
+
+
+def _setns(fd: int) -> None:
+    assert ctypes.CDLL(None).setns(fd, CLONE_NEWNET) == 0
+
+
+def lose(gateway: Gateway, percent: int) -> None:
+    """On both sides of the gateway, in both directions."""
+    for host, device in (("client", "gateway"), ("gateway", "client"), ("gateway", "server")):
+        node = getattr(gateway.lab, host)
+        node.nft(
+            f"table netdev lose_{device} {{\n chain in {{\n type filter hook ingress device"
+            f' "{device}" priority -500;\n numgen random mod 100 < {percent} drop\n }}\n}}\n'
+        )
+
+
+class Crowd:
+    """`with Crowd(...) as crowd`: at the end nobody dials any more, and all come to their ends."""
+
+    def __init__(self, gateway: Gateway, listener: socket.socket, at_once: int) -> None:
+        self._path = f"/proc/{gateway.lab.keeper}/root/run/netns/client"
+        self._listener = listener
+        self._at_once = at_once
+        self._over = threading.Event()
+        self._gone = threading.Event()
+        self._dialled: dict[socket.socket, float | None] = {}
+        """When each was connected. A SYN may be kept from passing for long; its client waits."""
+        self.sound = 0
+        """Streams that began with a header that is true, and had all that was said."""
+        self.ends: Counter[str] = Counter()
+        """How connections ended for their clients: "eof", or the name of an error."""
+        self.wrong: list[str] = []
+
+    def __enter__(self) -> Crowd:
+        self._listener.listen(4096)
+        self._listener.setblocking(False)
+        self._threads = [threading.Thread(target=self._dial), threading.Thread(target=self._serve)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._threads[0].join()
+        self._gone.set()
+        self._threads[1].join()
+
+    # ---- the clients ----
+
+    def _dial(self) -> None:
+        with entered(self._path), selectors.DefaultSelector() as selector:
+            while self._dialled or not self._over.is_set():
+                while len(self._dialled) < self._at_once and not self._over.is_set():
+                    self._connect(selector)
+                for key, _ in selector.select(0.1):
+                    self._go_on(selector, key.fileobj)  # type: ignore[arg-type]
+                self._give_up(selector)
+
+    def _connect(self, selector: selectors.BaseSelector) -> None:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, SYNS)
+        sock.connect_ex(draw_destination(4))
+        self._dialled[sock] = None
+        selector.register(sock, selectors.EVENT_WRITE)
+
+    def _go_on(self, selector: selectors.BaseSelector, sock: socket.socket) -> None:
+        try:
+            if selector.get_key(sock).events == selectors.EVENT_WRITE:
+                sock.send(SAID)
+                self._dialled[sock] = time.monotonic()
+                selector.modify(sock, selectors.EVENT_READ)
+            elif not sock.recv(100):
+                self._ended(selector, sock, "eof")
+        except OSError as e:
+            self._ended(selector, sock, errno.errorcode[e.errno or 0])
+
+    def _ended(self, selector: selectors.BaseSelector, sock: socket.socket, how: str) -> None:
+        selector.unregister(sock)
+        del self._dialled[sock]
+        sock.close()
+        self.ends[how] += 1
+
+    def _give_up(self, selector: selectors.BaseSelector) -> None:
+        now = time.monotonic()
+        for sock, since in [*self._dialled.items()]:
+            if since is None and self._over.is_set():
+                self._dialled[sock] = now
+            elif since is not None and now - since > PATIENCE:
+                # RFC 9293's states in the kernel's order: 1 is ESTABLISHED, 2 SYN_SENT.
+                state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+                self.wrong.append(f"client {sock.getsockname()} hangs in state {state}")
+                self._ended(selector, sock, "hangs")
+
+    # ---- the server ----
+
+    def _serve(self) -> None:
+        """Until all that was accepted has ended."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            end = None
+            while not self._gone.is_set() or len(selector.get_map()) > 1:
+                if self._gone.is_set():
+                    end = end or time.monotonic() + PATIENCE
+                    if time.monotonic() > end:
+                        self.wrong.append(f"{len(selector.get_map()) - 1} hang at the server")
+                        break
+                for key, _ in selector.select(0.1):
+                    if key.fileobj is self._listener:
+                        self._accept(selector)
+                    else:
+                        self._read(selector, key.fileobj, key.data)  # type: ignore[arg-type]
+            for key in [*selector.get_map().values()][1:]:
+                key.fileobj.close()  # type: ignore[union-attr]
+
+    def _accept(self, selector: selectors.BaseSelector) -> None:
+        with contextlib.suppress(BlockingIOError):
+            sock, _ = self._listener.accept()
+            sock.setblocking(False)
+            selector.register(sock, selectors.EVENT_READ, bytearray())
+
+    def _read(
+        self, selector: selectors.BaseSelector, sock: socket.socket, stream: bytearray
+    ) -> None:
+        over = False
+        try:
+            piece = sock.recv(4096)
+            stream += piece
+            over = not piece
+            if piece and self._is_complete(sock, stream):
+                sock.send(HEARD)
+                sock.shutdown(socket.SHUT_WR)
+        except OSError as e:
+            # Reset, with the connection's other end: by then it may have said nothing.
+            over = True
+            if e.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
+                self.wrong.append(f"server: {e}")
+        if over:
+            selector.unregister(sock)
+            sock.close()
+
+    def _is_complete(self, sock: socket.socket, stream: bytearray) -> bool:
+        """The header is whole at the first look, and true; and all is there."""
+        try:
+            found = proxy.decode(bytes(stream), versions=(2,))
+        except OriginError as e:
+            self.wrong.append(f"server read {bytes(stream[:60])!r}: {e}")
+            return False
+        # The port may be another one: where two clients' ports would meet, NAT changes one.
+        if not found or found[0].src is None or found[0].src[0] != sock.getpeername()[0]:
+            self.wrong.append(f"server read {bytes(stream[:60])!r}")
+            return False
+        complete = bytes(stream[found[1] :]) == SAID
+        self.sound += complete
+        return complete

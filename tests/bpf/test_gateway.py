@@ -1,0 +1,357 @@
+"""`ctwsgi gateway` on a gateway of network namespaces: attach, select, sign, tell, detach."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ctwsgi.gateway.host import BPFFS
+from ctwsgi.wire.auth import KeyRing
+from tests.bpf.available import unavailable
+from tests.bpf.gateway import DEVICE, Gateway, read_header
+from tests.lab import LabError, draw_destination, until
+
+pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with Gateway() as gateway:
+        yield gateway
+
+
+def key_file(path: Path, *lines: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+KEYS = {3: "3 " + "ab" * 16, 7: "7 " + "cd" * 32}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_every_translated_connection_gets_a_header(gateway: Gateway, version: int) -> None:
+    assert gateway.command("attach", DEVICE).stdout == f"{DEVICE}: attached\n"
+    with gateway.listening(version) as listener:
+        for _ in range(3):
+            gateway.visit(listener, version)
+    counters = gateway.counters()
+    assert counters["ctproxy_headers"] == 3
+    assert not [name for name in counters if name.startswith("drop_")]
+
+
+def test_server_speaks_first(gateway: Gateway) -> None:
+    gateway.command("attach", DEVICE)
+    with gateway.listening() as listener, gateway.lab.client.connect(draw_destination(4)) as sock:
+        accepted, _ = listener.accept()
+        with accepted:
+            header, rest = read_header(accepted)
+            assert header.src == sock.getsockname()
+            assert not rest
+            accepted.sendall(b"hello")
+        assert sock.recv(100) == b"hello"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_signed_and_rotated_while_it_runs(gateway: Gateway, version: int, tmp_path: Path) -> None:
+    keys = key_file(tmp_path / "keys", KEYS[7])
+    ring = KeyRing.parse("\n".join(KEYS.values()))
+    words = [sys.executable, "-m", "ctwsgi", "gateway", "run", DEVICE]
+    process = gateway.lab.gateway.popen([*words, "--auth-key-file", str(keys)])
+    process.wait_log("attached")
+    with gateway.listening(version) as listener:
+        assert gateway.visit(listener, version, ring).auth == 7
+        key_file(keys, *KEYS.values())
+        process.signal(signal.SIGHUP)
+        process.wait_log("signing with key 3")
+        assert gateway.visit(listener, version, ring).auth == 3
+        key_file(keys, "3 nonsense")
+        process.signal(signal.SIGHUP)
+        process.wait_log("the old key stays")
+        assert gateway.visit(listener, version, ring).auth == 3
+        # It stays attached, and so does the key.
+        assert process.stop() == 0
+        assert gateway.visit(listener, version, ring).auth == 3
+    assert gateway.status()["key_id"] == 3
+
+
+def test_only_the_servers_that_are_named(gateway: Gateway) -> None:
+    with gateway.listening() as listener:
+        port = listener.getsockname()[1]
+        gateway.command("attach", DEVICE, *gateway.backends(port + 1))
+        with gateway.lab.client.connect(draw_destination(4)) as sock:
+            sock.sendall(b"plain")
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.recv(100) == b"plain"
+        gateway.command("attach", DEVICE, *gateway.backends(port))
+        gateway.visit(listener)
+
+
+def test_only_the_mark_that_is_named(gateway: Gateway) -> None:
+    gateway.command("attach", DEVICE, "--mark", "0x10/0xf0")
+    gateway.lab.gateway.nft(
+        "table ip marks {\n chain pre {\n type filter hook prerouting priority mangle;\n"
+        " ct state new tcp sport 2000 ct mark set 0x1f\n }\n}\n"
+    )
+    with gateway.listening() as listener:
+        for port, header in ((2000, True), (2001, False)):
+            sock = gateway.lab.client.socket(socket.AF_INET)
+            with sock:
+                sock.settimeout(20)
+                sock.bind((gateway.lab.client.address(), port))
+                sock.connect(draw_destination(4))
+                sock.sendall(b"plain")
+                accepted, _ = listener.accept()
+                with accepted:
+                    assert accepted.recv(100).startswith(b"\r\n\r\n") is header
+
+
+def test_what_cannot_be_looked_up_is_dropped(gateway: Gateway) -> None:
+    """A selected connection that conntrack does not follow: a direct one, with NOTRACK."""
+    with gateway.listening() as listener:
+        address = gateway.lab.server.address(), listener.getsockname()[1]
+        gateway.command("attach", DEVICE, *gateway.backends(address[1]))
+        # Tracked and not translated, it goes where its client wanted it to go.
+        gateway.lab.client.connect(address).close()
+        listener.accept()[0].close()
+        gateway.lab.gateway.nft(
+            "table ip raw {\n chain pre {\n type filter hook prerouting priority raw;\n"
+            f" tcp dport {address[1]} notrack\n }}\n}}\n"
+        )
+        sock = gateway.lab.client.socket(socket.AF_INET)
+        with sock:
+            sock.setblocking(False)
+            sock.connect_ex(address)
+            until(lambda: "drop_untracked" in gateway.counters(), "it is dropped and counted")
+    assert gateway.counters()["untouched"] == 1
+
+
+@pytest.mark.parametrize("existing", ["drop", "pass"])
+def test_connections_that_are_older(gateway: Gateway, existing: str) -> None:
+    with gateway.listening() as listener, gateway.lab.client.connect(draw_destination(4)) as sock:
+        accepted, _ = listener.accept()
+        with accepted:
+            sock.sendall(b"before")
+            assert accepted.recv(100) == b"before"
+            gateway.command("attach", DEVICE, "--existing", existing)
+            sock.sendall(b"after")
+            if existing == "pass":
+                assert accepted.recv(100) == b"after"
+            else:
+                until(lambda: "drop_no_syn" in gateway.counters(), "it is dropped and counted")
+        gateway.visit(listener)
+
+
+def test_connections_outlive_the_program(gateway: Gateway) -> None:
+    """Whose header has arrived needs nobody any more."""
+    gateway.command("attach", DEVICE)
+    with gateway.listening() as listener, gateway.lab.client.connect(draw_destination(4)) as sock:
+        accepted, _ = listener.accept()
+        with accepted:
+            sock.sendall(b"one")
+            assert read_header(accepted)[1] in (b"", b"one")
+            gateway.command("detach", DEVICE)
+            sock.sendall(b"two")
+            accepted.settimeout(20)
+            got = b""
+            while not got.endswith(b"two"):
+                got += accepted.recv(100)
+
+
+def test_a_full_table_refuses_new_ones_only(gateway: Gateway) -> None:
+    gateway.command("attach", DEVICE, "--max-flows", "2")
+    with gateway.listening() as listener:
+        for _ in range(2):
+            gateway.visit(listener)
+        sock = gateway.lab.client.socket(socket.AF_INET)
+        with sock:
+            sock.setblocking(False)
+            sock.connect_ex(draw_destination(4))
+            until(lambda: "drop_flow_limit" in gateway.counters(), "the table is full")
+        # What is not selected passes as ever.
+        with gateway.lab.server.listen("0.0.0.0") as other:
+            address = gateway.lab.server.address(), other.getsockname()[1]
+            gateway.lab.client.connect(address).close()
+
+
+def test_flows_end_with_conntracks_entry(gateway: Gateway) -> None:
+    gateway.command("attach", DEVICE, "--sweep", "1")
+    gateway.lab.gateway.sysctl({"net.netfilter.nf_conntrack_tcp_timeout_time_wait": 1})
+    gateway.lab.gateway.sysctl({"net.netfilter.nf_conntrack_tcp_timeout_close": 1})
+    with gateway.listening() as listener:
+        gateway.visit(listener)
+    assert gateway.counters()["flows_opened"] == 1
+    until(lambda: "flows" not in gateway.counters(), "the flow goes, with nobody's help")
+
+
+def test_one_armed_is_refused(gateway: Gateway, tmp_path: Path) -> None:
+    """The client is in the server's own network: it could speak for the server."""
+    lab = gateway.lab
+    with gateway.listening():
+        gateway.command("attach", DEVICE)
+        lab.server.ip("addr", "add", "10.77.2.9/24", "dev", "gateway")
+        lab.gateway.ip(
+            *("neigh", "replace", "10.77.2.9", "nud", "permanent", "dev", DEVICE),
+            *("lladdr", lab.topology.hardware("server", "gateway")),
+        )
+        lab.server.ip("route", "add", "198.18.0.0/15", "via", lab.gateway.address(4, "server"))
+        sock = lab.server.socket(socket.AF_INET)
+        with sock:
+            sock.setblocking(False)
+            sock.bind(("10.77.2.9", 0))
+            sock.connect_ex(draw_destination(4))
+            until(lambda: "drop_one_armed" in gateway.counters(), "it is dropped and counted")
+    refused = gateway.command("attach", DEVICE, "--one-armed", check=False)
+    assert refused.returncode == 2
+    assert "--auth-key-file" in refused.stderr
+
+
+def test_status_for_programs(gateway: Gateway) -> None:
+    gateway.command("attach", DEVICE, *gateway.backends(8080))
+    with gateway.listening() as listener:
+        assert gateway.lab.client.connect(draw_destination(4)).close() is None
+        listener.accept()[0].close()
+    (found,) = json.loads(gateway.command("status", DEVICE, "--json").stdout)
+    assert (found["device"], found["attached"], found["selection"]) == (DEVICE, True, "backends")
+    text = gateway.command("status", DEVICE, "--prometheus").stdout
+    assert f'ctwsgi_gateway_dropped_total{{device="{DEVICE}",reason="no_syn"}} 0\n' in text
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(line.rpartition(" ")[2].isdecimal() for line in samples)
+    said = gateway.command("status", DEVICE).stdout
+    assert said.startswith(f"{DEVICE}: attached, backends, headers unsigned\n")
+
+
+def test_detach_leaves_nothing(gateway: Gateway) -> None:
+    gateway.command("attach", DEVICE)
+    assert gateway.command("detach", DEVICE).stdout == f"{DEVICE}: detached\n"
+    shown = gateway.lab.gateway.run(["tc", "qdisc", "show", "dev", DEVICE]).stdout
+    assert "clsact" not in shown
+    assert gateway.command("detach", DEVICE).stdout == f"{DEVICE}: nothing was attached\n"
+    told = gateway.command("status", DEVICE, check=False)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert "nothing is attached" in told.stderr
+
+
+def test_a_device_that_vanishes_leaves_nothing_for_long() -> None:
+    """Nobody detaches from a namespace that is gone; the next command that changes things does."""
+    with Gateway() as gone:
+        gone.command("attach", DEVICE)
+        with gone.listening() as listener:
+            gone.visit(listener)  # from now on the timer holds the program
+        left = BPFFS / "ctwsgi" / str(gone.lab.gateway.inode)
+        gone.lab.gateway.ip("link", "del", DEVICE)
+        assert left.exists()
+        with Gateway() as other:
+
+            def tidied() -> bool:
+                # The kernel takes a device's filters away when it finds the time.
+                other.command("attach", DEVICE)
+                return not left.exists()
+
+            until(tidied, "the pins of the device that is gone")
+            assert other.status()["attached"]
+
+
+def closing(gateway: Gateway, value: bool) -> None:
+    """As `detach` does it, and as one that was killed leaves it."""
+    said = (
+        f"from ctwsgi.gateway.injector import Injector as I; I({DEVICE!r}).change(closing={value})"
+    )
+    gateway.lab.gateway.run([sys.executable, "-c", said])
+
+
+def test_nothing_begins_while_it_closes(gateway: Gateway) -> None:
+    gateway.command("attach", DEVICE)
+    with gateway.listening() as listener, gateway.lab.client.connect(draw_destination(4)) as older:
+        accepted, _ = listener.accept()
+        with accepted, gateway.lab.client.socket(socket.AF_INET) as waits:
+            closing(gateway, True)
+            waits.setblocking(False)
+            waits.connect_ex(draw_destination(4))
+            until(lambda: "drop_unloading" in gateway.counters(), "it is dropped and counted")
+            older.sendall(b"older")
+            assert read_header(accepted)[1] in (b"", b"older")
+            # And one that was killed half way is put right by the next one that attaches.
+            gateway.command("attach", DEVICE)
+            accepted, _ = listener.accept()
+            with accepted:
+                assert read_header(accepted)[0].src == waits.getsockname()
+
+
+HELD_BACK = {
+    # The server waits for the header, the client for the server.
+    "open": ("server", "tcp dport {port} tcp flags & psh == psh drop"),
+    # The server has answered the SYN, and the answer is lost.
+    "syn": ("client", "tcp sport != {port} tcp flags & (syn | ack) == (syn | ack) drop"),
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("phase", HELD_BACK)
+def test_detach_resets_what_is_being_opened(gateway: Gateway, phase: str, version: int) -> None:
+    """Both sides hear of it: neither waits, and nothing is left where a header was to come."""
+    gateway.command("attach", DEVICE)
+    lab = gateway.lab
+    with gateway.listening(version) as listener:
+        port = listener.getsockname()[1]
+        place, rule = HELD_BACK[phase]
+        getattr(lab, place).nft(
+            "table inet held {\n chain pre {\n type filter hook prerouting priority -300;\n"
+            f" {rule.format(port=port)}\n }}\n}}\n"
+        )
+        sock = lab.client.socket(socket.AF_INET if version == 4 else socket.AF_INET6)
+        half = ("ss", "-Htn", "state", "syn-recv", "sport", "=", f":{port}")
+        with sock:
+            sock.settimeout(20)
+            if phase == "open":
+                sock.connect(draw_destination(version))
+            else:
+                sock.setblocking(False)
+                sock.connect_ex(draw_destination(version))
+            until(lambda: lab.server.run(half).stdout, "the server has half a connection")
+            said = gateway.command("detach", DEVICE).stdout
+            assert said.endswith("reset because their header had not arrived: 1\n")
+            assert not lab.server.run(half).stdout
+            code = errno.ECONNRESET if phase == "open" else errno.ECONNREFUSED
+            assert until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "") == code
+
+
+def test_the_filters_of_others_stay(gateway: Gateway) -> None:
+    tc = ["tc", "filter", "add", "dev", DEVICE]
+    gateway.command("attach", DEVICE)
+    accepts_nothing = ("bpf", "bytecode", "1,6 0 0 0,")
+    gateway.lab.gateway.run([*tc, "ingress", "prio", "5", *accepts_nothing])
+    gateway.command("detach", DEVICE)
+    shown = gateway.lab.gateway.run(["tc", "filter", "show", "dev", DEVICE, "ingress"]).stdout
+    assert "pref 5 bpf" in shown
+    assert "ctwsgi" not in shown
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "reason"),
+    [
+        ("", "nothing0", "no device"),
+        ("", "lo", "--source conntrack"),
+        ("add bridge0 type bridge; set server master bridge0", "server", "attach to bridge0"),
+        ("set server mtu 500", "server", "MTU is 500"),
+        ("add gre1 type gre local 10.77.2.1 remote 10.77.2.2", "gre1", "never tried"),
+    ],
+)
+def test_devices_that_will_not_do(gateway: Gateway, make: str, name: str, reason: str) -> None:
+    try:
+        for words in filter(None, make.split("; ")):
+            gateway.lab.gateway.ip("link", *words.split())
+    except LabError as e:
+        pytest.skip(f"this kernel has no such device: {e}")
+    refused = gateway.command("attach", name, check=False)
+    assert refused.returncode == 2
+    assert reason in refused.stderr
+    assert "Traceback" not in refused.stderr
