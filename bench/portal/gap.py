@@ -1,0 +1,67 @@
+"""How long a gateway is open after a flush of all rules: `python -m bench.portal.gap [N...]`.
+
+For N sessions (0, 1000, 100000): the kernel's own announcements say when the table went and when it
+was there again, without its clients; then how long until the last client is let through again.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.lab import Lab
+from tests.lab.wait import until
+from tests.portal.stores import RedisServer
+
+from .fleet import FLEET, GATEWAYS, Fleet, Tables
+
+TIMES = 5
+
+
+def measure(fleet: Fleet, sessions: int) -> str:
+    """One line."""
+    name = GATEWAYS[1]
+    node = getattr(fleet.lab, name)
+    gaps, whole = [], []
+    for _ in range(TIMES):
+        tables = Tables(fleet.lab, name)
+        try:
+            node.run(["nft", "flush", "ruleset"], deadline=120)
+            gone, back = until(tables.seen, "the table", 60)
+            # A transaction may hold the last clients when it is there: the listing waits for it.
+            fleet.wait_elements(name, sessions)
+        finally:
+            tables.stop()
+        gaps.append(1000 * (back - gone))
+        whole.append(time.monotonic() - gone)
+    return (
+        f"{sessions:>7,} sessions: open for {statistics.median(gaps):.0f} ms, at most "
+        f"{max(gaps):.0f}; all clients pass again after {statistics.median(whole):.1f} s"
+    )
+
+
+def main(arguments: list[str]) -> int:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RedisServer(Path(folder)) as redis,
+        Lab(FLEET) as lab,
+    ):
+        fleet = Fleet(lab, redis.url)
+        standing = 0
+        fleet.start(GATEWAYS[1])
+        for sessions in map(int, arguments or ("0", "1000", "100000")):
+            for number in range(standing, sessions):
+                fleet.grant(number)
+            standing = sessions
+            fleet.wait_elements(GATEWAYS[1], sessions)
+            print(measure(fleet, sessions), flush=True)
+    print("load average of the last five minutes:", os.getloadavg()[1])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""Prints each IPv4 address that comes into a gateway's set back4, and when: `ADDRESS SECONDS`.
+
+    python bench/portal/observer.py TABLE
+
+Run in the gateway's namespace. The attributes are those of linux/netfilter/nf_tables.h.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+
+from announced import announced
+
+_NEWSETELEM = 10 << 8 | 12
+_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
+_KEY, _VALUE = 1, 1
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(type, payload) of each netlink attribute."""
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        yield kind & 0x3FFF, data[4:length]
+        data = data[length + 3 & ~3 :]
+
+
+def addresses(message: bytes, table: str) -> Iterator[str]:
+    """Of one NEWSETELEM message, behind its two headers."""
+    found = dict(attributes(message))
+    if found.get(_LIST_TABLE) != table.encode() + b"\0" or found.get(_LIST_SET) != b"back4\0":
+        return
+    for _, element in attributes(found.get(_LIST_ELEMENTS, b"")):
+        key = dict(attributes(dict(attributes(element)).get(_KEY, b""))).get(_VALUE, b"")
+        if len(key) == 4:
+            yield socket.inet_ntop(socket.AF_INET, key)
+
+
+def main(table: str) -> None:
+    for kind, message, now in announced():
+        if kind == _NEWSETELEM:
+            for address in addresses(message[4:], table):
+                print(address, f"{now:.6f}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,39 @@
+"""Fixtures: a store of each kind, and portals as real processes on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from demo_app.state import Store, open_store
+
+from .serving import Portal
+from .stores import STORES, Unavailable
+
+
+@pytest.fixture(params=sorted(STORES))
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh store, for each implementation."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(STORES[request.param](tmp_path))
+        except Unavailable as e:
+            pytest.skip(str(e))
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """A fresh store, for each implementation."""
+    opened = open_store(store_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    """One portal for the tests of a module that need no settings of their own."""
+    with Portal(tmp_path_factory.mktemp("portal")) as running:
+        yield running

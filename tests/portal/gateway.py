@@ -1,0 +1,137 @@
+"""A gateway with its agent, two clients and an internet, for tests of the packet filter.
+
+client ---- gateway ---- server     the server is the internet: every NOWHERE address is its own
+other ------'
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from demo_app.state import Store, open_store
+from demo_app.state.records import Grant, new_id
+from tests.lab import Lab
+from tests.lab.node import Node
+from tests.lab.portal import INTERNET, TABLE, PortalLab, become_internet
+from tests.lab.process import Process
+from tests.lab.topology import Host, Topology, Wire
+from tests.lab.wait import until
+
+STAFF = """
+[[networks]]
+name = "staff"
+interfaces = ["other"]
+addresses = ["10.77.2.0/24", "fd77:0:0:2::/64"]
+"""
+
+TWO_CLIENTS = Topology(
+    hosts=(
+        Host("client", default="gateway"),
+        Host("other", default="gateway"),
+        Host("gateway", forwards=True),
+        Host("server", default="gateway"),
+    ),
+    wires=(Wire("client", "gateway"), Wire("other", "gateway"), Wire("gateway", "server")),
+    nowhere="server",
+)
+
+
+class Gateway:
+    """The lab, its store, and the agent as a process of the gateway."""
+
+    def __init__(self, lab: Lab, store_url: str = "") -> None:
+        self.lab = lab
+        self.url = store_url or f"sqlite:{lab.scratch}/portal.db"
+        self.store: Store = open_store(self.url)
+        self.agent: Process
+        self.client, self.other, self.gateway = lab.client, lab.other, lab.gateway
+        become_internet(lab.server)
+
+    def configure(self, gateway: str = "", **places: str) -> None:
+        """Writes the configuration; `gateway` are lines of its section."""
+        self.portal = PortalLab(self.lab, store=self.url, networks=STAFF, gateway=gateway, **places)
+        self.agent_command = self.portal.command("agent")
+
+    def start(self) -> Process:
+        """The agent, once it has taken its snapshot."""
+        agent = self.gateway.popen(self.agent_command)
+        agent.wait_log("sessions")
+        return agent
+
+    def grant(
+        self, node: Node, version: int = 4, lifetime: float = 3600, **fields: object
+    ) -> Grant:
+        """As a portal does it, without waiting for the agent."""
+        now = time.time()
+        made = Grant(
+            id=new_id(),
+            network="guests" if node is self.client else "staff",
+            address=str(fields.pop("address", "")) or node.address(version),
+            mac=None,
+            granted_at=now,
+            expires_at=now + lifetime,
+            limit_bytes=fields.pop("limit_bytes", None),  # type: ignore[arg-type]
+            method="click",
+            voucher=str(fields.pop("voucher", "")),
+        )
+        self.store.grant(made)
+        return made
+
+    def elements(self, name: str) -> set[str]:
+        """The keys of one of our sets."""
+        listing = self.gateway.run(["nft", "-j", "list", "set", "inet", TABLE, name], check=False)
+        if listing.returncode:
+            return set()
+        entries = [e["set"] for e in json.loads(listing.stdout)["nftables"] if "set" in e]
+        elements = [e for entry in entries for e in entry.get("elem", [])]
+        return {e["elem"]["val"] if isinstance(e, dict) else e for e in elements}
+
+
+@contextmanager
+def gateway(lines: str = "", **options: str) -> Iterator[Gateway]:
+    """A lab with a running agent."""
+    with Lab(TWO_CLIENTS) as lab:
+        made = Gateway(lab)
+        made.configure(lines, **options)
+        made.agent = made.start()
+        yield made
+        made.store.close()
+
+
+def passes(node: Node, version: int = 4, port: int = 443) -> bool:
+    """Whether a connection to the internet works there and back. An answer must come at once."""
+    try:
+        sock = node.connect((INTERNET[version], port), deadline=5)
+    except (ConnectionRefusedError, ConnectionResetError):
+        return False
+    with sock:
+        sock.sendall(b"there and back")
+        try:
+            return sock.recv(100) == b"there and back"
+        except ConnectionResetError:
+            return False
+
+
+def datagram(node: Node, port: int, version: int = 4) -> str:
+    """`answered`, `refused` (an ICMP error came at once) or `silence`."""
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with node.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(3)
+        sock.connect((INTERNET[version], port))
+        sock.send(b"ping")
+        try:
+            return "answered" if sock.recv(100) == b"ping" else "garbled"
+        except TimeoutError:
+            return "silence"
+        except OSError as e:
+            return "refused" if e.errno in (errno.ECONNREFUSED, errno.EACCES) else str(e)
+
+
+def in_time(event, what: str) -> None:  # type: ignore[no-untyped-def]
+    """Waits for what the agent is to do."""
+    until(event, what)

@@ -1,0 +1,158 @@
+"""What befalls a gateway: restarts, flushes, deaths, and the ends of grants."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.portal import INTERNET, TABLE
+from tests.lab.requirements import unavailable
+
+from .gateway import Gateway, gateway, in_time, passes
+
+pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
+
+
+@pytest.fixture
+def running() -> Iterator[Gateway]:
+    with gateway() as made:
+        yield made
+
+
+def granted(running: Gateway, **fields: float) -> str:
+    """A grant of the client, which passes now; its id."""
+    made = running.grant(running.client, 4, **fields)
+    in_time(lambda: passes(running.client), "passage")
+    return made.id
+
+
+def test_nothing_is_interrupted_by_a_restart(running: Gateway) -> None:
+    granted(running)
+    with running.client.connect((INTERNET[4], 7)) as flow:
+        running.agent.signal(signal.SIGKILL)
+        in_time(lambda: running.agent.returncode is not None, "death")
+        flow.sendall(b"1")
+        assert flow.recv(1) == b"1"
+        again = running.start()
+        flow.sendall(b"2")
+        assert flow.recv(1) == b"2"
+    assert passes(running.client)
+    again.stop()
+    assert passes(running.client)
+    assert not passes(running.other)
+
+
+def test_what_happened_while_the_agent_was_away(running: Gateway) -> None:
+    ended = granted(running)
+    running.agent.signal(signal.SIGKILL)
+    in_time(lambda: running.agent.returncode is not None, "death")
+    running.store.end(ended, "kicked")
+    running.grant(running.other)
+    assert passes(running.client)
+    running.start()
+    in_time(lambda: passes(running.other), "the new grant")
+    assert not passes(running.client)
+
+
+def test_a_dead_agent_leaves_nobody_in(running: Gateway) -> None:
+    granted(running, lifetime=6)
+    running.agent.signal(signal.SIGKILL)
+    with running.client.connect((INTERNET[4], 7)) as flow:
+        in_time(lambda: not running.elements("macs"), "the end of the grant")
+        flow.sendall(b"1")
+        with pytest.raises(ConnectionResetError):
+            flow.recv(1)
+    assert not passes(running.client)
+
+
+def test_time_runs_out_and_flows_with_it(running: Gateway) -> None:
+    granted(running, lifetime=6)
+    with running.client.connect((INTERNET[4], 7)) as flow:
+        in_time(lambda: running.store.ended(1), "the end in the store")
+        in_time(lambda: not running.elements("macs"), "the end in the filter")
+        flow.sendall(b"1")
+        with pytest.raises(ConnectionResetError):
+            flow.recv(1)
+    assert running.store.ended(1)[0].reason == "time"
+    assert not running.elements("back4")
+
+
+def test_a_longer_grant_of_the_same_client(running: Gateway) -> None:
+    granted(running, lifetime=6)
+    with running.client.connect((INTERNET[4], 7)) as flow:
+        longer = running.grant(running.client, 4, lifetime=3600)
+        end = longer.granted_at + 7
+        while time.time() < end:
+            flow.sendall(b"1")
+            assert flow.recv(1) == b"1"
+            time.sleep(0.05)  # not a wait for anything: the flow must live all the time
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "flush ruleset",
+        f"delete table inet {TABLE}",
+        f"flush table inet {TABLE}",
+        f"flush chain inet {TABLE} forward",
+        f"flush set inet {TABLE} macs",
+        f"flush set inet {TABLE} back4",
+    ],
+)
+def test_what_others_take_away_comes_back(running: Gateway, deed: str) -> None:
+    granted(running)
+    running.gateway.nft(deed)
+    in_time(lambda: not passes(running.other) and passes(running.client), "the filter as it was")
+    in_time(lambda: running.elements("back4") == {running.client.address()}, "the way back")
+
+
+def test_strangers_in_our_sets_are_thrown_out(running: Gateway) -> None:
+    granted(running)
+    running.gateway.nft(f"add element inet {TABLE} macs {{ 02:00:00:00:02:01 timeout 1h }}")
+    assert passes(running.other)
+    in_time(lambda: not passes(running.other), "the stranger's end")
+    assert passes(running.client)
+
+
+def test_data_runs_out(running: Gateway) -> None:
+    running.grant(running.client, limit_bytes=300_000)
+    in_time(lambda: passes(running.client), "passage")
+    with running.client.connect((INTERNET[4], 19)) as flow:
+        flow.sendall(b"200000\n")
+        while flow.recv(65536):
+            pass
+    in_time(
+        lambda: any(s.usage.bytes > 200_000 for s in running.store.snapshot().sessions),
+        "the bytes in the store",
+    )
+    assert passes(running.client)
+    with running.client.connect((INTERNET[6], 19)) as flow:
+        flow.sendall(b"150000\n")
+        in_time(lambda: running.store.ended(1), "the end")
+    in_time(lambda: not running.elements("macs"), "the end in the filter")
+    ended = running.store.ended(1)[0]
+    assert ended.reason == "data"
+    # Headers and both directions count; it is not much more than was carried.
+    assert 300_000 <= ended.session.usage.bytes < 400_000
+    assert not passes(running.client)
+
+
+def test_an_address_that_another_device_takes_over(running: Gateway) -> None:
+    granted(running)
+    address = running.client.address()
+    running.gateway.ip(
+        *("neigh", "replace", address, "lladdr", "02:00:00:00:99:99"),
+        *("nud", "permanent", "dev", "client"),
+    )
+    in_time(lambda: running.store.ended(1), "the end")
+    assert running.store.ended(1)[0].reason == "moved"
+
+
+def test_the_table_can_be_removed(running: Gateway) -> None:
+    running.agent.stop()
+    assert not passes(running.client)
+    running.gateway.run([*running.agent_command, "--remove"])
+    assert passes(running.client)

@@ -1,0 +1,122 @@
+"""Gateways that follow a real Redis: restarts of either, and what happened in between."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from demo_app.state import StoreError, open_store
+from demo_app.state.redis import PREFIX
+from tests.lab import Lab
+from tests.lab.portal import INTERNET
+from tests.lab.requirements import unavailable
+
+from .gateway import TWO_CLIENTS, Gateway, in_time, passes
+from .stores import RedisServer, Unavailable
+
+pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
+
+
+class Following(Gateway):
+    """A gateway whose store is `server`."""
+
+    def __init__(self, lab: Lab, server: RedisServer) -> None:
+        super().__init__(lab, server.url)
+        self.server = server
+        self.redis = redis.Redis.from_url(server.url, decode_responses=True)
+        self.configure()
+        self.agent = self.start()
+
+
+@pytest.fixture
+def running() -> Iterator[Following]:
+    with Lab(TWO_CLIENTS) as lab:
+        try:
+            with RedisServer(lab.scratch / "redis") as server:
+                yield Following(lab, server)
+        except Unavailable as e:
+            pytest.skip(str(e))
+
+
+def test_a_restart_of_redis_loses_no_grant(running: Following) -> None:
+    kept = running.grant(running.client)
+    in_time(lambda: passes(running.client), "passage")
+    with running.client.connect((INTERNET[4], 7)) as flow:
+        running.server.kill()
+        in_time(lambda: "trying again" in running.agent.log(), "the agent's complaint")
+        assert passes(running.client)
+        with pytest.raises(StoreError, match="is this Redis running"):
+            running.store.snapshot()
+        running.server.start()
+        assert [s.grant.id for s in running.store.snapshot().sessions] == [kept.id]
+        running.grant(running.other)
+        in_time(lambda: passes(running.other), "a grant after the restart")
+        flow.sendall(b"1")
+        assert flow.recv(1) == b"1"
+    running.store.end(kept.id, "kicked")
+    in_time(lambda: not passes(running.client), "an end after the restart")
+
+
+def test_a_grant_ended_while_the_agent_was_dead(running: Following) -> None:
+    ended = running.grant(running.client)
+    in_time(lambda: passes(running.client), "passage")
+    running.agent.signal(signal.SIGKILL)
+    in_time(lambda: running.agent.returncode is not None, "death")
+    running.store.end(ended.id, "kicked")
+    running.grant(running.other)
+    running.server.kill()
+    running.server.start()
+    running.start()
+    in_time(lambda: passes(running.other), "the new grant")
+    assert not passes(running.client)
+
+
+def test_an_agent_that_missed_more_than_is_kept(running: Following) -> None:
+    ended = running.grant(running.client)
+    in_time(lambda: passes(running.client), "passage")
+    running.agent.signal(signal.SIGSTOP)
+    running.store.end(ended.id, "kicked")
+    running.grant(running.other)
+    running.redis.xtrim(f"{PREFIX}changes", maxlen=0)
+    running.agent.signal(signal.SIGCONT)
+    in_time(lambda: passes(running.other), "the new grant")
+    assert not passes(running.client)
+
+
+def test_a_redis_that_forgot_everything_leaves_nobody_in(running: Following) -> None:
+    running.grant(running.client)
+    in_time(lambda: passes(running.client), "passage")
+    running.redis.flushall()
+    in_time(lambda: not passes(running.client), "the end")
+    running.grant(running.other)
+    in_time(lambda: passes(running.other), "a grant of the new history")
+
+
+def test_an_agent_that_starts_before_redis(running: Following) -> None:
+    running.grant(running.client)
+    in_time(lambda: passes(running.client), "passage")
+    running.agent.stop()
+    running.server.kill()
+    again = running.gateway.popen(running.agent_command)
+    in_time(lambda: "trying again" in again.log(), "the agent's complaint")
+    assert passes(running.client)
+    assert not passes(running.other)
+    running.server.start()
+    in_time(lambda: "1 sessions" in again.log(), "the snapshot")
+    assert passes(running.client)
+
+
+def test_redis_itself_forgets_sessions_that_nobody_ends(running: Following) -> None:
+    made = running.grant(running.client, lifetime=100)
+    keys = [f"{PREFIX}s:{made.id}", f"{PREFIX}a:{made.network} {made.address}"]
+    for key in keys:
+        assert 100 < running.redis.ttl(key) <= 100 + 86400
+
+
+def test_the_password_is_in_no_message() -> None:
+    with pytest.raises(StoreError) as caught:
+        open_store("redis://user:geheim@127.0.0.1:1/0")
+    assert "geheim" not in str(caught.value)

@@ -1,0 +1,494 @@
+"""What every store promises (demo_app/state/store.py), once for each implementation."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from demo_app.state import CursorLost, open_store
+from demo_app.state.records import Grant, Report, Usage, Voucher, new_id
+
+from .stores import report
+
+GATEWAY, OTHER_GATEWAY = "gw1", "gw2"
+
+
+def grant(address="10.0.0.1", *, lifetime=60.0, network="guests", **fields):
+    now = time.time()
+    values = {
+        "id": new_id(),
+        "network": network,
+        "address": address,
+        "mac": None,
+        "granted_at": now,
+        "expires_at": now + lifetime,
+        "limit_bytes": None,
+        "method": "click",
+    }
+    return Grant(**{**values, **fields})
+
+
+def voucher(digest="d1", **fields):
+    now = time.time()
+    values = {
+        "digest": digest,
+        "label": "batch",
+        "lifetime": 3600,
+        "limit_bytes": None,
+        "uses": 1,
+        "expires_at": now + 3600,
+        "created_at": now,
+    }
+    return Voucher(**{**values, **fields})
+
+
+def kinds(changes):
+    return [(c.kind, c.session.grant.address, c.reason) for c in changes]
+
+
+def eventually(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "never happened"
+        time.sleep(0.02)
+
+
+class TestSessions:
+    def test_a_grant_covers_its_address_in_its_network(self, store):
+        one = grant("10.0.0.1", who="alice", method="password", limit_bytes=10**12)
+        store.grant(one)
+        session = store.covering("guests", "10.0.0.1")
+        assert session.grant == one
+        assert session.usage == Usage(0, ("10.0.0.1",))
+        assert store.covering("guests", "10.0.0.2") is None
+        assert store.covering("staff", "10.0.0.1") is None
+
+    def test_ipv6_addresses_are_addresses(self, store):
+        store.grant(grant("2001:db8::1"))
+        assert store.covering("guests", "2001:db8::1") is not None
+
+    def test_all_of_a_grant_comes_back_from_another_opening(self, store, store_url):
+        one = grant(mac="02:00:00:00:00:01", method="voucher", who="Zimmer 12 – 房间", voucher="d")
+        store.grant(one)
+        other = open_store(store_url)
+        assert other.covering("guests", "10.0.0.1").grant == one
+        assert [s.grant for s in other.snapshot().sessions] == [one]
+        other.close()
+
+    def test_a_newer_grant_replaces_the_older(self, store):
+        first, second = grant(), grant()
+        cursor = store.snapshot().cursor
+        store.grant(first)
+        store.grant(second)
+        assert store.covering("guests", "10.0.0.1").grant == second
+        assert len(store.snapshot().sessions) == 1
+        assert kinds(store.changes(cursor, 0)) == [
+            ("granted", "10.0.0.1", None),
+            ("ended", "10.0.0.1", "replaced"),
+            ("granted", "10.0.0.1", None),
+        ]
+
+    def test_a_grant_for_a_reported_address_replaces_the_session_that_has_it(self, store):
+        first = grant("10.0.0.1")
+        store.grant(first)
+        report(store, first.id, GATEWAY, None, ["2001:db8::1"], 0)
+        second = grant("2001:db8::1")
+        store.grant(second)
+        assert store.covering("guests", "2001:db8::1").grant == second
+        assert store.covering("guests", "10.0.0.1") is None
+
+    def test_the_same_address_in_two_networks_is_two_clients(self, store):
+        store.grant(grant(network="guests"))
+        store.grant(grant(network="staff"))
+        assert len(store.snapshot().sessions) == 2
+
+    @pytest.mark.parametrize("reason", ["logout", "kicked", "moved"])
+    def test_end(self, store, reason):
+        one = grant()
+        store.grant(one)
+        assert store.end(one.id, reason)
+        assert store.covering("guests", "10.0.0.1") is None
+        assert store.snapshot().sessions == ()
+        assert not store.end(one.id, reason)
+        (ended,) = store.ended(10)
+        assert (ended.session.grant, ended.reason) == (one, reason)
+        assert abs(ended.ended_at - time.time()) < 60
+
+    def test_ending_what_never_was(self, store):
+        assert not store.end(new_id(), "kicked")
+        assert not store.end("", "kicked")
+
+    def test_time_ends_a_session(self, store):
+        one = grant(lifetime=0.5)
+        cursor = store.snapshot().cursor
+        store.grant(one)
+        assert store.covering("guests", "10.0.0.1") is not None
+        eventually(lambda: store.covering("guests", "10.0.0.1") is None)
+        assert store.snapshot().sessions == ()
+        eventually(lambda: ("ended", "10.0.0.1", "time") in kinds(store.changes(cursor, 0)))
+        (ended,) = store.ended(10)
+        assert ended.reason == "time"
+        assert abs(ended.ended_at - one.expires_at) < 5
+
+    def test_a_snapshot_is_oldest_first(self, store):
+        now = time.time()
+        for i in (3, 1, 2):
+            store.grant(grant(f"10.0.0.{i}", granted_at=now - 10 + i))
+        found = [s.grant.address for s in store.snapshot().sessions]
+        assert found == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+
+    def test_ended_is_newest_first_and_no_more_than_asked(self, store):
+        for i in range(5):
+            one = grant(f"10.0.0.{i}")
+            store.grant(one)
+            store.end(one.id, "logout")
+            time.sleep(0.002)
+        assert [e.session.grant.address for e in store.ended(2)] == ["10.0.0.4", "10.0.0.3"]
+
+
+class TestChanges:
+    def test_a_snapshot_and_its_changes_have_no_gap(self, store):
+        store.grant(grant("10.0.0.1"))
+        snapshot = store.snapshot()
+        two = grant("10.0.0.2")
+        store.grant(two)
+        store.end(two.id, "logout")
+        changes = store.changes(snapshot.cursor, 0)
+        assert kinds(changes) == [("granted", "10.0.0.2", None), ("ended", "10.0.0.2", "logout")]
+        assert kinds(store.changes(changes[0].cursor, 0)) == [("ended", "10.0.0.2", "logout")]
+        assert store.changes(changes[-1].cursor, 0) == []
+
+    def test_a_change_holds_the_session(self, store):
+        cursor = store.snapshot().cursor
+        one = grant(limit_bytes=5)
+        store.grant(one)
+        (change,) = store.changes(cursor, 0)
+        assert change.session.grant == one
+        assert change.session.usage.addresses == ("10.0.0.1",)
+
+    def test_waiting_ends_with_the_first_change_of_another_process(self, store, store_url):
+        cursor = store.snapshot().cursor
+        code = (
+            "import sys; from demo_app.state import open_store; from demo_app.state.records import "
+            "Grant; s = open_store(sys.argv[1]); s.grant(Grant('a'*32, 'guests', '10.0.0.1', None,"
+            "1.0, 9e9, None, 'click'))"
+        )
+        with subprocess.Popen([sys.executable, "-c", code, store_url]) as process:
+            changes = store.changes(cursor, 30)
+            assert process.wait(30) == 0
+        assert kinds(changes) == [("granted", "10.0.0.1", None)]
+
+    def test_waiting_ends_with_a_change_by_another_thread_of_this_process(self, store):
+        cursor = store.snapshot().cursor
+        timer = threading.Timer(0.2, store.grant, [grant()])
+        timer.start()
+        began = time.monotonic()
+        assert kinds(store.changes(cursor, 30)) == [("granted", "10.0.0.1", None)]
+        assert time.monotonic() - began < 10
+        timer.join()
+
+    def test_waiting_ends_when_a_session_runs_out(self, store):
+        store.grant(grant(lifetime=0.5))
+        cursor = store.snapshot().cursor
+        assert kinds(store.changes(cursor, 30)) == [("ended", "10.0.0.1", "time")]
+
+    def test_waiting_for_nothing_ends_with_the_timeout(self, store):
+        cursor = store.snapshot().cursor
+        began = time.monotonic()
+        assert store.changes(cursor, 0.3) == []
+        assert 0.2 < time.monotonic() - began < 20
+
+    @pytest.mark.parametrize("cursor", ["", "x", "0", "nonsense-7", "9" * 30, "a-b-c"])
+    def test_a_cursor_of_nobody_is_lost(self, store, cursor):
+        store.grant(grant())
+        with pytest.raises(CursorLost):
+            store.changes(cursor, 0)
+
+
+class TestReports:
+    def test_mac_and_addresses_are_an_update_and_bytes_add_up(self, store):
+        one = grant()
+        store.grant(one)
+        cursor = store.snapshot().cursor
+        mac = "02:00:00:00:00:01"
+        assert report(store, one.id, GATEWAY, mac, ["10.0.0.1", "2001:db8::1"], 100)
+        assert report(store, one.id, GATEWAY, mac, ["10.0.0.1", "2001:db8::1"], 20)
+        assert report(store, one.id, OTHER_GATEWAY, None, (), 3)
+        session = store.covering("guests", "2001:db8::1")
+        assert session.grant == replace(one, mac=mac)
+        assert session.usage == Usage(123, ("10.0.0.1", "2001:db8::1"))
+        (change,) = store.changes(cursor, 0)
+        assert change.kind == "updated"
+        assert change.session.usage.addresses == ("10.0.0.1", "2001:db8::1")
+        assert change.session.grant.mac == mac
+
+    def test_addresses_of_gateways_are_joined_the_grants_own_first(self, store):
+        one = grant("10.0.0.9")
+        store.grant(one)
+        report(store, one.id, GATEWAY, None, ["2001:db8::1"], 0)
+        report(store, one.id, OTHER_GATEWAY, None, ["10.0.0.1"], 0)
+        found = store.covering("guests", "10.0.0.9").usage.addresses
+        assert found[0] == "10.0.0.9"
+        assert set(found) == {"10.0.0.9", "2001:db8::1", "10.0.0.1"}
+
+    def test_an_address_moves_to_whom_it_was_last_seen_with(self, store):
+        one, two = grant("10.0.0.1"), grant("10.0.0.2")
+        store.grant(one)
+        store.grant(two)
+        report(store, one.id, GATEWAY, None, ["2001:db8::7"], 0)
+        report(store, two.id, GATEWAY, None, ["2001:db8::7"], 0)
+        assert store.covering("guests", "2001:db8::7").grant == two
+        assert store.covering("guests", "10.0.0.1").usage.addresses == ("10.0.0.1",)
+
+    def test_an_address_that_was_accepted_itself_does_not_move(self, store):
+        one, two = grant("10.0.0.1"), grant("10.0.0.2")
+        store.grant(one)
+        store.grant(two)
+        report(store, two.id, GATEWAY, None, ["10.0.0.1"], 0)
+        assert store.covering("guests", "10.0.0.1").grant == one
+
+    def test_the_limit_ends_the_session(self, store):
+        one = grant(limit_bytes=1000)
+        store.grant(one)
+        cursor = store.snapshot().cursor
+        assert report(store, one.id, GATEWAY, None, (), 999)
+        assert not report(store, one.id, OTHER_GATEWAY, None, (), 1)
+        assert store.covering("guests", "10.0.0.1") is None
+        assert kinds(store.changes(cursor, 0)) == [("ended", "10.0.0.1", "data")]
+        assert store.ended(1)[0].session.usage.bytes == 1000
+
+    def test_many_at_once(self, store):
+        there, gone = grant(), grant("10.0.0.2")
+        store.grant(there)
+        reports = [Report(gone.id, added=1), Report(there.id, added=2), Report(there.id, added=3)]
+        assert store.report(GATEWAY, reports) == [gone.id]
+        assert store.report(GATEWAY, []) == []
+        assert store.snapshot().sessions[0].usage.bytes == 5
+
+    def test_what_an_ended_session_still_used_is_its_vouchers(self, store):
+        """Or whoever logs out in time would never have used anything."""
+        store.add_vouchers([voucher(limit_bytes=1000, uses=2)])
+        store.redeem("d1", "device")
+        one, two = grant(voucher="d1"), grant("10.0.0.2", voucher="d1")
+        store.grant(one)
+        store.grant(two)
+        store.end(one.id, "logout")
+        assert not report(store, one.id, GATEWAY, None, (), 999, voucher="d1")
+        assert store.vouchers()[0].used_bytes == 999
+        assert not report(store, one.id, GATEWAY, None, (), 1, voucher="d1")
+        assert store.ended(1)[0].reason == "data"
+        assert store.redeem("d1", "device") is None
+
+    def test_counters_of_a_gateway(self, store):
+        one = grant()
+        store.grant(one)
+        report(store, one.id, GATEWAY, None, (), 9, counters={"macs a": 1 << 53, "back4 b": 2})
+        report(store, one.id, GATEWAY, None, (), 9, counters={"back4 b": None})
+        report(store, new_id(), OTHER_GATEWAY, None, (), 9, counters={"back4 b": 7})
+        assert store.counters(GATEWAY) == {"macs a": 1 << 53}
+        assert store.counters(OTHER_GATEWAY) == {"back4 b": 7}
+        assert store.counters("another") == {}
+
+    def test_gateways_that_are_no_more_are_forgotten(self, store):
+        report(store, new_id(), GATEWAY, None, (), 0, counters={"back4 b": 7})
+        store.heartbeat(GATEWAY)
+        store.purge(time.time() - 60, 0.0)
+        assert store.counters(GATEWAY)
+        store.purge(time.time() + 60, 0.0)
+        assert (store.counters(GATEWAY), store.gateways()) == ({}, {})
+
+    def test_a_report_of_an_ended_session_is_told(self, store):
+        one = grant()
+        store.grant(one)
+        store.end(one.id, "kicked")
+        assert not report(store, one.id, GATEWAY, None, ["2001:db8::1"], 5)
+        assert store.covering("guests", "2001:db8::1") is None
+        assert not report(store, new_id(), GATEWAY, None, (), 5)
+
+    def test_heartbeats(self, store):
+        assert store.gateways() == {}
+        store.heartbeat(GATEWAY)
+        store.heartbeat(OTHER_GATEWAY)
+        first = store.gateways()
+        assert set(first) == {GATEWAY, OTHER_GATEWAY}
+        assert abs(first[GATEWAY] - time.time()) < 60
+        time.sleep(0.01)
+        store.heartbeat(GATEWAY)
+        assert store.gateways()[GATEWAY] > first[GATEWAY]
+
+
+class TestVouchers:
+    def test_they_come_back_as_they_were_added(self, store):
+        made = [voucher("d1"), voucher("d2", limit_bytes=5, uses=3)]
+        store.add_vouchers(made)
+        assert store.vouchers() == made
+
+    def test_all_or_none(self, store):
+        store.add_vouchers([voucher("d1")])
+        with pytest.raises(ValueError, match="already"):
+            store.add_vouchers([voucher("d2"), voucher("d1")])
+        assert [v.digest for v in store.vouchers()] == ["d1"]
+
+    def test_one_device_may_come_back_another_not(self, store):
+        store.add_vouchers([voucher()])
+        first = store.redeem("d1", "guests/10.0.0.1")
+        assert (first.devices, first.digest) == (1, "d1")
+        assert abs(first.first_used_at - time.time()) < 60
+        assert store.redeem("d1", "guests/10.0.0.2") is None
+        assert store.redeem("d1", "guests/10.0.0.1") == first
+
+    def test_as_many_devices_as_uses(self, store):
+        store.add_vouchers([voucher(uses=2)])
+        assert store.redeem("d1", "a").devices == 1
+        assert store.redeem("d1", "b").devices == 2
+        assert store.redeem("d1", "c") is None
+
+    def test_unknown(self, store):
+        assert store.redeem("nobody", "a") is None
+
+    def test_expired_before_its_first_use(self, store):
+        store.add_vouchers([voucher(expires_at=time.time() - 1)])
+        assert store.redeem("d1", "a") is None
+
+    def test_its_time_runs_from_the_first_use(self, store):
+        now = time.time()
+        store.add_vouchers([
+            voucher("over", uses=9, first_used_at=now - 61, lifetime=60),
+            voucher("going", uses=9, first_used_at=now - 50, lifetime=60, expires_at=now - 1),
+        ])  # fmt: skip
+        assert store.redeem("over", "a") is None
+        assert store.redeem("going", "a").first_used_at == pytest.approx(now - 50)
+
+    def test_revoking_one_ends_its_sessions(self, store):
+        store.add_vouchers([voucher("d1"), voucher("d2")])
+        store.grant(grant("10.0.0.1", voucher="d1", method="voucher"))
+        store.grant(grant("10.0.0.2", voucher="d2", method="voucher"))
+        store.grant(grant("10.0.0.3"))
+        assert store.revoke(digest="d1") == 1
+        assert store.covering("guests", "10.0.0.1") is None
+        assert store.covering("guests", "10.0.0.2") is not None
+        assert store.ended(1)[0].reason == "revoked"
+        assert store.redeem("d1", "a") is None
+        assert [v.revoked for v in store.vouchers()] == [True, False]
+
+    def test_revoking_a_batch(self, store):
+        store.add_vouchers([voucher("d1"), voucher("d2"), voucher("d3", label="other")])
+        assert store.revoke(label="batch") == 2
+        assert store.revoke(label="batch") == 0
+        assert store.revoke(digest="nobody") == 0
+        assert store.redeem("d3", "a") is not None
+        # Grants that belong to no voucher are nobody's to revoke.
+        store.grant(grant("10.0.0.3"))
+        assert store.revoke(label="") == 0
+        assert store.covering("guests", "10.0.0.3") is not None
+
+    def test_its_data_is_shared_by_sessions_and_devices(self, store):
+        store.add_vouchers([voucher(limit_bytes=1000, uses=2)])
+        one = grant("10.0.0.1", voucher="d1", method="voucher", limit_bytes=1000)
+        two = grant("10.0.0.2", voucher="d1", method="voucher", limit_bytes=1000)
+        store.grant(one)
+        store.grant(two)
+        assert report(store, one.id, GATEWAY, None, (), 600)
+        assert store.vouchers()[0].used_bytes == 600
+        assert store.redeem("d1", "a").used_bytes == 600
+        assert not report(store, two.id, GATEWAY, None, (), 400)
+        assert store.snapshot().sessions == ()
+        assert {e.reason for e in store.ended(5)} == {"data"}
+        assert store.redeem("d1", "a") is None
+
+    def test_two_processes_do_not_share_one_use(self, store, store_url):
+        store.add_vouchers([voucher(f"d{i}") for i in range(50)])
+        code = (
+            "import sys; from demo_app.state import open_store; s = open_store(sys.argv[1]);"
+            "print(sum(s.redeem(f'd{i}', sys.argv[2]) is not None for i in range(50)))"
+        )
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, store_url, device], stdout=subprocess.PIPE
+            )
+            for device in ("a", "b", "c")
+        ]
+        won = [int(p.communicate(timeout=60)[0]) for p in processes]
+        assert sum(won) == 50, won
+
+
+class TestLimitsAndFigures:
+    def test_attempts_are_counted_by_key(self, store):
+        assert [store.attempt("k", 2, 60) for _ in range(4)] == [True, True, False, False]
+        assert store.attempt("other", 2, 60)
+
+    def test_the_window_is_fixed_from_the_first_attempt(self, store):
+        assert store.attempt("k", 1, 1.0)
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end - 0.2:
+            assert not store.attempt("k", 1, 1.0)
+            time.sleep(0.05)
+        eventually(lambda: store.attempt("k", 1, 1.0), 5)
+
+    def test_destinations_most_often_first(self, store):
+        store.count_destinations({"198.18.0.1:80": 2, "[2001:db8::1]:80": 1})
+        store.count_destinations({"[2001:db8::1]:80": 4, "198.18.0.3:80": 1})
+        today = time.time()
+        assert store.destinations(today, 2) == [("[2001:db8::1]:80", 5), ("198.18.0.1:80", 2)]
+        assert store.destinations(today + 2 * 86400, 2) == []
+
+    def test_destinations_are_bounded(self, store):
+        for part in range(12):
+            store.count_destinations({f"198.18.{part}.{i // 4}:{i % 4}": 1 for i in range(1000)})
+        found = dict(store.destinations(time.time(), 100_000))
+        assert sum(found.values()) == 12_000
+        assert len(found) <= 10_001
+        assert found[""] >= 2000
+
+    def test_history_counts_grants_by_hour(self, store):
+        hour = time.time() // 3600 * 3600
+        for i in range(3):
+            store.grant(grant(f"10.0.0.{i}"))
+        store.grant(grant("10.0.0.4", granted_at=hour - 7200))
+        assert store.history(hour - 7200)[0] == (hour - 7200, 1)
+        assert sum(n for _, n in store.history(hour)) == 3
+
+    def test_purge_forgets_old_changes(self, store):
+        store.grant(grant("10.0.0.1"))
+        old = store.snapshot().cursor
+        store.grant(grant("10.0.0.2"))
+        newest = store.snapshot().cursor
+        time.sleep(0.01)
+        store.purge(time.time(), 0)
+        with pytest.raises(CursorLost):
+            store.changes(old, 0)
+        assert store.changes(newest, 0) == []
+        assert store.snapshot().cursor == newest
+        store.grant(grant("10.0.0.3"))
+        assert kinds(store.changes(newest, 0)) == [("granted", "10.0.0.3", None)]
+
+    def test_purge_forgets_old_sessions_vouchers_and_destinations(self, store):
+        now = time.time()
+        one = grant()
+        store.grant(one)
+        store.end(one.id, "logout")
+        standing = grant("10.0.0.2")
+        store.grant(standing)
+        store.count_destinations({"198.18.0.1:80": 1})
+        store.add_vouchers([
+            voucher("fresh"),
+            voucher("expired", expires_at=now - 5),
+            voucher("over", first_used_at=now - 100, lifetime=60),
+            voucher("going", first_used_at=now - 100, lifetime=600, expires_at=now - 50),
+        ])  # fmt: skip
+        assert store.purge(now - 3600, now) == 0
+        assert len(store.ended(5)) == 1
+        assert len(store.vouchers()) == 4
+        assert store.purge(time.time() + 0.001, now) == 1
+        assert store.ended(5) == []
+        assert {v.digest for v in store.vouchers()} == {"fresh", "going"}
+        assert [s.grant for s in store.snapshot().sessions] == [standing]
+        assert len(store.destinations(now, 5)) == 1
+        store.purge(now, now + 2 * 86400)
+        assert store.destinations(now, 5) == []
+        assert sum(n for _, n in store.history(now - 7200)) == 2
