@@ -16,13 +16,13 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..state import CursorLost, Store, StoreError
 from ..state.records import Change, Session
 from . import neighbours, nft
-from .clients import Client, Clients, look_up, seen, taken_over, usable
+from .clients import Client, Clients, back, look_up, seen, taken_over, usable
 from .elements import Element
 from .enforcement import Enforcement
 from .flows import Flows
@@ -72,15 +72,15 @@ class Agent:
         self._flows = Flows()
         self._lock = threading.RLock()
         self._resumed = False
+        self._lost: set[str] = set()
+        """Ids of which the store said that there is no session. The changes say so as well, and
+        what came in its place: whoever only renews a grant must not be cut off in between.
+        """
         self._followed = threading.Event()
         self._news = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. NftError when the rules cannot be loaded at all."""
-        if not self._flows.available:
-            log.warning(
-                "no conntrack here (apt-get install conntrack): flows end by the rules only"
-            )
         sys.setswitchinterval(SWITCH)
         self._filter.start()
         threads = [
@@ -118,6 +118,8 @@ class Agent:
             for text in store.advice():
                 log.warning("%s", text)
             while not stop.is_set():
+                with self._lock:
+                    lost, self._lost = self._lost, set()
                 try:
                     changes = store.changes(cursor, self._patience())
                 except CursorLost:
@@ -126,7 +128,8 @@ class Agent:
                 if changes:
                     self._take(changes)
                     cursor = changes[-1].cursor
-                self._end_those_run_out()
+                with self._lock:
+                    self._end({*lost, *self._clients.run_out(time.time())})
         finally:
             store.close()
 
@@ -184,7 +187,10 @@ class Agent:
         for client in clients:
             if client.mac and ("macs", client.mac) in self._filter:
                 continue
-            theirs = (*client.addresses, *(table.addresses(client.mac) if client.mac else ()))
+            if client.mac:
+                theirs = [*client.addresses, *table.addresses(client.mac)]
+            else:
+                theirs = [a for a in client.addresses if (back(a), a) not in self._filter]
             addresses.update(dict.fromkeys(theirs, client.id))
         self._filter.commit({e: whose for a, whose in addresses.items() for e in _fresh(a)})
         for address in addresses:
@@ -192,13 +198,13 @@ class Agent:
         for client in clients:
             self._ledger.leave(client.id)
 
-    def _end_those_run_out(self) -> None:
-        # The kernel's elements have run out by themselves; flows and the way back have not.
-        with self._lock:
-            ended = [c for c in map(self._drop, self._clients.run_out(time.time())) if c]
-            if ended:
-                self._cut(ended, self._neighbours.get())
-                self._news.set()
+    def _end(self, ids: Iterable[str]) -> None:
+        # Of whose time is over the kernel's elements have run out by themselves; the way back and
+        # the flows have not.
+        ended = [c for c in map(self._drop, ids) if c]
+        if ended:
+            self._cut(ended, self._neighbours.get())
+            self._news.set()
 
     # --- measure
 
@@ -271,14 +277,12 @@ class Agent:
         """All that is to be reported, a slice at a time. StoreError: what is left stays."""
         while reports := self._ledger.take(SLICE):
             try:
-                gone = store.report(self._settings.name, reports)
+                lost = store.report(self._settings.name, reports)
             except StoreError:
                 self._ledger.put_back(reports)
                 raise
             with self._lock:
-                dropped = [c for c in map(self._drop, gone) if c]
-                if dropped:
-                    self._cut(dropped, self._neighbours.get())
+                self._lost.update(lost)
 
     # --- guard
 

@@ -42,7 +42,7 @@ class Client:
         else:
             yield f"granted{_version(self.address)}", self.address
         for address in self.addresses:
-            yield f"back{_version(address)}", address
+            yield back(address), address
 
     def take(self, addresses: Iterable[str]) -> list[str]:
         """Adds those that are new; gives them."""
@@ -165,6 +165,11 @@ def taken_over(clients: Clients, neighbours: Neighbours) -> list[str]:
     """Ids of clients whose accepted address another device has: DHCP gave it away, say."""
     holders = ((clients.accepted(address), mac) for address, mac in neighbours.pairs())
     return [client.id for client, mac in holders if client and client.mac and client.mac != mac]
+
+
+def back(address: str) -> str:
+    """The set that lets packets back to it."""
+    return f"back{_version(address)}"
 
 
 def _version(address: str) -> int:

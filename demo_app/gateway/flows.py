@@ -2,35 +2,54 @@
 
 The packet filter cuts them by itself: it looks at every packet. What this adds is that nothing
 remembers them: translations are decided anew, and the table does not fill with the dead.
+
+nfnetlink's IPCTNL_MSG_CT_* (linux/netfilter/nfnetlink_conntrack.h). Not by the conntrack tool: it
+can only delete all flows of an address. Those that were redirected to the portal are to stay: they
+never needed a grant, a client that has just been cut off is beginning one, and without its
+translation it would wait for an answer for ever.
 """
 
 from __future__ import annotations
 
-import os
+import errno
+import logging
 import queue
-import shutil
-import subprocess
+import socket
+import struct
 import threading
+import time
+from collections.abc import Collection, Iterable, Iterator
 
-_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+from . import netlink
+from .netlink import NESTED, attribute
+
+log = logging.getLogger("ctwsgi.portal.gateway")
+
+_PROTOCOL = 12  # NETLINK_NETFILTER
+_SUBSYSTEM = 1 << 8  # NFNL_SUBSYS_CTNETLINK
+_GET, _DELETE = 1, 2  # IPCTNL_MSG_CT_*
+_NFGENMSG = struct.Struct("=BBH")
+_ORIGINAL, _STATUS, _ID, _ZONE = 1, 3, 12, 18  # CTA_*
+_SOURCE = _NFGENMSG.size + 12
+"""Where a message has the address: the first value in CTA_TUPLE_IP in CTA_TUPLE_ORIG."""
+_REDIRECTED = 1 << 5  # IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h)
+_ROOM = 1 << 16
+_PATIENCE = 5.0
+
+_Flow = dict[int, bytes]
+"""Attributes of the kernel's message, by type."""
 
 
 class Flows:
     """A thread of its own, because each call walks the whole table of connections."""
 
     def __init__(self) -> None:
-        self._tool = shutil.which("conntrack", path=_PATH)
         self._addresses: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
         self._thread.start()
 
-    @property
-    def available(self) -> bool:
-        """Whether the tool is there."""
-        return self._tool is not None
-
     def cut(self, address: str) -> None:
-        """Soon, every flow that this address began is forgotten."""
+        """Soon, every flow that this address began is forgotten, but those to the portal."""
         self._addresses.put(address)
 
     def close(self) -> None:
@@ -39,12 +58,71 @@ class Flows:
         self._thread.join()
 
     def _run(self) -> None:
+        complained = False
+        while addresses := self._take():
+            began = time.monotonic()
+            try:
+                _cut(addresses)
+            except OSError as e:
+                if not complained:
+                    log.warning("conntrack refuses (%s): flows end by the rules only", e)
+                complained = True
+            # Half of the processor is for others; meanwhile more addresses come together.
+            time.sleep(time.monotonic() - began)
+
+    def _take(self) -> list[str]:
+        """All that wait, at least one; none at the end."""
+        taken: list[str] = []
         while (address := self._addresses.get()) is not None:
-            if self._tool:
-                family = "ipv6" if ":" in address else "ipv4"
-                # Its status says whether there were any: not of interest.
-                subprocess.run(
-                    [self._tool, "-D", "-f", family, "-s", address],
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
+            taken.append(address)
+            if self._addresses.empty():
+                return taken
+        self._addresses.put(None)  # for the next call
+        return taken
+
+
+def _cut(addresses: Iterable[str]) -> None:
+    sources: dict[socket.AddressFamily, set[bytes]] = {}
+    for address in addresses:
+        version = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sources.setdefault(version, set()).add(socket.inet_pton(version, address))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _PROTOCOL) as sock:
+        sock.settimeout(_PATIENCE)
+        for version, wanted in sources.items():
+            for flow in list(_begun_by(sock, version, wanted)):
+                if not _redirected(flow):
+                    _delete(sock, version, flow)
+
+
+def _begun_by(sock: socket.socket, version: int, sources: Collection[bytes]) -> Iterator[_Flow]:
+    # The kernel could pick them out (CTA_FILTER), but gives all others for IPv6 (6.18).
+    size = 4 if version == socket.AF_INET else 16
+    head = _NFGENMSG.pack(version, 0, 0)
+    sock.send(netlink.message(_SUBSYSTEM | _GET, netlink.DUMP, 1, head))
+    while True:
+        for kind, payload in netlink.messages(sock.recv(_ROOM)):
+            if kind == netlink.DONE:
+                return
+            if kind == netlink.ERROR:
+                raise _refused(netlink.error(payload))
+            if payload[_SOURCE : _SOURCE + size] in sources:
+                yield dict(netlink.attributes(payload[_NFGENMSG.size :]))
+
+
+def _redirected(flow: _Flow) -> bool:
+    return bool(int.from_bytes(flow.get(_STATUS, b""), "big") & _REDIRECTED)
+
+
+def _delete(sock: socket.socket, version: int, flow: _Flow) -> None:
+    """This very one: another that has come in its place since has another id."""
+    body = _NFGENMSG.pack(version, 0, 0) + attribute(_ORIGINAL | NESTED, flow[_ORIGINAL])
+    body += b"".join(attribute(kind, flow[kind]) for kind in (_ID, _ZONE) if kind in flow)
+    sock.send(netlink.message(_SUBSYSTEM | _DELETE, netlink.ACK, 2, body))
+    for kind, payload in netlink.messages(sock.recv(_ROOM)):
+        code = netlink.error(payload) if kind == netlink.ERROR else 0
+        if code not in (0, errno.ENOENT):
+            raise _refused(code)
+
+
+def _refused(code: int) -> OSError:
+    return OSError(code, errno.errorcode.get(code, "?"))

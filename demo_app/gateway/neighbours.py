@@ -73,9 +73,7 @@ def read(interfaces: Collection[str]) -> Neighbours:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
         sock.settimeout(_PATIENCE)
         body = _NDMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-        flags = netlink.REQUEST | netlink.DUMP
-        head = netlink.HEADER.pack(netlink.HEADER.size + len(body), _GETNEIGH, flags, 1, 0)
-        sock.send(head + body)
+        sock.send(netlink.message(_GETNEIGH, netlink.DUMP, 1, body))
         return Neighbours(_entries(sock, inside))
 
 
@@ -85,7 +83,7 @@ def _entries(sock: socket.socket, inside: Collection[int]) -> Iterator[tuple[str
             if kind == netlink.DONE:
                 return
             if kind == netlink.ERROR:
-                raise OSError(-struct.unpack_from("=i", payload)[0], "the neighbour table")
+                raise OSError(netlink.error(payload), "the neighbour table")
             family, index, state, *_ = _NDMSG.unpack_from(payload)
             if kind == _NEWNEIGH and index in inside and not state & _UNKNOWN:
                 found = dict(netlink.attributes(payload[_NDMSG.size :]))

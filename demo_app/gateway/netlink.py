@@ -8,9 +8,29 @@ from collections.abc import Iterator
 HEADER = struct.Struct("=LHHLL")
 """struct nlmsghdr: length with the header, type, flags, sequence, port."""
 ERROR, DONE = 2, 3
-REQUEST, DUMP = 0x1, 0x300
+REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
+NESTED = 0x8000
+"""Flag of the type of an attribute that consists of attributes."""
 
 _ATTRIBUTE = struct.Struct("=HH")
+_CODE = struct.Struct("=i")
+
+
+def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """A request, for send()."""
+    return HEADER.pack(HEADER.size + len(body), kind, REQUEST | flags, sequence, 0) + body
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """For a body, padded."""
+    head = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), kind)
+    return head + payload + bytes(-len(payload) % 4)
+
+
+def error(payload: bytes) -> int:
+    """The errno of an ERROR message; 0 is an acknowledgement."""
+    (code,) = _CODE.unpack_from(payload)
+    return -int(code)
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:

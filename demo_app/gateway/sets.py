@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from . import netlink
 from .elements import Element
+from .netlink import NESTED, attribute
 from .nft import Counted, NftError, TableGone
 from .ruleset import TABLE
 
@@ -33,7 +34,6 @@ _ELEMENT, _KEY, _VALUE = 1, 1, 1  # NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_DATA
 _TIMEOUT, _EXPIRATION, _EXPRESSION = 4, 5, 7  # NFTA_SET_ELEM_*
 _DATA = 2  # NFTA_EXPR_DATA
 _BYTES, _PACKETS = 1, 2  # NFTA_COUNTER_*
-_NESTED = 0x8000
 _HEAD = struct.Struct("=HH")
 _ROOM = 1 << 16
 """More than the kernel puts into one datagram."""
@@ -72,10 +72,10 @@ class Sets:
     def one(self, element: Element) -> Counted | None:
         """An element as it is now; None: it is not there, or not any more."""
         name, key = element
-        value = _attribute(_KEY | _NESTED, _attribute(_VALUE, _packed(key)))
-        wanted = _attribute(_ELEMENT | _NESTED, value)
+        value = attribute(_KEY | NESTED, attribute(_VALUE, _packed(key)))
+        wanted = attribute(_ELEMENT | NESTED, value)
         try:
-            self._ask(name, _attribute(_ELEMENTS | _NESTED, wanted), 0)
+            self._ask(name, attribute(_ELEMENTS | NESTED, wanted), 0)
             for _, payload in self._answers(self._socket.recv(_ROOM)):
                 return self._rows(name, payload, time.time()).get(element)
         except TableGone:
@@ -92,16 +92,14 @@ class Sets:
     def _ask(self, name: str, elements: bytes, flags: int) -> None:
         self._sequence += 1
         body = _NFGENMSG.pack(_INET, 0, 0)
-        body += _attribute(_TABLE, TABLE.encode() + b"\0")
-        body += _attribute(_SET, name.encode() + b"\0") + elements
-        length = netlink.HEADER.size + len(body)
-        kind, flags = _SUBSYSTEM | _GET, netlink.REQUEST | flags
-        self._socket.send(netlink.HEADER.pack(length, kind, flags, self._sequence, 0) + body)
+        body += attribute(_TABLE, TABLE.encode() + b"\0")
+        body += attribute(_SET, name.encode() + b"\0") + elements
+        self._socket.send(netlink.message(_SUBSYSTEM | _GET, flags, self._sequence, body))
 
     def _answers(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         for kind, payload in netlink.messages(data):
             if kind == netlink.ERROR:
-                code = -struct.unpack_from("=i", payload)[0]
+                code = netlink.error(payload)
                 if code == errno.ENOENT:
                     raise TableGone("the kernel has no such set or element")
                 raise NftError(f"the kernel does not tell elements: {errno.errorcode[code]}")
@@ -190,10 +188,6 @@ def _spans(
         elif here in _VALUES:
             yield start, stop, here
         place += length + 3 & ~3
-
-
-def _attribute(kind: int, payload: bytes) -> bytes:
-    return _HEAD.pack(_HEAD.size + len(payload), kind) + payload + bytes(-len(payload) % 4)
 
 
 def _packed(key: str) -> bytes:

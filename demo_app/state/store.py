@@ -59,7 +59,8 @@ class Store(Protocol):
         ends ('data'), and so does every other of that voucher when it is the voucher's limit.
         Addresses are the union of what gateways see, the grant's own first. Each report that
         changes MAC or addresses is a change ('updated'). The ids of which there is no session (any
-        more): the agent cuts these clients off. Their bytes count for the voucher all the same.
+        more): the agent cuts these clients off, once it has seen the changes until now. Their
+        bytes count for the voucher all the same.
         """
 
     def counters(self, gateway: str) -> dict[str, int]:

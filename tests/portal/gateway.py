@@ -91,6 +91,13 @@ class Gateway:
         elements = [e for entry in entries for e in entry.get("elem", [])]
         return {e["elem"]["val"] if isinstance(e, dict) else e for e in elements}
 
+    def flows(self, address: str) -> set[str]:
+        """The ids of what conntrack remembers of this client's use of port 7."""
+        family = "ipv6" if ":" in address else "ipv4"
+        command = ["conntrack", "-L", "-o", "id", "-f", family, "-s", address]
+        told = self.gateway.run(command, check=False).stdout
+        return {line.split("id=")[1] for line in told.splitlines() if "dport=7 " in line}
+
 
 @contextmanager
 def gateway(lines: str = "", **options: str) -> Iterator[Gateway]:

@@ -109,15 +109,26 @@ class TestGranted:
             with pytest.raises(ConnectionResetError):
                 flow.recv(1)
         assert not passes(running.client, version)
-        address = running.client.address(version)
-        family = "ipv4" if version == 4 else "ipv6"
         # The attempt just now was rejected: it left no flow either.
-        in_time(
-            lambda: "dport=7 " not in running.gateway.run(
-                ["conntrack", "-L", "-f", family, "-s", address], check=False
-            ).stdout,
-            "no flow in conntrack",
-        )  # fmt: skip
+        address = running.client.address(version)
+        in_time(lambda: not running.flows(address), "no flow in conntrack")
+
+    @pytest.mark.parametrize("version", [4, 6])
+    def test_a_kick_leaves_what_was_redirected(self, running: Gateway, version: int) -> None:
+        """A client that logs out and asks for a page at once waited for ever."""
+        with (
+            running.gateway.listen("::", 8080) as portal,
+            running.client.connect((INTERNET[version], 80)) as early,
+        ):
+            granted = running.grant(running.client, 4)
+            in_time(lambda: passes(running.client, version, 7), "passage")
+            running.store.end(granted.id, "kicked")
+            address = running.client.address(version)
+            in_time(lambda: not running.flows(address), "no flow in conntrack")
+            accepted, _ = portal.accept()
+            with accepted:
+                accepted.sendall(b"the portal")
+                assert early.recv(100) == b"the portal"
 
 
 def test_the_neighbour_table_is_read_whole(shared: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Iterator
 
@@ -89,6 +90,49 @@ def test_a_longer_grant_of_the_same_client(running: Gateway) -> None:
             flow.sendall(b"1")
             assert flow.recv(1) == b"1"
             time.sleep(0.05)  # not a wait for anything: the flow must live all the time
+
+
+def test_grants_that_follow_each_other(running: Gateway) -> None:
+    """One may be replaced at any moment of what the agent does with it."""
+    granted(running)
+    with running.client.connect((INTERNET[4], 7)) as flow:
+        for number in range(40):
+            end = time.monotonic() + number * 0.004
+            running.grant(running.client)
+            while time.monotonic() < end:
+                flow.sendall(b"1")
+                assert flow.recv(1) == b"1"
+
+
+def test_a_client_behind_a_router(running: Gateway) -> None:
+    """Known by its address alone. A renewed grant leaves its translated flows alone; a kick not."""
+    address = "10.77.9.1"
+    running.client.ip("addr", "add", f"{address}/32", "dev", "lo")
+    running.gateway.ip("route", "add", f"{address}/32", "via", running.client.address(4))
+    running.gateway.nft(
+        "table ip nat { chain out { type nat hook postrouting priority srcnat; "
+        'oifname "server" masquerade; }; }'
+    )
+    running.grant(running.client, address=address)
+    in_time(lambda: address in running.elements("granted4"), "the grant")
+    with running.client.socket(socket.AF_INET) as flow:
+        flow.settimeout(10)
+        flow.bind((address, 0))
+        flow.connect((INTERNET[4], 7))
+        ours = running.flows(address)
+        kicked = running.grant(running.other)
+        in_time(lambda: passes(running.other, port=7), "passage")
+        renewed = running.grant(running.client, address=address)
+        running.store.end(kicked.id, "kicked")
+        in_time(lambda: not running.flows(running.other.address()), "the end of the later one's")
+        assert running.flows(address) == ours
+        flow.sendall(b"1")
+        assert flow.recv(1) == b"1"
+        running.store.end(renewed.id, "kicked")
+        in_time(lambda: not running.flows(address), "no flow in conntrack")
+        flow.sendall(b"2")
+        with pytest.raises(ConnectionResetError):
+            flow.recv(1)
 
 
 @pytest.mark.parametrize(
