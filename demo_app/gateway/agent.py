@@ -71,6 +71,7 @@ class Agent:
         self._neighbours = Recent(settings.rules.inside)
         self._flows = Flows()
         self._lock = threading.RLock()
+        self._sending = threading.Lock()
         self._resumed = False
         self._lost: set[str] = set()
         """Ids of which the store said that there is no session. The changes say so as well, and
@@ -119,7 +120,7 @@ class Agent:
                 log.warning("%s", text)
             while not stop.is_set():
                 with self._lock:
-                    lost, self._lost = self._lost, set()
+                    lost = set(self._lost)
                 try:
                     changes = store.changes(cursor, self._patience())
                 except CursorLost:
@@ -128,7 +129,9 @@ class Agent:
                 if changes:
                     self._take(changes)
                     cursor = changes[-1].cursor
+                    lost.clear()  # there may be more
                 with self._lock:
+                    self._lost -= lost
                     self._end({*lost, *self._clients.run_out(time.time())})
         finally:
             store.close()
@@ -232,11 +235,30 @@ class Agent:
             for client in seen(self._clients, table).values():
                 self._ledger.tell(client.id, client.mac, client.addresses)
                 self._filter.put(client)
-            self._filter.commit()
-            moved = taken_over(self._clients, table)
+            moved = self._let_go(table)
         self._news.set()
         for client_id in moved:
             store.end(client_id, "moved")
+
+    def _let_go(self, table: Neighbours) -> list[str]:
+        """Commits, without the addresses that other devices have now. Ids of those clients that
+        were accepted with such an address.
+        """
+        moved, stale = [], {}
+        for client, address in list(taken_over(self._clients, table, self._owner)):
+            if address == client.address:
+                moved.append(client.id)
+                continue
+            client.addresses.remove(address)
+            self._ledger.tell_left(client.id, address)
+            self._filter.put(client)
+            stale.update(dict.fromkeys(_fresh(address), client.id))
+            self._flows.cut(address)
+        self._filter.commit(stale)
+        return moved
+
+    def _owner(self, address: str) -> str | None:
+        return self._filter.owner((back(address), address))
 
     def _read(self, sets: Sets, table: Neighbours) -> None:
         """Every element: what it counted, and whether it is as it should be."""
@@ -275,14 +297,12 @@ class Agent:
 
     def _send(self, store: Store) -> None:
         """All that is to be reported, a slice at a time. StoreError: what is left stays."""
-        while reports := self._ledger.take(SLICE):
-            try:
-                lost = store.report(self._settings.name, reports)
-            except StoreError:
-                self._ledger.put_back(reports)
-                raise
-            with self._lock:
-                self._lost.update(lost)
+        with self._sending:
+            while batch := self._ledger.batch(SLICE):
+                lost = store.report(self._settings.name, batch.id, batch.reports)
+                self._ledger.told()
+                with self._lock:
+                    self._lost.update(lost)
 
     # --- guard
 

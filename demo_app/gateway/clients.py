@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -100,6 +100,9 @@ class Clients:
                 self._by_mac.pop(client.mac, None)
         return client
 
+    def get(self, client_id: str) -> Client | None:
+        return self._by_id.get(client_id)
+
     def accepted(self, address: str) -> Client | None:
         """The client that was accepted with this address."""
         return self._by_id.get(self._by_address.get(address, ""))
@@ -161,10 +164,18 @@ def seen(clients: Clients, neighbours: Neighbours) -> dict[str, Client]:
     return news
 
 
-def taken_over(clients: Clients, neighbours: Neighbours) -> list[str]:
-    """Ids of clients whose accepted address another device has: DHCP gave it away, say."""
-    holders = ((clients.accepted(address), mac) for address, mac in neighbours.pairs())
-    return [client.id for client, mac in holders if client and client.mac and client.mac != mac]
+def taken_over(
+    clients: Clients, neighbours: Neighbours, owner: Callable[[str], str | None]
+) -> Iterator[tuple[Client, str]]:
+    """(client, address) where another device has the address: DHCP gave it away, say.
+
+    `owner` gives the id of a client that has it, by the packet filter.
+    """
+    for address, mac in neighbours.pairs():
+        accepted, other = clients.accepted(address), clients.get(owner(address) or "")
+        for client in (accepted, None if other is accepted else other):
+            if client and client.mac and client.mac != mac:
+                yield client, address
 
 
 def back(address: str) -> str:

@@ -1,20 +1,29 @@
 """What is to be told to the store: bytes by client, news of devices, and how far each counter came.
 
-Nothing of it is counted twice or left out: an element is read before it is taken away, what could
-not be reported is kept, and a new agent goes on from what the store was told last. Pure; one lock.
+Nothing of it is counted twice or left out: an element is read before it is taken away, what got no
+answer is told again as it was, and a new agent goes on from what the store was told last. Pure; one
+lock.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..state.records import Report
+from ..state.records import Report, new_id
 from .elements import Element
 
 NOBODY = ""
 """Owner of elements that belong to no client: the store forgets or learns their counters only."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """For Store.report(), as often as it takes."""
+
+    id: str
+    reports: tuple[Report, ...]
 
 
 @dataclass
@@ -23,9 +32,15 @@ class _Open:
 
     voucher: str
     mac: str | None = None
-    addresses: dict[str, None] = field(default_factory=dict)
+    addresses: dict[str, bool] = field(default_factory=dict)
+    """Whether the client has it; otherwise another device has."""
     added: int = 0
     counters: dict[str, int | None] = field(default_factory=dict)
+
+    @property
+    def news(self) -> bool:
+        """Of the device: others wait for them."""
+        return bool(self.mac or self.addresses)
 
 
 class Ledger:
@@ -35,6 +50,7 @@ class Ledger:
         self._counted: dict[Element, int] = {}
         self._open: dict[str, _Open] = {}
         self._vouchers: dict[str, str] = {}
+        self._batch: Batch | None = None
         self._lock = threading.Lock()
 
     def resume(self, counters: Mapping[str, int]) -> None:
@@ -88,28 +104,39 @@ class Ledger:
         with self._lock:
             entry = self._entry(client_id)
             entry.mac = mac
-            entry.addresses.update(dict.fromkeys(addresses))
+            entry.addresses.update(dict.fromkeys(addresses, True))
 
-    def take(self, most: int) -> list[Report]:
-        """What is to be reported; news first, because other gateways wait for them."""
+    def tell_left(self, client_id: str, address: str) -> None:
+        """Another device has an address that was this client's."""
         with self._lock:
-            ids = [i for i, entry in self._open.items() if entry.mac][:most]
-            ids += [i for i, entry in self._open.items() if not entry.mac][: most - len(ids)]
-            taken = {client_id: self._open.pop(client_id) for client_id in ids}
-        return [
-            Report(i, e.mac, tuple(e.addresses), e.added, e.voucher, e.counters)
-            for i, e in taken.items()
-        ]
+            self._entry(client_id).addresses[address] = False
 
-    def put_back(self, reports: Iterable[Report]) -> None:
-        """The store did not take them."""
+    def batch(self, most: int) -> Batch | None:
+        """What is to be reported, the same until it is told(); news first. None: nothing."""
         with self._lock:
-            for report in reports:
-                entry = self._open.setdefault(report.grant_id, _Open(report.voucher))
-                entry.mac = entry.mac or report.mac
-                entry.addresses.update(dict.fromkeys(report.addresses))
-                entry.added += report.added
-                entry.counters = {**report.counters, **entry.counters}
+            if self._batch is None and self._open:
+                self._batch = Batch(new_id(), tuple(self._take(most)))
+            return self._batch
+
+    def told(self) -> None:
+        """The store has taken the batch."""
+        with self._lock:
+            self._batch = None
+
+    def _take(self, most: int) -> Iterator[Report]:
+        news = [i for i, entry in self._open.items() if entry.news][:most]
+        rest = [i for i, entry in self._open.items() if not entry.news][: most - len(news)]
+        for client_id in (*news, *rest):
+            entry = self._open.pop(client_id)
+            yield Report(
+                client_id,
+                entry.mac,
+                tuple(a for a, theirs in entry.addresses.items() if theirs),
+                tuple(a for a, theirs in entry.addresses.items() if not theirs),
+                entry.added,
+                entry.voucher,
+                entry.counters,
+            )
 
     def _entry(self, client_id: str) -> _Open:
         entry = self._open.get(client_id)

@@ -102,6 +102,8 @@ class Report:
     """None: nothing new."""
     addresses: tuple[str, ...] = ()
     """Those that are new; more does no harm."""
+    left: tuple[str, ...] = ()
+    """Those that another device has now. For the grant's own the session ends instead ('moved')."""
     added: int = 0
     """Bytes."""
     voucher: str = ""

@@ -12,6 +12,7 @@
 --   of:DIGEST    set: ids of a voucher's sessions     ended  sorted set: JSON by ended_at
 --   changes      stream, entry NUMBER-1 for change NUMBER     number, epoch
 --   counters:GATEWAY  hash: bytes by the name of the gateway's counter
+--   batch:GATEWAY  the id of what the gateway reported last
 --   v:DIGEST     hash: a voucher     d:DIGEST  set: its devices     vouchers  sorted set by created_at
 
 local P, op = KEYS[1], ARGV[1]
@@ -86,6 +87,21 @@ local function redeemable(v)
   return tonumber(now) < tonumber(v.first) + tonumber(v.lifetime)
 end
 
+local function without(addresses, address)
+  local rest = {}
+  for other in addresses:gmatch('%S+') do
+    if other ~= address then rest[#rest + 1] = other end
+  end
+  return table.concat(rest, ' ')
+end
+
+local function leave(s, address)
+  local key = P .. 'a:' .. s.network .. ' ' .. address
+  if address == s.address or call('GET', key) ~= s.id then return end
+  call('DEL', key)
+  s.addresses = without(s.addresses, address)
+end
+
 -- An address moves to whom it was last seen with, unless another was accepted with it.
 local function claim(s, address)
   local key = P .. 'a:' .. s.network .. ' ' .. address
@@ -94,11 +110,7 @@ local function claim(s, address)
   local loser = holder and session(holder)
   if loser then
     if loser.address == address then return end
-    local left = {}
-    for other in loser.addresses:gmatch('%S+') do
-      if other ~= address then left[#left + 1] = other end
-    end
-    loser.addresses = table.concat(left, ' ')
+    loser.addresses = without(loser.addresses, address)
     call('HSET', P .. 's:' .. holder, 'addresses', loser.addresses)
     log('updated', loser)
   end
@@ -139,33 +151,41 @@ local function use(digest, added)
   if empty(voucher(digest)) then finish_all(digest, 'data') end
 end
 
-local function report(id, mac, added, digest, addresses)
+local function report(id, mac, added, digest, addresses, left)
   local s = session(id)
-  if not s then
-    use(digest, added)
-    return false
-  end
+  if not s then return use(digest, added) end
   local key, before = P .. 's:' .. id, s.mac .. ' ' .. s.addresses
   if mac ~= '' then s.mac = mac end
+  for _, address in ipairs(left) do leave(s, address) end
   for _, address in ipairs(addresses) do claim(s, address) end
   call('HSET', key, 'mac', s.mac, 'addresses', s.addresses)
   s.bytes = string.format('%.0f', call('HINCRBY', key, 'bytes', added))
   if before ~= s.mac .. ' ' .. s.addresses then log('updated', s) end
   use(s.voucher, added)
   if s.limit ~= '' and tonumber(s.bytes) >= tonumber(s.limit) then finish(id, 'data', now) end
-  return call('EXISTS', key) == 1
 end
 
--- As JSON: [id, mac, added, voucher, addresses, [counter, bytes or '', ...]], numbers as text.
-function ops.report(gateway, text)
-  local gone, counters = {}, P .. 'counters:' .. gateway
-  for _, r in ipairs(cjson.decode(text)) do
-    if not report(r[1], r[2], r[3], r[4], r[5]) then gone[#gone + 1] = r[1] end
-    for i = 1, #r[6], 2 do
-      if r[6][i + 1] == '' then call('HDEL', counters, r[6][i]) else
-        call('HSET', counters, r[6][i], r[6][i + 1])
-      end
+local function count_on(gateway, counts)
+  local counters = P .. 'counters:' .. gateway
+  for i = 1, #counts, 2 do
+    if counts[i + 1] == '' then call('HDEL', counters, counts[i]) else
+      call('HSET', counters, counts[i], counts[i + 1])
     end
+  end
+end
+
+-- As JSON: [id, mac, added, voucher, addresses, [counter, bytes or '', ...], left], numbers as text.
+function ops.report(gateway, batch, text)
+  local gone, reports = {}, cjson.decode(text)
+  if call('GET', P .. 'batch:' .. gateway) ~= batch then
+    call('SET', P .. 'batch:' .. gateway, batch)
+    for _, r in ipairs(reports) do
+      report(r[1], r[2], r[3], r[4], r[5], r[7])
+      count_on(gateway, r[6])
+    end
+  end
+  for _, r in ipairs(reports) do
+    if call('EXISTS', P .. 's:' .. r[1]) == 0 then gone[#gone + 1] = r[1] end
   end
   return gone
 end
@@ -297,7 +317,7 @@ function ops.purge(before, figures_before)
     if tonumber(seen[i + 1]) < tonumber(before) then
       -- The names of its counters are clients' addresses.
       call('HDEL', P .. 'gateways', seen[i])
-      call('DEL', P .. 'counters:' .. seen[i])
+      call('DEL', P .. 'counters:' .. seen[i], P .. 'batch:' .. seen[i])
     end
   end
   forget_changes(tonumber(before))

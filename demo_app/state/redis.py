@@ -117,9 +117,9 @@ class RedisStore:
 
     # agents
 
-    def report(self, gateway: str, reports: Sequence[Report]) -> list[str]:
+    def report(self, gateway: str, batch: str, reports: Sequence[Report]) -> list[str]:
         rows = [_row(each) for each in reports]
-        return list(self._run("report", gateway, json.dumps(rows))) if rows else []
+        return list(self._run("report", gateway, batch, json.dumps(rows))) if rows else []
 
     def counters(self, gateway: str) -> dict[str, int]:
         found = self._ask(lambda r: r.hgetall(f"{PREFIX}counters:{gateway}"))
@@ -257,7 +257,7 @@ def _row(report: Report) -> list[Any]:
     counters = ("" if v is None else str(v) for kv in report.counters.items() for v in kv)
     return [
         *(report.grant_id, report.mac or "", str(report.added), report.voucher),
-        *(list(report.addresses), list(counters)),
+        *(list(report.addresses), list(counters), list(report.left)),
     ]
 
 

@@ -155,26 +155,24 @@ class SQLiteStore:
 
     # agents
 
-    def report(self, gateway: str, reports: Sequence[Report]) -> list[str]:
+    def report(self, gateway: str, batch: str, reports: Sequence[Report]) -> list[str]:
         with self._current() as now:
-            for each in reports:
-                self._figures.count_on(gateway, each.counters)
-            return [each.grant_id for each in reports if not self._take(each, now)]
+            if self._figures.begins(gateway, batch):
+                for each in reports:
+                    self._figures.count_on(gateway, each.counters)
+                    self._take(each, now)
+            return [each.grant_id for each in reports if not self._sessions.get(each.grant_id)]
 
-    def _take(self, report: Report, now: float) -> bool:
-        """Whether there still is such a session."""
+    def _take(self, report: Report, now: float) -> None:
         session = self._sessions.get(report.grant_id)
         voucher = session.grant.voucher if session else report.voucher
         if session:
-            self._sessions.report(session, report.mac, report.addresses, report.added, now)
+            self._sessions.report(session, report, now)
         if voucher and self._vouchers.use(voucher, report.added):
             self._sessions.end_all(self._sessions.of_voucher(voucher), "data", now)
-        if session is None:
-            return False
-        limit = session.grant.limit_bytes
-        if limit is not None and session.usage.bytes + report.added >= limit:
+        limit = session.grant.limit_bytes if session else None
+        if session and limit is not None and session.usage.bytes + report.added >= limit:
             self._sessions.end(report.grant_id, "data", now)
-        return self._sessions.get(report.grant_id) is not None
 
     def counters(self, gateway: str) -> dict[str, int]:
         with self._reading():

@@ -12,7 +12,7 @@ MOST_DESTINATIONS = 10_000
 
 
 class Figures:
-    """The tables gateways, counters, attempts, hours and destinations."""
+    """The tables gateways, batches, counters, attempts, hours and destinations."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -22,6 +22,12 @@ class Figures:
 
     def gateways(self) -> dict[str, float]:
         return dict(self._db.execute("SELECT name, seen FROM gateways ORDER BY name").fetchall())
+
+    def begins(self, gateway: str, batch: str) -> bool:
+        """Whether this is not the gateway's last batch once more."""
+        row = self._db.execute("SELECT id FROM batches WHERE gateway = ?", (gateway,)).fetchone()
+        self._db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?)", (gateway, batch))
+        return row is None or str(row[0]) != batch
 
     def count_on(self, gateway: str, counters: Mapping[str, int | None]) -> None:
         """Where the gateway's counters are now."""
@@ -42,7 +48,8 @@ class Figures:
     def forget_gateways(self, before: float) -> None:
         """Those not heard of since; the names of their counters are clients' addresses."""
         silent = "(SELECT name FROM gateways WHERE seen < :before)"
-        self._db.execute(f"DELETE FROM counters WHERE gateway IN {silent}", {"before": before})
+        for table in ("batches", "counters"):
+            self._db.execute(f"DELETE FROM {table} WHERE gateway IN {silent}", {"before": before})
         self._db.execute("DELETE FROM gateways WHERE seen < :before", {"before": before})
 
     def attempt(self, key: str, limit: int, window: float, now: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 SCHEMA = (
     "CREATE TABLE meta (epoch TEXT NOT NULL)",
@@ -38,6 +38,7 @@ SCHEMA = (
         digest TEXT NOT NULL, device TEXT NOT NULL, PRIMARY KEY (digest, device)
     ) WITHOUT ROWID""",
     "CREATE TABLE gateways (name TEXT PRIMARY KEY, seen REAL NOT NULL)",
+    "CREATE TABLE batches (gateway TEXT PRIMARY KEY, id TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE counters (
         gateway TEXT NOT NULL, name TEXT NOT NULL, bytes INTEGER NOT NULL,
         PRIMARY KEY (gateway, name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from .encode import decode, encode
-from .records import Change, Ended, Grant, Kind, Reason, Session, Usage
+from .records import Change, Ended, Grant, Kind, Reason, Report, Session, Usage
 from .store import CursorLost
 
 KEPT_CHANGES = 20_000
@@ -110,16 +110,20 @@ class Sessions:
         self._db.execute("DELETE FROM changes WHERE at < ?", (before,))
         return self._db.execute("DELETE FROM ended WHERE ended_at < ?", (before,)).rowcount
 
-    def report(
-        self, session: Session, mac: str | None, addresses: Sequence[str], added: int, now: float
-    ) -> None:
+    def report(self, session: Session, report: Report, now: float) -> None:
         """Writes down what an agent saw; whether a limit is reached is for the caller."""
         grant = session.grant
         self._db.execute(
             "UPDATE sessions SET bytes = bytes + ?, mac = coalesce(?, mac) WHERE id = ?",
-            (added, mac, grant.id),
+            (report.added, report.mac, grant.id),
         )
-        for address in addresses:
+        for address in report.left:
+            if address != grant.address:
+                self._db.execute(
+                    "DELETE FROM addresses WHERE network = ? AND address = ? AND id = ?",
+                    (grant.network, address, grant.id),
+                )
+        for address in report.addresses:
             if address not in session.usage.addresses:
                 self._claim(grant, address, now)
         after = self.get(grant.id)

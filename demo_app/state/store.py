@@ -52,8 +52,9 @@ class Store(Protocol):
 
     # agents
 
-    def report(self, gateway: str, reports: Sequence[Report]) -> list[str]:
-        """What an agent saw of its clients, all in one step.
+    def report(self, gateway: str, batch: str, reports: Sequence[Report]) -> list[str]:
+        """What an agent saw of its clients, all in one step, and only once: `batch` is its id. When
+        the gateway's last one had the same, its answer was lost; nothing is done a second time.
 
         Bytes add up over gateways, in the session and its voucher; a session whose limit is reached
         ends ('data'), and so does every other of that voucher when it is the voucher's limit.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from demo_app.state import Store
-from demo_app.state.records import Report
+from demo_app.state.records import Report, new_id
 
 
 def report(
@@ -28,7 +28,8 @@ def report(
     **fields: Any,
 ) -> bool:
     """One report; whether there still is such a session."""
-    return not store.report(gateway, [Report(grant_id, mac, tuple(addresses), added, **fields)])
+    one = Report(grant_id, mac, tuple(addresses), added=added, **fields)
+    return not store.report(gateway, new_id(), [one])
 
 
 class Unavailable(Exception):

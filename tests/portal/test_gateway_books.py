@@ -116,7 +116,14 @@ class TestElements:
 
 def told(ledger: Ledger) -> dict[str, tuple[int, dict[str, int | None]]]:
     """What a report would say now: bytes and counters by client."""
-    return {r.grant_id: (r.added, dict(r.counters)) for r in ledger.take(100)}
+    return {r.grant_id: (r.added, dict(r.counters)) for r in taken(ledger)}
+
+
+def taken(ledger: Ledger, most: int = 100) -> tuple[Report, ...]:
+    """A batch, told."""
+    batch = ledger.batch(most)
+    ledger.told()
+    return batch.reports if batch else ()
 
 
 class TestLedger:
@@ -142,27 +149,41 @@ class TestLedger:
         ledger.gone(B, "x")
         assert told(ledger) == {"x": (0, {"back4 10.0.0.1": None})}
 
-    def test_what_the_store_did_not_take_is_told_again(self) -> None:
+    def test_what_got_no_answer_is_told_again_as_it_was(self) -> None:
+        """Whether the store took it is not known: it must be able to tell that it did."""
         ledger = Ledger()
         ledger.enter("x", "voucher")
         ledger.count(A, 10, "x")
         ledger.tell("x", "mac", ["10.0.0.1"])
-        reports = ledger.take(100)
+        batch = ledger.batch(100)
         ledger.count(A, 15, "x")
         ledger.count(B, 1, None)
-        ledger.leave("x")
-        ledger.put_back(reports)
-        (one, two) = sorted(ledger.take(100), key=lambda r: r.grant_id)
+        assert batch
+        assert ledger.batch(100) is batch
+        counters = {"back4 10.0.0.1": 10}
+        assert batch.reports == (Report("x", "mac", ("10.0.0.1",), (), 10, "voucher", counters),)
+        ledger.told()
+        (one, two) = sorted(taken(ledger), key=lambda r: r.grant_id)
         assert (one.grant_id, one.counters) == ("", {"back4 10.0.0.2": 1})
-        assert two == Report("x", "mac", ("10.0.0.1",), 15, "voucher", {"back4 10.0.0.1": 15})
+        assert two == Report("x", None, (), (), 5, "voucher", {"back4 10.0.0.1": 15})
+        assert ledger.batch(100) is None
+
+    def test_the_last_word_on_an_address(self) -> None:
+        ledger = Ledger()
+        ledger.tell("x", "mac", ["10.0.0.1", "10.0.0.2"])
+        ledger.tell_left("x", "10.0.0.2")
+        ledger.tell_left("x", "10.0.0.3")
+        ledger.tell("x", "mac", ["10.0.0.3"])
+        (report,) = taken(ledger)
+        assert (report.addresses, report.left) == (("10.0.0.1", "10.0.0.3"), ("10.0.0.2",))
 
     def test_news_go_before_bytes(self) -> None:
         ledger = Ledger()
         for number in range(10):
             ledger.count(("back4", f"10.0.0.{number}"), 1, str(number))
         ledger.tell("7", "mac", [])
-        assert [r.grant_id for r in ledger.take(3)] == ["7", "0", "1"]
-        assert len(ledger.take(100)) == 7
+        assert [r.grant_id for r in taken(ledger, 3)] == ["7", "0", "1"]
+        assert len(taken(ledger)) == 7
 
 
 def session(number=1, *addresses, mac=None, end=2000.0):
@@ -211,10 +232,19 @@ class TestClients:
 
     def test_an_address_with_another_device(self) -> None:
         clients = Clients()
-        clients.put(session(1, mac=MAC))
+        one = clients.put(session(1, "10.0.0.3", "10.0.0.4", mac=MAC))
         clients.put(session(2))
-        table = Neighbours([("10.0.0.1", OTHER), ("10.0.0.2", OTHER)])
-        assert taken_over(clients, table) == ["id1"]
+        table = Neighbours([(f"10.0.0.{n}", OTHER) for n in (1, 2, 3)] + [("10.0.0.4", MAC)])
+        owners = {f"10.0.0.{n}": "id1" for n in (1, 3, 4)} | {"10.0.0.2": "id2"}
+        found = list(taken_over(clients, table, owners.get))
+        assert found == [(one, "10.0.0.1"), (one, "10.0.0.3")]
+
+    def test_an_accepted_address_that_another_client_uses(self) -> None:
+        clients = Clients()
+        one = clients.put(session(1, mac=MAC))
+        clients.put(session(2, "10.0.0.1", mac=OTHER))
+        table = Neighbours([("10.0.0.1", OTHER)])
+        assert list(taken_over(clients, table, lambda _: "id2")) == [(one, "10.0.0.1")]
 
     def test_they_run_out_in_time(self) -> None:
         clients = Clients()

@@ -195,6 +195,25 @@ def test_an_address_that_another_device_takes_over(running: Gateway) -> None:
     assert running.store.ended(1)[0].reason == "moved"
 
 
+def test_a_further_address_that_another_device_takes_over(running: Gateway) -> None:
+    """The session goes on without it, and who has it now meets the portal."""
+    granted(running)
+    address = running.client.address(6)
+    in_time(lambda: passes(running.client, 6), "passage")
+    with running.client.connect((INTERNET[6], 7)):
+        in_time(lambda: running.store.covering("guests", address), "the address in the store")
+        running.gateway.ip(
+            *("neigh", "replace", address, "lladdr", "02:00:00:00:99:99"),
+            *("nud", "permanent", "dev", "client"),
+        )
+        in_time(lambda: not running.store.covering("guests", address), "the end of that address")
+    in_time(lambda: address not in running.elements("back6"), "the end in the filter")
+    in_time(lambda: not running.flows(address), "no flow in conntrack")
+    assert running.elements("back4") == {running.client.address()}
+    assert passes(running.client)
+    assert not running.store.ended(1)
+
+
 def test_the_table_can_be_removed(running: Gateway) -> None:
     running.agent.stop()
     assert not passes(running.client)

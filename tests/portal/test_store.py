@@ -266,9 +266,44 @@ class TestReports:
         there, gone = grant(), grant("10.0.0.2")
         store.grant(there)
         reports = [Report(gone.id, added=1), Report(there.id, added=2), Report(there.id, added=3)]
-        assert store.report(GATEWAY, reports) == [gone.id]
-        assert store.report(GATEWAY, []) == []
+        assert store.report(GATEWAY, "batch", reports) == [gone.id]
+        assert store.report(GATEWAY, "another", []) == []
         assert store.snapshot().sessions[0].usage.bytes == 5
+
+    def test_the_same_batch_twice(self, store):
+        """The answer to the first was lost."""
+        store.add_vouchers([voucher()])
+        there, gone = grant(voucher="d1"), grant("10.0.0.2")
+        store.grant(there)
+        reports = [
+            Report(there.id, added=2, voucher="d1", counters={"back4 b": 2}),
+            Report(gone.id, added=1, voucher="d1"),
+        ]
+        assert store.report(GATEWAY, "one", reports) == [gone.id]
+        assert store.report(GATEWAY, "one", reports) == [gone.id]
+        assert store.vouchers()[0].used_bytes == 3
+        assert store.report(OTHER_GATEWAY, "one", reports) == [gone.id]
+        assert store.report(GATEWAY, "two", reports) == [gone.id]
+        assert store.snapshot().sessions[0].usage.bytes == 6
+        assert store.vouchers()[0].used_bytes == 9
+
+    def test_an_address_that_another_device_has_now(self, store):
+        one, two = grant(), grant("10.0.0.2")
+        store.grant(one)
+        store.grant(two)
+        report(store, one.id, GATEWAY, None, ["2001:db8::1", "2001:db8::2"], 0)
+        cursor = store.snapshot().cursor
+        left = ("10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::9")
+        assert report(store, one.id, GATEWAY, None, (), 5, left=left)
+        (change,) = store.changes(cursor, 0)
+        assert (change.kind, change.session.usage.bytes) == ("updated", 5)
+        assert change.session.usage.addresses == ("10.0.0.1", "2001:db8::2")
+        assert store.covering("guests", "2001:db8::1") is None
+        assert store.covering("guests", "2001:db8::2").grant == one
+        assert store.covering("guests", "10.0.0.1").grant == one
+        assert store.covering("guests", "10.0.0.2").grant == two
+        report(store, two.id, GATEWAY, None, ["2001:db8::1"], 0)
+        assert store.covering("guests", "2001:db8::1").grant == two
 
     def test_what_an_ended_session_still_used_is_its_vouchers(self, store):
         """Or whoever logs out in time would never have used anything."""
