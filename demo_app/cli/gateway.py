@@ -14,7 +14,7 @@ from ..gateway import dhcp, nft
 from ..gateway import settings as made
 from ..gateway.agent import Agent
 from ..gateway.ruleset import render
-from ..state import open_store
+from ..state import late_store
 from .opened import load_config
 
 
@@ -36,7 +36,7 @@ def agent(path: str, remove: bool) -> None:
             level=config.log.level.upper(), stream=sys.stderr, format="%(levelname)s: %(message)s"
         )
         stop = _when_told()
-        Agent(made.settings(config), lambda: open_store(config.portal.store)).run(stop)
+        Agent(made.settings(config), lambda: late_store(config.portal.store)).run(stop)
     except (ConfigError, nft.NftError) as e:
         raise click.ClickException(str(e)) from None
 

@@ -5,9 +5,9 @@
 
 Four loops, each in a thread. `follow` waits for changes and applies each batch at once; it waits
 for nothing else. `measure` reads what clients used and which addresses they have, in slices, and
-repairs elements; `tell` reports that to the store; `guard` puts the rules back when somebody
-flushed them. Whatever fails, the filter stays as it is: clients keep what they were granted, for as
-long as it was granted, and nobody else gets in.
+repairs elements, `tell` reports that to the store, `guard` puts the rules back when somebody
+flushed them. Only `follow` and `tell` need the store. Whatever fails, the filter stays as it is:
+clients keep what they were granted, for as long as it was granted, and nobody else gets in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..state import CursorLost, Store, StoreError
@@ -69,13 +69,13 @@ class Agent:
         self._ledger = Ledger()
         self._filter = Enforcement(settings.rules, self._ledger)
         self._neighbours = Recent(settings.rules.inside)
-        self._flows = Flows()
+        self._flows = Flows({*settings.rules.portal, *(h for h, _ in settings.rules.redirect_to)})
         self._lock = threading.RLock()
         self._sending = threading.Lock()
         self._resumed = False
         self._lost: set[str] = set()
-        """Ids of which the store said that there is no session. The changes say so as well, and
-        what came in its place: whoever only renews a grant must not be cut off in between.
+        """Ids of which the store said that there is no session. The changes say so too, and also
+        which grant replaced it: whoever only renews one must not be cut off in between.
         """
         self._followed = threading.Event()
         self._news = threading.Event()
@@ -122,7 +122,7 @@ class Agent:
                 with self._lock:
                     lost = set(self._lost)
                 try:
-                    changes = store.changes(cursor, self._patience())
+                    changes = store.changes(cursor, 0 if lost else self._patience())
                 except CursorLost:
                     cursor = self._begin(store)
                     continue
@@ -132,7 +132,8 @@ class Agent:
                     lost.clear()  # there may be more
                 with self._lock:
                     self._lost -= lost
-                    self._end({*lost, *self._clients.run_out(time.time())})
+                    self._end(lost)
+                self._end_those_run_out()
         finally:
             store.close()
 
@@ -190,20 +191,19 @@ class Agent:
         for client in clients:
             if client.mac and ("macs", client.mac) in self._filter:
                 continue
-            if client.mac:
-                theirs = [*client.addresses, *table.addresses(client.mac)]
-            else:
-                theirs = [a for a in client.addresses if (back(a), a) not in self._filter]
-            addresses.update(dict.fromkeys(theirs, client.id))
-        self._filter.commit({e: whose for a, whose in addresses.items() for e in _fresh(a)})
-        for address in addresses:
-            self._flows.cut(address)
+            theirs = (*client.addresses, *(table.addresses(client.mac) if client.mac else ()))
+            addresses.update({a: client.id for a in theirs if not self._covers(a)})
+        self._forget(addresses)
         for client in clients:
             self._ledger.leave(client.id)
 
+    def _end_those_run_out(self) -> None:
+        # The kernel has dropped their elements by itself; their flows, and what the packet path put
+        # into `fresh`, are still there.
+        with self._lock:
+            self._end(self._clients.run_out(time.time()))
+
     def _end(self, ids: Iterable[str]) -> None:
-        # Of whose time is over the kernel's elements have run out by themselves; the way back and
-        # the flows have not.
         ended = [c for c in map(self._drop, ids) if c]
         if ended:
             self._cut(ended, self._neighbours.get())
@@ -226,25 +226,27 @@ class Agent:
             sets.close()
 
     def _look(self, store: Store, sets: Sets) -> None:
+        moved = self._survey(sets) if self._followed.is_set() else []
         store.heartbeat(self._settings.name)
-        if not self._followed.is_set():
-            return  # who is granted is not known yet: nothing to repair by
-        table = neighbours.read(self._settings.rules.inside)
-        self._read(sets, table)
-        with self._lock:
-            for client in seen(self._clients, table).values():
-                self._ledger.tell(client.id, client.mac, client.addresses)
-                self._filter.put(client)
-            moved = self._let_go(table)
-        self._news.set()
         for client_id in moved:
             store.end(client_id, "moved")
 
-    def _let_go(self, table: Neighbours) -> list[str]:
-        """Commits, without the addresses that other devices have now. Ids of those clients that
-        were accepted with such an address.
-        """
-        moved, stale = [], {}
+    def _survey(self, sets: Sets) -> list[str]:
+        """Reads and repairs. Ids of those whose accepted address another device has."""
+        self._read(sets, neighbours.read(self._settings.rules.inside))
+        with self._lock:
+            # Reading took its time, in which devices came and were granted.
+            table = self._neighbours.get()
+            for client in seen(self._clients, table).values():
+                self._ledger.tell(client.id, client.mac, client.addresses)
+                self._filter.put(client)
+            moved = self._release(table)
+        self._news.set()
+        return moved
+
+    def _release(self, table: Neighbours) -> list[str]:
+        """Commits, without the addresses that other devices have now. As _survey()."""
+        moved, left = [], {}
         for client, address in list(taken_over(self._clients, table, self._owner)):
             if address == client.address:
                 moved.append(client.id)
@@ -252,10 +254,18 @@ class Agent:
             client.addresses.remove(address)
             self._ledger.tell_left(client.id, address)
             self._filter.put(client)
-            stale.update(dict.fromkeys(_fresh(address), client.id))
-            self._flows.cut(address)
-        self._filter.commit(stale)
+            left[address] = client.id
+        self._forget({a: whose for a, whose in left.items() if not self._covers(a)})
         return moved
+
+    def _forget(self, addresses: Mapping[str, str]) -> None:
+        """Commits, and forgets what packet path and conntrack know of these clients' addresses."""
+        self._filter.commit({e: whose for a, whose in addresses.items() for e in _fresh(a)})
+        for address in addresses:
+            self._flows.cut(address)
+
+    def _covers(self, address: str) -> bool:
+        return (back(address), address) in self._filter
 
     def _owner(self, address: str) -> str | None:
         return self._filter.owner((back(address), address))
@@ -313,6 +323,7 @@ class Agent:
                 watch.wait(min(self._settings.check_every, WAIT))
                 if not stop.is_set() and self._filter.ensure():
                     log.warning("the rules had been changed by others; they are back")
+                self._end_those_run_out()  # `follow` does it in time, but not without the store
         finally:
             watch.close()
 

@@ -33,7 +33,7 @@ class Client:
     expires_at: float
     voucher: str = ""
     addresses: list[str] = field(default_factory=list)
-    """The one that was accepted first."""
+    """The accepted one comes first."""
 
     def elements(self) -> Iterator[Element]:
         """What of it belongs into which set."""

@@ -55,12 +55,12 @@ class Elements:
             self._let_go(owner, element)
 
     def owner(self, element: Element) -> str | None:
-        """Whom its bytes belong to: who stays longest; of one let go, the last until settled()."""
-        owners = self._wanted.get(element)
-        return max(owners, key=owners.__getitem__) if owners else self._former.get(element)
+        """Whose its bytes are: until settled() who let go of it last, else who stays longest."""
+        former, owners = self._former.get(element), self._wanted.get(element)
+        return former or (max(owners, key=owners.__getitem__) if owners else None)
 
     def settled(self) -> None:
-        """What was taken away has been read and removed: it has no owner any more."""
+        """What was let go has been read: from now on it counts for whom it was put."""
         self._former.clear()
 
     def __contains__(self, element: Element) -> bool:

@@ -34,6 +34,8 @@ class Enforcement:
         self._sets = Sets()
         self._lock = threading.RLock()
         self._fingerprint: str | None = None
+        self._changed: set[Element] = set()
+        """Since known(): what a reading says of these may be from before."""
 
     def start(self) -> None:
         """Loads the rules; clients of an earlier agent stay."""
@@ -65,6 +67,7 @@ class Enforcement:
     def known(self) -> frozenset[Element]:
         """To be taken before a reading that is given to compare() and missing()."""
         with self._lock:
+            self._changed.clear()
             return frozenset(self._elements.known())
 
     def compare(self, rows: Rows, owner: Callable[[str], str | None]) -> list[Element]:
@@ -73,6 +76,7 @@ class Enforcement:
         `owner` says whose an address in the EARLY sets is. Short: a grant may be waiting.
         """
         with self._lock:
+            rows = {e: row for e, row in rows.items() if e not in self._changed}
             for element in self._ledger.changed({e: row.bytes for e, row in rows.items()}):
                 name, key = element
                 whose = owner(key) if name in nft.EARLY else self._elements.owner(element)
@@ -136,21 +140,26 @@ class Enforcement:
 
     def _apply(self, batch: Batch, owners: Mapping[Element, str] | None = None) -> None:
         try:
-            for element in (*batch.remove, *batch.renew):
-                # Its last word: what it counted goes with it.
-                whose = (owners or {}).get(element) or self._elements.owner(element)
-                row = self._sets.one(element)
-                if row:
-                    self._ledger.count(element, row.bytes, whose)
-                self._ledger.gone(element, whose)
-            nft.apply(batch)
+            self._change(batch, owners or {})
         except (nft.NftError, OSError) as e:
             log.warning("the packet filter refused a change, building it anew: %s", e)
             self._rebuild()
 
     def _rebuild(self) -> None:
         self._load()
-        nft.apply(self._elements.pending(time.time()))
+        self._change(self._elements.pending(time.time()), {})
+
+    def _change(self, batch: Batch, owners: Mapping[Element, str]) -> None:
+        """What an element counted goes with it: it is read for the last time."""
+        ends = {e: owners.get(e) or self._elements.owner(e) for e in (*batch.remove, *batch.renew)}
+        self._changed.update(ends)
+        for element, whose in ends.items():
+            row = self._sets.one(element)
+            if row:
+                self._ledger.count(element, row.bytes, whose)
+        nft.apply(batch)
+        for element, whose in ends.items():
+            self._ledger.gone(element, whose)
 
     def _load(self) -> None:
         """The rules, which let nobody through; then what stands in the sets is noted."""
@@ -163,5 +172,7 @@ class Enforcement:
                 found |= rows
         ours = {element: row.ends_at for element, row in found.items() if element[0] in nft.SETS}
         self._elements.assume(ours, time.monotonic() - began)
-        for element in self._ledger.counted() - found.keys():
+        gone = self._ledger.counted() - found.keys()
+        self._changed |= gone
+        for element in gone:
             self._ledger.gone(element, self._elements.owner(element))

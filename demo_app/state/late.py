@@ -24,6 +24,10 @@ class _LateStore:
             self._store = open_store(self._url)
         return getattr(self._store, name)
 
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
 
 def late_store(url: str) -> Store:
     """ValueError for what is no store's URL. Every method may raise StoreError, as always."""

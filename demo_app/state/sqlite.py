@@ -156,8 +156,10 @@ class SQLiteStore:
     # agents
 
     def report(self, gateway: str, batch: str, reports: Sequence[Report]) -> list[str]:
+        if not reports:
+            return []
         with self._current() as now:
-            if self._figures.begins(gateway, batch):
+            if self._figures.begin(gateway, batch):
                 for each in reports:
                     self._figures.count_on(gateway, each.counters)
                     self._take(each, now)

@@ -23,7 +23,7 @@ class Figures:
     def gateways(self) -> dict[str, float]:
         return dict(self._db.execute("SELECT name, seen FROM gateways ORDER BY name").fetchall())
 
-    def begins(self, gateway: str, batch: str) -> bool:
+    def begin(self, gateway: str, batch: str) -> bool:
         """Whether this is not the gateway's last batch once more."""
         row = self._db.execute("SELECT id FROM batches WHERE gateway = ?", (gateway,)).fetchone()
         self._db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?)", (gateway, batch))

@@ -124,8 +124,7 @@ class Sessions:
                     (grant.network, address, grant.id),
                 )
         for address in report.addresses:
-            if address not in session.usage.addresses:
-                self._claim(grant, address, now)
+            self._claim(grant, address, now)
         after = self.get(grant.id)
         assert after is not None
         if (after.grant.mac, after.usage.addresses) != (grant.mac, session.usage.addresses):
@@ -138,7 +137,7 @@ class Sessions:
             "WHERE a.network = ? AND a.address = ?",
             (grant.network, address),
         )
-        if holder and holder[1] == address:
+        if holder and (holder[0] == grant.id or holder[1] == address):
             return
         self._db.execute(
             "INSERT OR REPLACE INTO addresses SELECT ?, ?, ?, 1 + max(place) FROM addresses "

@@ -59,7 +59,7 @@ class Store(Protocol):
         Bytes add up over gateways, in the session and its voucher; a session whose limit is reached
         ends ('data'), and so does every other of that voucher when it is the voucher's limit.
         Addresses are the union of what gateways see, the grant's own first. Each report that
-        changes MAC or addresses is a change ('updated'). The ids of which there is no session (any
+        changes MAC or addresses is a change ('updated'). Returns the ids that have no session (any
         more): the agent cuts these clients off, once it has seen the changes until now. Their
         bytes count for the voucher all the same.
         """

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from demo_app.state import Store, open_store
 from demo_app.state.records import Grant, new_id
@@ -52,7 +53,7 @@ class Gateway:
         self.client, self.other, self.gateway = lab.client, lab.other, lab.gateway
         become_internet(lab.server)
 
-    def configure(self, gateway: str = "", **places: str) -> None:
+    def configure(self, gateway: str = "", **places: Any) -> None:
         """Writes the configuration; `gateway` are lines of its section."""
         self.portal = PortalLab(self.lab, store=self.url, networks=STAFF, gateway=gateway, **places)
         self.agent_command = self.portal.command("agent")
@@ -100,7 +101,7 @@ class Gateway:
 
 
 @contextmanager
-def gateway(lines: str = "", **options: str) -> Iterator[Gateway]:
+def gateway(lines: str = "", **options: Any) -> Iterator[Gateway]:
     """A lab with a running agent."""
     with Lab(TWO_CLIENTS) as lab:
         made = Gateway(lab)

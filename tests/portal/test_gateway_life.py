@@ -14,6 +14,9 @@ from tests.lab.requirements import unavailable
 
 from .gateway import Gateway, gateway, in_time, passes
 
+GHOST = "02:00:00:00:99:99"
+"""A device that is not there."""
+
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
 
@@ -28,6 +31,16 @@ def granted(running: Gateway, **fields: float) -> str:
     made = running.grant(running.client, 4, **fields)
     in_time(lambda: passes(running.client), "passage")
     return made.id
+
+
+def all_cut(running: Gateway) -> None:
+    """Waits until what the agent wants conntrack to forget until now is forgotten: it is done in
+    turn, so by the end of another one.
+    """
+    last = running.grant(running.other)
+    in_time(lambda: passes(running.other, port=7), "passage")
+    running.store.end(last.id, "kicked")
+    in_time(lambda: not running.flows(running.other.address()), "no flow of the last one")
 
 
 def test_nothing_is_interrupted_by_a_restart(running: Gateway) -> None:
@@ -120,11 +133,8 @@ def test_a_client_behind_a_router(running: Gateway) -> None:
         flow.bind((address, 0))
         flow.connect((INTERNET[4], 7))
         ours = running.flows(address)
-        kicked = running.grant(running.other)
-        in_time(lambda: passes(running.other, port=7), "passage")
         renewed = running.grant(running.client, address=address)
-        running.store.end(kicked.id, "kicked")
-        in_time(lambda: not running.flows(running.other.address()), "the end of the later one's")
+        all_cut(running)
         assert running.flows(address) == ours
         flow.sendall(b"1")
         assert flow.recv(1) == b"1"
@@ -184,13 +194,16 @@ def test_data_runs_out(running: Gateway) -> None:
     assert not passes(running.client)
 
 
+def held(running: Gateway, address: str, mac: str) -> None:
+    """The neighbour table says so from now on."""
+    entry = ("neigh", "replace", address, "lladdr", mac, "nud", "permanent", "dev", "client")
+    running.gateway.ip(*entry)
+
+
 def test_an_address_that_another_device_takes_over(running: Gateway) -> None:
     granted(running)
     address = running.client.address()
-    running.gateway.ip(
-        *("neigh", "replace", address, "lladdr", "02:00:00:00:99:99"),
-        *("nud", "permanent", "dev", "client"),
-    )
+    held(running, address, GHOST)
     in_time(lambda: running.store.ended(1), "the end")
     assert running.store.ended(1)[0].reason == "moved"
 
@@ -202,16 +215,56 @@ def test_a_further_address_that_another_device_takes_over(running: Gateway) -> N
     in_time(lambda: passes(running.client, 6), "passage")
     with running.client.connect((INTERNET[6], 7)):
         in_time(lambda: running.store.covering("guests", address), "the address in the store")
-        running.gateway.ip(
-            *("neigh", "replace", address, "lladdr", "02:00:00:00:99:99"),
-            *("nud", "permanent", "dev", "client"),
-        )
+        held(running, address, GHOST)
         in_time(lambda: not running.store.covering("guests", address), "the end of that address")
     in_time(lambda: address not in running.elements("back6"), "the end in the filter")
     in_time(lambda: not running.flows(address), "no flow in conntrack")
     assert running.elements("back4") == {running.client.address()}
     assert passes(running.client)
     assert not running.store.ended(1)
+
+
+def test_who_has_an_address_now_keeps_its_flows(running: Gateway) -> None:
+    """Another client's session had it, and goes on for longer."""
+    address, device = running.client.address(6), "02:00:00:00:01:01"
+    table = (
+        "table ip6 nat { chain out { type nat hook postrouting priority srcnat; "
+        'oifname "server" masquerade; }; }'
+    )
+    running.gateway.nft(table)
+    held(running, "10.77.1.200", GHOST)
+    held(running, address, GHOST)
+    running.grant(running.client, address="10.77.1.200", lifetime=7200)
+    in_time(lambda: running.store.covering("guests", address), "the other's address")
+    ours = granted(running)
+    held(running, address, device)
+    with running.client.connect((INTERNET[6], 7)) as flow:
+        before = running.flows(address)
+        in_time(
+            lambda: (s := running.store.covering("guests", address)) and s.grant.id == ours,
+            "the address of its new holder",
+        )
+        all_cut(running)
+        assert running.flows(address) == before
+        flow.sendall(b"1")
+        assert flow.recv(1) == b"1"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_last_page_of_a_portal_elsewhere_arrives(version: int) -> None:
+    """The agent may be faster than the answer to the logout."""
+    with gateway(remote=True) as running, running.lab.server.listen("::", 8081) as portal:
+        made = running.grant(running.client)
+        in_time(lambda: passes(running.client, version, 7), "passage")
+        host = running.lab.server.address(version, "gateway")
+        with running.client.connect((host, 8081)) as page:
+            accepted, _ = portal.accept()
+            with accepted:
+                running.store.end(made.id, "logout")
+                address = running.client.address(version)
+                in_time(lambda: not running.flows(address), "no other flow in conntrack")
+                accepted.sendall(b"you are logged out")
+                assert page.recv(100) == b"you are logged out"
 
 
 def test_the_table_can_be_removed(running: Gateway) -> None:

@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from demo_app.state import StoreError, open_store
+from demo_app.state.records import Voucher
 from demo_app.state.redis import PREFIX
 from tests.lab import Lab
 from tests.lab.portal import INTERNET
@@ -58,6 +59,25 @@ def test_a_restart_of_redis_loses_no_grant(running: Following) -> None:
         assert flow.recv(1) == b"1"
     running.store.end(kept.id, "kicked")
     in_time(lambda: not passes(running.client), "an end after the restart")
+
+
+def test_what_is_used_without_redis_is_charged(running: Following) -> None:
+    """And who runs out meanwhile is out."""
+    running.store.add_vouchers([Voucher("digest", "batch", 3600, None, 1, 2e9)])
+    running.grant(running.client, lifetime=8, voucher="digest")
+    in_time(lambda: passes(running.client), "passage")
+    with running.client.connect((INTERNET[4], 7)) as flow:
+        running.server.kill()
+        in_time(lambda: "trying again" in running.agent.log(), "the agent's complaint")
+        carried = 0
+        while carried < 100_000:
+            flow.sendall(bytes(1000))
+            carried += len(flow.recv(1000))
+        in_time(lambda: not running.elements("macs"), "the end of the grant")
+        in_time(lambda: not running.flows(running.client.address()), "no flow in conntrack")
+    running.server.start()
+    in_time(lambda: running.store.vouchers()[0].used_bytes >= 200_000, "the bytes")
+    assert running.store.vouchers()[0].used_bytes < 250_000
 
 
 def test_a_grant_ended_while_the_agent_was_dead(running: Following) -> None:
