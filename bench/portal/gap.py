@@ -6,6 +6,7 @@ was there again, without its clients; then how long until the last client is let
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import sys
@@ -44,7 +45,10 @@ def measure(fleet: Fleet, sessions: int) -> str:
     )
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.portal.gap", description=__doc__)
+    parser.add_argument("sessions", nargs="*", type=int, default=[0, 1000, 100_000], metavar="N")
+    wanted = parser.parse_args().sessions
     with (
         tempfile.TemporaryDirectory() as folder,
         RedisServer(Path(folder)) as redis,
@@ -53,7 +57,7 @@ def main(arguments: list[str]) -> int:
         fleet = Fleet(lab, redis.url)
         standing = 0
         fleet.start(GATEWAYS[1])
-        for sessions in map(int, arguments or ("0", "1000", "100000")):
+        for sessions in wanted:
             for number in range(standing, sessions):
                 fleet.grant(number)
             standing = sessions
@@ -64,4 +68,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
