@@ -172,7 +172,10 @@ def taken_over(
     `owner` gives the id of a client that has it, by the packet filter.
     """
     for address, mac in neighbours.pairs():
-        accepted, other = clients.accepted(address), clients.get(owner(address) or "")
+        accepted = clients.accepted(address)
+        if accepted and accepted.mac == mac:
+            continue  # nearly all: nobody else can have it
+        other = clients.get(owner(address) or "")
         for client in (accepted, None if other is accepted else other):
             if client and client.mac and client.mac != mac:
                 yield client, address
