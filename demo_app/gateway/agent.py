@@ -323,7 +323,12 @@ class Agent:
                 watch.wait(min(self._settings.check_every, WAIT))
                 if not stop.is_set() and self._filter.ensure():
                     log.warning("the rules had been changed by others; they are back")
-                self._end_those_run_out()  # `follow` does it in time, but not without the store
+                # `follow` does it in time, but not without the store. No waiting: rules may go.
+                if self._lock.acquire(blocking=False):
+                    try:
+                        self._end_those_run_out()
+                    finally:
+                        self._lock.release()
         finally:
             watch.close()
 
