@@ -59,16 +59,22 @@ def replaced() -> None:
     read()
 
 
-def replaced_while_read() -> None:
+def removed_while_read(*later: Client) -> None:
     """What was read before has been counted by the change."""
     first = granted()
     enforcement.known()
     rows = [rows for rows in Sets().read("macs") if rows]
     enforcement.drop(first)
-    enforcement.put(client("second"))
+    for each in later:
+        enforcement.put(each)
     enforcement.commit()
-    for each in rows:
-        enforcement.compare(each, lambda _: None)
+    for found in rows:
+        enforcement.compare(found, lambda _: None)
+
+
+def replaced_while_read() -> None:
+    """And the element begins anew."""
+    removed_while_read(client("second"))
     read()
 
 
@@ -84,17 +90,6 @@ def refused() -> None:
         print("the set was not full", file=sys.stderr)
     except NftError:
         read()
-
-
-def removed_while_read() -> None:
-    """Nobody's any more, and counted."""
-    first = granted()
-    enforcement.known()
-    rows = [rows for rows in Sets().read("macs") if rows]
-    enforcement.drop(first)
-    enforcement.commit()
-    for each in rows:
-        enforcement.compare(each, lambda _: None)
 
 
 CASES = {
