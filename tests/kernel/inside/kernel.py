@@ -40,11 +40,11 @@ def flush_conntrack(space: Namespace) -> None:
         raise OSError(-code, "conntrack flush")
 
 
-def unsettled(space: Namespace) -> int:
-    """TCP sockets that are neither listening, gone, nor in TIME_WAIT."""
+def unsettled(space: Namespace) -> list[str]:
+    """States of the TCP sockets that are neither listening, gone, nor in TIME_WAIT, as in /proc."""
     lines = (space.proc("tcp") + space.proc("tcp6")).splitlines()
     states = [fields[3] for fields in map(str.split, lines) if fields[0] != "sl"]
-    return sum(state not in (TIME_WAIT, LISTEN) for state in states)
+    return [state for state in states if state not in (TIME_WAIT, LISTEN)]
 
 
 async def until(event: Callable[[], object], what: str, limit: float = 30.0) -> None:

@@ -118,8 +118,19 @@ class Runner:
         require(not complaints, f"kernel log: {'; '.join(complaints[:3])}")
 
     async def _settle(self) -> None:
+        try:
+            await self._sockets_end(10)
+        except TimeoutError:
+            # A FIN that chance loses again and again waits for twice as long each time.
+            self.session.wires.set_netem("")
+            await self._sockets_end(120)
+
+    async def _sockets_end(self, limit: float) -> None:
         for space in self.session.lab.spaces.values():
-            await until(partial(_settled, space), f"the sockets of {space.name} end")
+            try:
+                await until(partial(_settled, space), f"the sockets of {space.name} end", limit)
+            except TimeoutError as e:
+                raise TimeoutError(f"{e}: states {' '.join(unsettled(space))}") from None
 
     async def _released(self, trial: Trial) -> None:
         def held() -> dict[str, int]:
