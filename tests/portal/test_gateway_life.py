@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 
@@ -265,6 +266,21 @@ def test_the_last_page_of_a_portal_elsewhere_arrives(version: int) -> None:
                 in_time(lambda: not running.flows(address), "no other flow in conntrack")
                 accepted.sendall(b"you are logged out")
                 assert page.recv(100) == b"you are logged out"
+
+
+def test_a_session_that_vanished_ends_while_others_come(running: Gateway) -> None:
+    """The store has lost it without a change: the answer to a report says so."""
+    vanished = granted(running)
+    with sqlite3.connect(running.url.removeprefix("sqlite:")) as db:
+        for table in ("addresses", "sessions"):
+            db.execute(f"DELETE FROM {table} WHERE id = ?", (vanished,))
+    db.close()
+
+    def is_out() -> bool:
+        running.grant(running.other)  # a change, each time
+        return not passes(running.client)
+
+    in_time(is_out, "the end")
 
 
 def test_the_table_can_be_removed(running: Gateway) -> None:
