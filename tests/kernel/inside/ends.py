@@ -191,10 +191,11 @@ class Client(End):
 class Accepted(End):
     """The listener's end, which decodes, and reads in all sizes."""
 
-    def __init__(self, sock: Socket, start: int, decoder: Decoder) -> None:
+    def __init__(self, sock: Socket, start: int, peer: Address, decoder: Decoder) -> None:
         super().__init__(sock, start)
         self.decoder = decoder
-        self.peer: Address = sock.getpeername()[:2]
+        # As accept() told it: a connection that is reset by then has no getpeername() any more.
+        self.peer = peer
         self.local: Address = sock.getsockname()[:2]
         self._sizes = itertools.chain(READS, itertools.cycle(LATER_READS))
         self._peeked = not decoder.peeks

@@ -20,6 +20,11 @@ LONGEST = 11 << 20
 """Bytes that one end may send."""
 
 
+class Overtaken(Exception):
+    """A client's RST came before the last ACK of its handshake, on another processor: the listener
+    has dropped the half-open connection, and nobody will ever accept it."""
+
+
 @dataclass
 class Pair:
     """One connection."""
@@ -28,6 +33,11 @@ class Pair:
     accepted: Accepted | None = None
     errors: list[str] = field(default_factory=list)
     """What went wrong besides the connection's end."""
+
+    @property
+    def hasty(self) -> bool:
+        """The client has reset without having sent anything or heard of the server."""
+        return self.client.ended == "reset" and not (self.client.sent or self.client.received)
 
     def __str__(self) -> str:
         there = self.accepted
@@ -99,30 +109,44 @@ class Talk:
         self.strays: list[str] = []
         """Connections that no client of ours made."""
         self._servers: list[asyncio.Task[None]] = []
+        self._accepting: asyncio.Task[None]
 
     async def run(self) -> None:
-        """Until every connection has ended on both sides."""
+        """Until every connection has ended on both sides, or Overtaken."""
+        half_open_resets = self._half_open_resets()
         with self.listening():
             turn = asyncio.Semaphore(self.load.at_once)
             await asyncio.gather(
                 *(self._connection(number, turn) for number in range(self.load.connections))
             )
-            await until(self._all_accepted, "connections accepted", 120)
+            # A client may be done before the listener has seen the last of its handshake.
+            await until(lambda: self._all_told(half_open_resets), "connections accepted", 120)
             await asyncio.gather(*self._servers)
+        if self._missing():
+            raise Overtaken(f"{len(self._missing())} of {len(self.pairs)} connections")
 
-    def _all_accepted(self) -> bool:
-        # A client may be done before the listener has seen the last of its handshake.
-        return all(p.accepted or not p.client.connected for p in self.pairs.values())
+    def _all_told(self, half_open_resets: int) -> bool:
+        if self._accepting.done():
+            self._accepting.result()  # raises: it never ends by itself
+        missing = self._missing()
+        overtaken = self._half_open_resets() - half_open_resets if missing else 0
+        return len(missing) == overtaken and all(pair.hasty for pair in missing)
+
+    def _missing(self) -> list[Pair]:
+        return [p for p in self.pairs.values() if p.client.connected and not p.accepted]
+
+    def _half_open_resets(self) -> int:
+        return self._listener.counters()["TcpExtEmbryonicRsts"]
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Connections are accepted inside the `with`; whatever is open at its end is reset."""
         listener = self._sockets.listener(self._listener, self._family)
-        accepting = asyncio.ensure_future(self._accept(listener))
+        self._accepting = asyncio.ensure_future(self._accept(listener))
         try:
             yield
         finally:
-            accepting.cancel()
+            self._accepting.cancel()
             forget(listener)
             listener.close()
             for task in self._servers:
@@ -163,7 +187,9 @@ class Talk:
                 sock.close()
                 continue
             sock.setblocking(False)
-            pair.accepted = Accepted(sock, _start(2 * peer[1] + 1), self.injector.decoder())
+            pair.accepted = Accepted(
+                sock, _start(2 * peer[1] + 1), peer[:2], self.injector.decoder()
+            )
             self._servers.append(asyncio.ensure_future(self._serve(pair, pair.accepted)))
 
     async def _serve(self, pair: Pair, end: Accepted) -> None:
