@@ -15,6 +15,7 @@ from .lab import Lab
 from .loads import Load
 from .net import Namespace
 from .places import Place
+from .signing import signing
 from .talk import PLAIN, Overtaken, Sockets, Talk
 
 OFFLOADS = {
@@ -56,6 +57,7 @@ class Session:
         self.wires = Wires(self.lab)
         self.log = Log()
         self.offloads = ""
+        self._signing = signing()
         self.ports = _ports()
 
 

@@ -26,11 +26,11 @@ from .judge import require
 from .loads import CLOSE, HALF_CLOSE, MEGABYTE, SERVER_FIRST, SMALL, Load, parallel, upload
 from .named import ALL, SOME, WRITERS, named
 from .net import Namespace
+from .signing import sign
 from .talk import Sockets, listening, plain_client, plain_listener
 
 IPPROTO_MPTCP = 262
 IP_OPTIONS = 4
-TCP_MD5SIG_EXT = 32
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
 REPAIR_OFF_SILENTLY, SEND_QUEUE = -1, 2
 
@@ -189,11 +189,7 @@ async def signed_segments(trial: Trial) -> None:
 
     def client(space: Namespace, family: int) -> Socket:
         sock = plain_client(space, family)
-        original = trial.place.original(0)
-        address = _sockaddr(original[0], family)
-        # struct tcp_md5sig: address, flags, prefix and key lengths, interface, key
-        flags = bytes([1, 0, 4, 0, 0, 0, 0, 0])  # TCP_MD5SIG_FLAG_PREFIX, of length 0
-        sock.setsockopt(IPPROTO_TCP, TCP_MD5SIG_EXT, address + flags + b"key!".ljust(80, b"\0"))
+        sign(sock, family)
         return sock
 
     talk = trial.prepare(SMALL, sockets=Sockets(client, plain_listener))
@@ -203,10 +199,6 @@ async def signed_segments(trial: Trial) -> None:
         await trial.until_dropped("drop_signature_option")
         attempt.cancel()
         require(not pair.accepted, "accepted")
-
-
-def _sockaddr(host: str, family: int) -> bytes:
-    return int(family).to_bytes(2, "little").ljust(128, b"\0")
 
 
 @named("options", *SOME)
