@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Every target sets itself up first (tests/setup): Python packages in .venv, Debian's when root.
 
 PY := .venv/bin/python

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Puts the eBPF program into the wheel: builds it where clang is, and says so where it is not."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PROGRAM = "ctwsgi/gateway/ctproxy.bpf.o"
+PROGRAM = "ctwsgi/ebpf/ctproxy.bpf.o"
 
 
 class ProgramHook(BuildHookInterface):  # type: ignore[type-arg]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`python -m bench`: measures, prints a table and the targets, writes build/bench.json."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The application that every server runs: a greeting, an upload that counts, and the origin."""
 
 from __future__ import annotations

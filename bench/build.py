@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Compiles the load generator, when it is missing or older than its sources."""
 
 from __future__ import annotations
@@ -6,7 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+
 BUILD = ROOT / "build"
 LOADGEN = BUILD / "loadgen"
 

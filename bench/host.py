@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Runs one in-process server on 127.0.0.1, for the harness: `python -m bench.host KIND PORT ...`.
 
 KIND is `pywsgi` (gevent's server, with TCP_NODELAY) or `ours` (`ctwsgi.WSGIServer`). SIGTERM ends
@@ -14,8 +15,8 @@ from typing import Any
 import gevent
 from gevent.pywsgi import WSGIServer as PyWSGIServer
 
-from bench.app import application
-from bench.sampler import Sampler
+from .app import application
+from .sampler import Sampler
 
 BACKLOG = 2048
 

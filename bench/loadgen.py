@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Calls the load generator: one call, one JSON line, one `Run`."""
 
 from __future__ import annotations

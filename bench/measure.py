@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Takes the samples: every row's turn comes once in each round, so that a slow minute of a shared
 machine hurts all of them alike."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A network namespace with one packet filter rule in it, for the sources that ask the kernel.
 
 `conntrack` and `tproxy` learn an origin only from a real redirect. The client dials DIALLED, still

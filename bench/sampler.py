@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A sampling profiler for a gevent process: which lines and functions its CPU time goes to.
 
 cProfile keeps one stack of calls and is led astray by greenlets that switch in mid-call. Here the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Starts a side as a process of its own on loopback, finds out whether it works, and stops it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What is compared: the servers, each with one worker, and the work that each is given."""
 
 from __future__ import annotations

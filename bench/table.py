@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """From samples to what is read: medians, ratios, the table, the targets, build/bench.json."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The load generator's bytes and verdicts, against a socket that knows neither: `pytest bench`."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.build import build_loadgen
+from .build import build_loadgen
 
 DESTINATION = "198.51.100.9:8081"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

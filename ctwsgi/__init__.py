@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """ctwsgi tells a WSGI application where a redirected client was really going.
 
 `WSGIServer` is imported on first use: the middleware runs under other servers, which need neither
@@ -10,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import OriginError, Reason
 from .origin import Address, Origin
+from .version import __version__
 
 if TYPE_CHECKING:
-    from .server import WSGIServer
+    from .server.server import WSGIServer
 
-__version__ = "0.1.0"
 __all__ = ["Address", "Origin", "OriginError", "Reason", "WSGIServer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "WSGIServer":
-        from .server import WSGIServer
+        from .server.server import WSGIServer
 
         return WSGIServer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`python -m ctwsgi`."""
 
 if not __package__:
@@ -7,6 +8,6 @@ if not __package__:
 
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from ctwsgi.cli import main
+from .cli import main
 
 main(prog_name="ctwsgi")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Why an origin was refused: one exception class, one reason code per case.
 
 The reasons are what operators count and what tests assert on, so they are spelled once, here. The

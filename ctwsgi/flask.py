@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`origin`: the current request's Origin, for Flask views.
 
 Needs `ct.origin` in environ: our server puts it there, and so does

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What only Linux knows of a socket: the destination before NAT, and which addresses are ours.
 
 `SO_ORIGINAL_DST` is answered by conntrack on the host and in the network namespace that did the

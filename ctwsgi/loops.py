@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Loop refusal: is this original destination ourselves? (DESIGN section 4)
 
 Only what dials on, or answers in another's name, needs to ask: the relay and the middleware.

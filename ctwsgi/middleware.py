@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The origin for an existing WSGI application, under whatever server it already runs.
 
 After `OriginMiddleware` the five `ct.*` keys of the environ contract (docs/environ.md) are always

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The origin: what a connection knows of its beginnings. Imports nothing; anything may use it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How a connection learns its origin: one small class per source.
 
 `accept()` runs once per connection, before a byte is read. It returns the Origin when the kernel

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """For the unit tests of applications: requests that look redirected, without a kernel.
 
     client.get("/", environ_overrides=origin_environ("198.18.0.7", 80))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Who may write the origin of a connection, and whether a listener is safe to open (DESIGN 3.5).
 
 A frame or an unsigned header is believed because of where it comes from. Two cases:

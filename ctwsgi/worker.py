@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """gunicorn's worker class: our server in a process that gunicorn starts, reloads and stops.
 
 What needs rights (key files, IP_TRANSPARENT) happens in the constructor, which runs in the master
@@ -24,7 +25,7 @@ from gunicorn.http.wsgi import WSGIErrorsWrapper
 from gunicorn.workers.base import Worker
 
 from .http.limits import Limits, Timeouts
-from .server import Access, WSGIServer
+from .server.server import Access, WSGIServer
 from .serving import options
 from .serving.accesslog import reporter, wants_access
 from .serving.honoured import refuse_unhonoured

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`make test-full` asks each property for many more examples.
 
 Who starts us in the background, as `.ci/run &` in a script does, has SIGINT ignored, and so have

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A WSGIServer in a thread of its own, so that a test may block on ordinary sockets."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
-from ctwsgi.server import WSGIServer
+from ctwsgi.server.server import WSGIServer
 
 DEADLINE = 20.0
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`make test`: runs the stages, prints how long each took and what it was allowed, adds them up.
 
     python -m tests.stages [--full] [--no-coverage]
@@ -19,7 +20,8 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 BUILD = ROOT / "build"
 
 

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: MIT
 """What the kernel module costs, side by side in one guest: `make bench-kernel`.
 
-    client ns ──── gateway ns ──── server ns            (tests/kernel/inside/lab.py has the picture)
+    client ns ──── gateway ns ──── server ns            (tests/kernel/guest/lab.py has the picture)
 
 The guest has one processor, and QEMU counts its instructions instead of the time (-icount): a
 duration is what client, gateway and server have executed together, whatever else the machine does.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`make bench-kernel`: builds, boots one guest, runs the rounds, prints a table and the targets.
 
     python -m bench.kernel [--kernel 6.1] [--rounds 3] [--sides plain,ctproxy] [--workloads upload]
@@ -18,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.kernel import guest
+from tests.kernel import boot as guest
 from tests.kernel.kernels import SERIES, Kernel, MissingError, get
 from tests.kernel.module import BuildError, build
 

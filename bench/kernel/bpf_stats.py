@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a run of the eBPF programs takes, as the kernel counts it: kernel.bpf_stats_enabled.
 
 Its clock is the scheduler's. In the guest that counts instructions a nanosecond is an instruction,
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.kernel.inside.net import Namespace
+from tests.kernel.guest.net import Namespace
 
 SWITCH = Path("/proc/sys/kernel/bpf_stats_enabled")
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A SYN flood against a protected server: what others notice of it, and when it is over.
 
     client 10.62.1.2 ─────┬── gateway ──┬── 10.62.2.2:8080   others' server, no business of ours
@@ -20,8 +21,8 @@ from pathlib import Path
 from socket import create_connection, socket
 from typing import Any
 
-from ctwsgi.gateway.injector import Injector, Wanted
-from ctwsgi.gateway.layout import Selection, Settings
+from ctwsgi.ebpf.injector import Injector, Wanted
+from ctwsgi.ebpf.structs import Selection, Settings
 
 from . import gateway, programs
 from .inside import Bench

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Three namespaces in a row, and what the one in the middle does for each side.
 
     client 10.62.1.2 ──── 10.62.1.1 gateway 10.62.2.1 ──── 10.62.2.2 server
@@ -16,13 +17,13 @@ from ctypes import CDLL
 from pathlib import Path
 from types import MappingProxyType
 
-from ctwsgi.gateway import libbpf
-from ctwsgi.gateway.host import find_device
-from ctwsgi.gateway.injector import Injector, Wanted
+from ctwsgi.ebpf import libbpf
+from ctwsgi.ebpf.host import find_device
+from ctwsgi.ebpf.injector import Injector, Wanted
 from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.proxy_v2 import encode_v2
-from tests.kernel.inside.kernel import flush_conntrack
-from tests.kernel.inside.net import CommandError, Namespace
+from tests.kernel.guest.kernel import flush_conntrack
+from tests.kernel.guest.net import CommandError, Namespace
 
 from .plan import EBPF, HAPROXY, Side
 

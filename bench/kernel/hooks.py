@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the module's hooks take, by the kernel's own function graph tracer.
 
 Its clock is the time stamp counter, so a duration is a number of instructions, those of all that

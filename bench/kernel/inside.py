@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The rounds, in the guest: `/usr/bin/python3 -m bench.kernel.inside`.
 
 In each round every side has its turn, in another order each time; a turn is one sample of each
@@ -22,7 +23,7 @@ from pathlib import Path
 from socket import create_connection
 from typing import Any
 
-from tests.kernel.inside.kernel import flush_conntrack
+from tests.kernel.guest.kernel import flush_conntrack
 
 from . import bpf_stats, gateway, hooks, programs
 from .plan import SIDES, WORKLOADS, Side, Workload

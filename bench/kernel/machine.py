@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A guest whose clock counts instructions: one processor, each instruction a nanosecond.
 
 With QEMU's -icount the guest's time is the number of instructions that it has executed. Waiting
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.kernel import guest
+from tests.kernel import boot as guest
 from tests.kernel.kernels import Kernel
 
 EMULATION = (

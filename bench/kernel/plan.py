@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What is compared, with which work, and what is aimed at."""
 
 from __future__ import annotations

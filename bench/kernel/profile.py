@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where instructions go: every function's share in a sample, counted by QEMU (profile.c).
 
 Exact, of kernel and user space alike, and unseen by the guest. A sample is one run of the client

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Compiles what is written in C, when it is missing or older than its sources."""
 
 from __future__ import annotations
@@ -7,8 +8,9 @@ import platform
 import subprocess
 from pathlib import Path
 
+from tests import ROOT
+
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 BUILD = ROOT / "build" / "bench-kernel"
 
 FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror")

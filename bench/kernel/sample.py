@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One run of the client, and why it may not be believed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """From samples to what is read: ratios to plain of the same round, targets, the table, the JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The bench's judgements, and its client and server against each other: `pytest bench/kernel`."""
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.kernel import hooks, profile, programs
-from bench.kernel.gateway import KEY
-from bench.kernel.plan import SIDES, WORKLOADS, Aim
-from bench.kernel.sample import Sample, parse
-from bench.kernel.table import Results, Spread, hook_costs, judge
 from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.ctframe import encode_stream
 from ctwsgi.wire.proxy import encode_v2
 from tests.bpf.available import unavailable
+
+from . import hooks, profile, programs
+from .gateway import KEY
+from .plan import SIDES, WORKLOADS, Aim
+from .sample import Sample, parse
+from .table import Results, Spread, hook_costs, judge
 
 CLIENT, DIALLED = ("10.62.1.2", 40000), ("198.18.0.1", 80)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`python -m bench.portal`: grants over three agents, a real Redis and real nft sets.
 
 Prints one table and writes build/bench-portal.json. `--loaded N` (100000) is how many sessions
@@ -17,13 +18,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests import ROOT
 from tests.lab import Lab
 from tests.lab.wait import until
 from tests.portal.stores import RedisServer
 
 from .fleet import FLEET, GATEWAYS, Fleet
 
-ROOT = Path(__file__).parents[2]
 JSON = ROOT / "build" / "bench-portal.json"
 
 GRANTS = 1000

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the kernel announces of this namespace's packet filter, for the scripts beside this one.
 
 Netlink's announcements (nfnetlink, group NFNLGRP_NFTABLES) come when a transaction is committed.

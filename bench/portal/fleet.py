@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Three gateways in namespaces, each with its agent, and one Redis: what `bench.portal` measures.
 
 The first gateway sees the clients as neighbours, as the one that serves them does: it reports
@@ -16,9 +17,9 @@ from pathlib import Path
 
 import psutil
 import redis
+from ctwsgi_portal.state import Store, open_store
+from ctwsgi_portal.state.records import Grant, new_id
 
-from demo_app.state import Store, open_store
-from demo_app.state.records import Grant, new_id
 from tests.lab import Lab
 from tests.lab.portal import TABLE, PortalLab
 from tests.lab.process import Process

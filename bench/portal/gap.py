@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How long a gateway is open after a flush of all rules: `python -m bench.portal.gap [N...]`.
 
 For N sessions (0, 1000, 100000): the kernel's own announcements say when the table went and when it

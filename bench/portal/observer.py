@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Prints each IPv4 address that comes into a gateway's set back4, and when: `ADDRESS SECONDS`.
 
     python bench/portal/observer.py TABLE
@@ -12,7 +13,7 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from announced import announced
+from .announced import announced
 
 _NEWSETELEM = 10 << 8 | 12
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3

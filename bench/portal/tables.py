@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Prints when a table of the packet filter goes and comes: `gone SECONDS`, `back SECONDS`.
 
     python bench/portal/tables.py TABLE
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from announced import announced
+from .announced import announced
 
 _WORDS = {10 << 8 | 0: "back", 10 << 8 | 2: "gone"}  # NEWTABLE, DELTABLE
 

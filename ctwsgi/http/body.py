@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`wsgi.input`: the request body, read lazily, straight from what the parser received.
 
 An end of file is the end of the body and nothing else: a body that breaks off raises BodyError,

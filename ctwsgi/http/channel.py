@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What request input and response need of a connection: more bytes in, bytes out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The Date header, formatted once a second (RFC 9110, 6.6.1)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A request's head to a WSGI environ (PEP 3333), header names and target checked on the way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What goes wrong between client and application, each with a status and a reason to count."""
 
 from __future__ import annotations

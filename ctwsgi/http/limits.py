@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a client may ask of us: sizes in bytes, times in seconds. Zero turns a time limit off."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Bytes to requests: httptools (llhttp) tokenises, this file decides what is let through.
 
 llhttp refuses most of what smuggles requests (bare LF, obs-fold, Content-Length beside

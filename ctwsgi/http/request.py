@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One request as it comes in: its head, frozen when complete, and its body, still arriving."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """start_response(), write() and the framing of one response (PEP 3333; RFC 9112, 6.3).
 
 The head leaves together with the first bytes of the body, in one segment where they fit.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The userspace injector: accepts redirected connections and writes their origin upstream.
 
     client --- redirect ---> Relay --- origin + the client's bytes ---> upstream

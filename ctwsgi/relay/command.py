@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`ctwsgi relay`: options in, a Relay out, and what signals do to it.
 
 Exit code 2, with one line that says what to do, for anything that keeps it from starting.

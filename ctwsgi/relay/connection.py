@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One relayed connection: dial the upstream, write the opening, then carry both directions.
 
 Each direction has a greenlet. What one side ends, the other side sees end in the same way: FIN as

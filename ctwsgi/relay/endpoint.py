@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What `--listen` and `--upstream` say, turned into what bind() and connect() take."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How the origin goes into the stream: a header once (`Proxy`), or one per chunk (`Ctframe`)."""
 
 from __future__ import annotations

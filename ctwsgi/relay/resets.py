@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Learns of a connection's death while nobody reads from it.
 
 A greenlet that waits to write to a stalled upstream does not read from its client, so an RST from

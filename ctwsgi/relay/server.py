@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The relay itself: accept, ask where the client was going, refuse or relay, count.
 
 Refused are connections that were not redirected, and destinations that are ourselves. Whoever

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One of a connection's two sockets, and how both are set up and ended."""
 
 from __future__ import annotations

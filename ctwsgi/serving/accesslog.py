@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The access log: gunicorn's, with an atom for the original destination and safe to read.
 
 Clients choose most of what an access line shows (the path after decoding, the user of Basic
@@ -15,7 +16,7 @@ from typing import Any
 from gunicorn import glogging
 
 from ..origin import Address
-from ..server import Access
+from ..server.server import Access
 from ..wire.address import show
 
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029]')

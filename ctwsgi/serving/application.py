@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`ctwsgi serve`: gunicorn's own application with our worker, options and messages.
 
 Import it only after patch.patch(): gunicorn imports ssl and threading.

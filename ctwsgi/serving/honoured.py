@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which of gunicorn's settings hold under our worker, and which stop the start.
 
 A setting that nobody looks at is a promise broken in silence. So each one is listed: honoured by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One listener's source, keys and TLS, made from its options while the rights are still there.
 
 Everything here runs in gunicorn's master, or in a worker before it drops its privileges: key files

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What ctwsgi adds to gunicorn's settings, and which listener each word of it is for.
 
 `--source`, `--trust`, `--auth-key-file`, `--self`, `--certfile` and `--keyfile` take `WORD`, for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Monkey-patching for the worker, with the master left on the real system calls.
 
 gevent has to patch before the application is imported, and with --preload that is in the master.

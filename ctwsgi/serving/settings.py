@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """ctwsgi's options as gunicorn settings, and the Config that holds them.
 
 Importing this module registers the settings with gunicorn, so that a config file,
@@ -17,7 +18,7 @@ import gunicorn
 from gunicorn import config as gunicorn_config
 from gunicorn import systemd
 
-from .. import __version__
+from ..version import __version__
 from . import options
 from .honoured import REFUSED, refuse_unhonoured
 from .listeners import names_of

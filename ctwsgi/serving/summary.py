@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What was turned away, in one log line now and then instead of one for each client."""
 
 from __future__ import annotations

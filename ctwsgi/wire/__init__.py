@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Sans-IO codecs: bytes in, facts out. No sockets, no gevent.
 
 `ctframe` the frames; `proxy` both PROXY versions (behind it `proxy_v1`, `proxy_v2`, `header`,

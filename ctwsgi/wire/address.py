@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Packed addresses to text and back, in the one spelling that the environ contract allows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The authentication TLV (0xE7) of a PROXY v2 header, and the keys that make it.
 
 The value is 22 bytes: version u8 = 1, key id u8, time u32 network order (Unix seconds), tag[16].

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """CRC32C (Castagnoli), the checksum of the PROXY protocol's TLV 0x03. RFC 3720, appendix B.4.
 
 A table of 256 and one step per byte: some 4 us for a header of 60 bytes, which only senders that

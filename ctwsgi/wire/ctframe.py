@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The ctframe formats (docs/wire-formats.md): the original destination in front of each payload.
 
 Stream: a sequence of frames, `dst_ip[4]` network order, `dst_port` u16 little-endian, `length` u16

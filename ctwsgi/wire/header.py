@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a PROXY header says, whichever version said it. The values are those of the v2 nibbles."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The PROXY protocol, versions 1 and 2 (haproxy's proxy-protocol.txt; docs/wire-formats.md).
 
 The public face: `decode` tells the versions apart by their signatures. Consume and return the

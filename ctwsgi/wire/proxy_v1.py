@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """PROXY protocol version 1, the text line (haproxy's proxy-protocol.txt, 2.1).
 
     line    = "PROXY " ( tcp / "UNKNOWN" [ " " *any ] ) CRLF        ; at most 107 bytes in all

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """PROXY protocol version 2, the binary header (haproxy's proxy-protocol.txt, 2.2).
 
     offset  0  signature, 12 bytes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The type-length-value list behind a PROXY v2 header's addresses (proxy-protocol.txt, 2.2).
 
 Type u8, length u16 network order, value. Types are not looked at here, unknown ones are kept, and

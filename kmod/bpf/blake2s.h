@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Keyed BLAKE2s with a digest of 16 bytes (RFC 7693), for messages of one or two blocks.
  *

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * `ctproxy` for tc: one PROXY v2 header per translated TCP connection, without a kernel module.
  *

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The table of flows: a connection that was selected, from its first SYN until conntrack forgets
  * it.
@@ -93,7 +93,7 @@ struct flow {
 	__u8 header[HEADER_SPACE];
 };
 
-/* What ctwsgi/gateway/opening.py reads of it. */
+/* What ctwsgi/ebpf/half_open.py reads of it. */
 _Static_assert(__builtin_offsetof(struct flow, phase) == 4, "opening.py");
 _Static_assert(__builtin_offsetof(struct flow, ended) == 12, "opening.py");
 _Static_assert(__builtin_offsetof(struct flow, first) == 16, "opening.py");

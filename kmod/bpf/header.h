@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The PROXY protocol v2 header and its authentication TLV (DESIGN 3.3, 3.4).
  *

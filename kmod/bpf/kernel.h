@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What we know of the kernel: of its own structs only the members that are read, which CO-RE finds
  * where the running kernel has them; and the constants that no uapi header offers to a program.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * TCP options. One that must go is overwritten with NOPs: that moves nothing. A malformed list ends
  * the walk, as it does in the kernel's own parser.

@@ -1,6 +1,6 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What user space decides: ctwsgi/gateway/layout.py packs the same structs.
+ * What user space decides: ctwsgi/ebpf/structs.py packs the same structs.
  *
  * All of it may change while packets pass. The key is copied under its lock, so that no header is
  * signed with halves of two.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What a packet's treatment needs that does not fit on a stack of 512 bytes, one per CPU.
  *

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* What differs between the supported kernels (6.1 and 6.12). No other file asks for a version. */
 #ifndef CTINJECT_COMPAT_H
 #define CTINJECT_COMPAT_H

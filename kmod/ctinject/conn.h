@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* Which connections are ours, and how far each has come. */
 #ifndef CTINJECT_CONN_H
 #define CTINJECT_CONN_H

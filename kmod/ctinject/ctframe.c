@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * `ctframe`: an 8-byte header in front of each frame of a TCP stream (DESIGN 3.1).
  *

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* `ctproxy`: one PROXY v2 header per TCP connection. */
 #ifndef CTINJECT_CTPROXY_H
 #define CTINJECT_CTPROXY_H

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * UDP: the origin in front of each datagram, six bytes (DESIGN 3.2) or a PROXY v2 header (3.3).
  *

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* UDP: the origin in front of each datagram. */
 #ifndef CTINJECT_DATAGRAM_H
 #define CTINJECT_DATAGRAM_H

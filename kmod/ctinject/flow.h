@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* The table of flows: connections whose sequence numbers differ on the two sides. */
 #ifndef CTINJECT_FLOW_H
 #define CTINJECT_FLOW_H

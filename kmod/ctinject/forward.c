@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * To the server: behind conntrack, NAT and every rule, just before nf_confirm.
  *

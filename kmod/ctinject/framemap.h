@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The frame map of one connection: where the 8-byte headers stand in the client-to-server stream,
  * and so how sequence numbers of one side translate to the other's.

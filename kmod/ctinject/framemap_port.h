@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What framemap.c needs from its surroundings: types, error numbers, an allocator. It is compiled
  * into the module and, for its tests, into a user-space library; nothing else depends on which.

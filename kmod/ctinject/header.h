@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* The PROXY protocol v2 header (DESIGN 3.3) and its authentication TLV (3.4). */
 #ifndef CTINJECT_HEADER_H
 #define CTINJECT_HEADER_H

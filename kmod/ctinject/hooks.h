@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* Where packets come in. */
 #ifndef CTINJECT_HOOKS_H
 #define CTINJECT_HOOKS_H

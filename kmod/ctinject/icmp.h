@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* ICMP errors that quote a segment in server space. */
 #ifndef CTINJECT_ICMP_H
 #define CTINJECT_ICMP_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* Signing keys of a network namespace: /proc/net/ctinject_keys. */
 #ifndef CTINJECT_KEYS_H
 #define CTINJECT_KEYS_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* Looking up the connection that a packet from the server belongs to. */
 #ifndef CTINJECT_REPLY_H
 #define CTINJECT_REPLY_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Surgery on packets: finding the TCP header, changing numbers, putting bytes in front of
  * the payload.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /* Counters, per network namespace: /proc/net/ctinject, a line `name value` each. */
 
 #include <linux/netfilter.h>

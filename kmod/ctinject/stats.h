@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* Counters, per network namespace: /proc/net/ctinject. */
 #ifndef CTINJECT_STATS_H
 #define CTINJECT_STATS_H

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: MIT
 """The eBPF injector on the machine's own kernel.
 
     python -m tests.bpf [--full] [--sequences N]      the kernel tests' cases, without a guest
     python -m tests.bpf.bugs                          each deliberate mistake must turn a case red
     pytest tests/bpf                                  `ctwsgi gateway`, upgrades, real receivers
 
-The cases are those of tests/kernel/inside, which run in the guests as well; here without netem,
+The cases are those of tests/kernel/guest, which run in the guests as well; here without netem,
 which the machine's kernel need not have.
 """

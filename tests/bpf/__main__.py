@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The kernel tests' cases for the eBPF injector, on the kernel that runs here.
 
 Ends with the line `N passed, N failed[, N skipped]`. `--full` takes all cases that need no netem;
@@ -15,17 +16,18 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from tests.bpf.available import unavailable
-from tests.kernel.inside import endtoend, matrix, named
-from tests.kernel.inside.attacks import cases as attacks
-from tests.kernel.inside.attacks import walk
-from tests.kernel.inside.attacks.attack import attack
-from tests.kernel.inside.case import Case, Trial
-from tests.kernel.inside.injector import Ebpf
-from tests.kernel.inside.loads import parallel
-from tests.kernel.inside.places import PLACES
-from tests.kernel.inside.report import Report
-from tests.kernel.inside.run import Runner
+from tests.kernel.guest import endtoend, matrix, named
+from tests.kernel.guest.attacks import cases as attacks
+from tests.kernel.guest.attacks import walk
+from tests.kernel.guest.attacks.attack import attack
+from tests.kernel.guest.case import Case, Trial
+from tests.kernel.guest.injector import Ebpf
+from tests.kernel.guest.loads import parallel
+from tests.kernel.guest.places import PLACES
+from tests.kernel.guest.report import Report
+from tests.kernel.guest.run import Runner
+
+from .available import unavailable
 
 NOT_HERE = ("flowtable", "other-minute", "two-thousand", "vlan", "wireguard")
 """Cases that want more than every kernel has, or than a minute."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whether these tests can run here; why not, in one line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Each deliberate mistake in the eBPF program must turn a case red, on this machine's own kernel.
 
     python -m tests.bpf.bugs [--bug N]... [--all]
@@ -21,12 +22,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctwsgi.gateway.errors import GatewayError
-from ctwsgi.gateway.libbpf import Object
-from tests.bpf.available import unavailable
+from ctwsgi.ebpf.errors import GatewayError
+from ctwsgi.ebpf.libbpf import Object
 from tests.stages import BUILD, ROOT
 
-OBJECT = Path("ctwsgi/gateway/ctproxy.bpf.o")
+from .available import unavailable
+
+OBJECT = Path("ctwsgi/ebpf/ctproxy.bpf.o")
 """Where a checkout has its program."""
 
 LIMIT = 1200

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A crowd: connections that are made one after the other, many at once, from end to end.
 
 Each client says something, the server reads a header and that, answers and closes. What the server
@@ -19,8 +20,9 @@ from collections.abc import Iterator
 
 from ctwsgi.errors import OriginError
 from ctwsgi.wire import proxy
-from tests.bpf.gateway import Gateway
 from tests.lab import draw_destination
+
+from .gateway import Gateway
 
 PATIENCE = 70.0
 """Seconds after which a connection hangs: with one packet of twenty lost, TCP is done before."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A lab whose gateway translates and injects, and a listener behind it that reads the header."""
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ctwsgi.wire import proxy
@@ -16,8 +16,6 @@ from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.header import Header
 from tests.lab import Lab, draw_destination
 from tests.lab.rules import dnat
-
-ROOT = Path(__file__).parents[2]
 
 DEVICE = "server"
 """The gateway's, to the server."""

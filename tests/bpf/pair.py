@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Two gateways, one of which is in use, with Debian's conntrackd between them.
 
              ,-- one --.

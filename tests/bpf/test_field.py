@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The program in the field: in front of nginx and haproxy, on a tun device, and beside the same
 network without it.
 """
@@ -18,12 +19,13 @@ from pathlib import Path
 
 import pytest
 
-from ctwsgi.gateway.layout import COUNTERS, Selection, Settings
-from tests.bpf.available import unavailable
-from tests.bpf.crowd import entered, lose
-from tests.bpf.gateway import DEVICE, ROOT, Gateway
+from ctwsgi.ebpf.structs import COUNTERS, Selection, Settings
 from tests.lab import draw_destination
 from tests.lab.rules import dnat
+
+from .available import unavailable
+from .crowd import entered, lose
+from .gateway import DEVICE, ROOT, Gateway
 
 FULL = bool(os.environ.get("CTWSGI_TEST_FULL"))
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`ctwsgi gateway` on a gateway of network namespaces: attach, select, sign, tell, detach."""
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from ctwsgi.gateway.host import BPFFS
+from ctwsgi.ebpf.host import BPFFS
 from ctwsgi.wire.auth import KeyRing
-from tests.bpf.available import unavailable
-from tests.bpf.gateway import DEVICE, Gateway, read_header
 from tests.lab import LabError, draw_destination, until
+
+from .available import unavailable
+from .gateway import DEVICE, Gateway, read_header
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
@@ -262,9 +264,7 @@ def test_a_device_that_vanishes_leaves_nothing_for_long() -> None:
 
 def closing(gateway: Gateway, value: bool) -> None:
     """As `detach` does it, and as one that was killed leaves it."""
-    said = (
-        f"from ctwsgi.gateway.injector import Injector as I; I({DEVICE!r}).change(closing={value})"
-    )
+    said = f"from ctwsgi.ebpf.injector import Injector as I; I({DEVICE!r}).change(closing={value})"
     gateway.lab.gateway.run([sys.executable, "-c", said])
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Attached, replaced and detached under traffic, with 5 % loss on every wire."""
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.bpf.available import unavailable
-from tests.bpf.crowd import Crowd, lose
-from tests.bpf.gateway import DEVICE, Gateway
 from tests.lab import until
+
+from .available import unavailable
+from .crowd import Crowd, lose
+from .gateway import DEVICE, Gateway
 
 ROUNDS = 20 if os.environ.get("CTWSGI_TEST_FULL") else 5
 

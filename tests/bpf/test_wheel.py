@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A newcomer's gateway: the wheel in a fresh virtual environment, no compiler, docs/ebpf.md.
 
 The steps of that page are run as they stand there, but for the two that fetch from the network.
@@ -16,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.bpf.available import unavailable
-from tests.bpf.gateway import ROOT
 from tests.lab import Lab, draw_destination, until
 from tests.lab.requirements import SEARCH
 from tests.lab.topology import Host, Topology, Wire, show
+
+from .available import unavailable
+from .gateway import ROOT
 
 pytestmark = [
     pytest.mark.skipif(bool(unavailable()), reason=str(unavailable())),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Debian's Chromium in the lab's client, driven by Playwright over a pipe.
 
 Only Chromium itself is in the client's namespace; it has the client's addresses, routes and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The pictures in docs/: the portal as a phone and as a desktop show it.
 
 `python -m tests.browser.screenshots [DIRECTORY]`

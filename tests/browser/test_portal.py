@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The whole flow with a real browser: captive, accepted, arrived, logged out, captive again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The applications that table rows reach as /app/NAME: one for each thing an app may do.
 
 Those of clause 7 join what each read returned with `|`.

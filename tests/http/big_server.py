@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The server of test_memory.py in a process of its own: `python big_server.py FD SOURCE`.
 
 PUT reads its body in 64 KB steps (under /hold at once, under /ignore not at all) and answers its
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from ctwsgi.server import WSGIServer
+from ctwsgi.server.server import WSGIServer
 
 STEP = 65536
 BLOCK = bytes(range(256)) * (STEP // 256)

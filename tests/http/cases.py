@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One row of the conformance table, the application that records what it saw, and the check.
 
 A row is the bytes of one connection, the answers to expect in order, and what becomes of the
@@ -11,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from apps import APPS
-from wire import Broken, Client, probe, until
+from .apps import APPS
+from .wire import Broken, Client, probe, until
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Clients for test_hostile.py: good ones that insist on exact answers, bad ones that leave a mess.
 
 Everything random comes from a seed that the test names, so a failure can be had again.
@@ -17,13 +18,14 @@ from random import Random
 from typing import Any
 
 import gevent
-from cases import chunked, get, post
-from wire import DEADLINE, Client, until
 
 from ctwsgi.http.limits import Timeouts
 from ctwsgi.source import Source, make_source
 from ctwsgi.wire import ctframe, proxy
 from tests.running import InThread
+
+from .cases import chunked, get, post
+from .wire import DEADLINE, Client, until
 
 SHOP = ("198.18.0.1", 80)
 RESET = struct.pack("ii", 1, 0)

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: MIT
 """Clauses 5 and 8: what a good request becomes in environ, and the order of requests."""
 
 from typing import Any
 
-from cases import Table, chunked, get, lines, ok, post, refused
-from table_framing import SMUGGLED, TE, posted
+from .cases import Table, chunked, get, lines, ok, post, refused
+from .table_framing import SMUGGLED, TE, posted
 
 CASES = Table()
 case = CASES.case

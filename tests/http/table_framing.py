@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: MIT
 """Clauses 1 to 3: trailers, Upgrade, Transfer-Encoding and Content-Length.
 
 RFC 9112 throughout; the clause numbers are DESIGN section 6's.
 """
 
-from cases import Answer, Table, aborted, broken_body, chunked, get, lines, ok, post, refused
+from .cases import Answer, Table, aborted, broken_body, chunked, get, lines, ok, post, refused
 
 TE = b"Transfer-Encoding: chunked"
 HELLO = chunked(b"hello")

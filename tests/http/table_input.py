@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: MIT
 """Clause 7: wsgi.input, read in every way, with every framing and every split."""
 
-from cases import Table, aborted, chunked, get, lines, ok, post, refused
-from table_framing import SMUGGLED, TE, posted
+from .cases import Table, aborted, chunked, get, lines, ok, post, refused
+from .table_framing import SMUGGLED, TE, posted
 
 CASES = Table()
 BODY = b"ab\ncde\n\n\nlast line without end"

@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: MIT
 """Clause 3, the rest: line ends, header syntax, chunk syntax, methods and small limits."""
 
-from cases import Answer, Case, Table, aborted, broken_body, chunked, get, lines, ok, post, refused
-from table_framing import HELLO, SMUGGLED, TE, posted
+from .cases import Answer, Case, Table, aborted, broken_body, chunked, get, lines, ok, post, refused
+from .table_framing import HELLO, SMUGGLED, TE, posted
 
 CASES = Table()
 case = CASES.case

@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: MIT
 """Clause 6: start_response, write(), framing of the response, and applications that misbehave."""
 
 from typing import Any
 
-from apps import RAISES
-from cases import Answer, Case, get, lines
-from table_framing import SMUGGLED
+from .apps import RAISES
+from .cases import Answer, Case, get, lines
+from .table_framing import SMUGGLED
 
 CASES: list[Case] = []
 OLD = b" HTTP/1.0"

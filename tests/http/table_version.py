@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: MIT
 """Clause 3, the beginning: version, protocol name and Host (RFC 9112, 2.3 and 3.2)."""
 
-from cases import Table, get, lines, ok, refused
+from .cases import Table, get, lines, ok, refused
 
 CASES = Table()
 case = CASES.case

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Clauses 3, 4 and 9: what never ends is refused while it still comes in; how bytes leave.
 
 The endless ones are sent until the server has had enough.
@@ -11,8 +12,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from cases import Recorder, chunked, get, lines, post
-from wire import Client, Running, data_segments_out, server_side
+
+from .cases import Recorder, chunked, get, lines, post
+from .wire import Client, Running, data_segments_out, server_side
 
 ENOUGH = 300_000
 """Bytes of an endless thing after which a server that still wants more has failed."""

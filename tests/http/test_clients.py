@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Clients as people use them: curl with what its options put on the wire, http.client, requests."""
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from cases import Recorder
-from wire import Running
+
+from .cases import Recorder
+from .wire import Running
 
 CURL = shutil.which("curl")
 needs_curl = pytest.mark.skipif(CURL is None, reason="curl is not installed")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Clause 6 where something goes wrong: close(), disconnects, responses that break off."""
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from apps import APPS, CLOSED
-from cases import Recorder, get, lines, post
-from wire import Broken, Client, Running, Short, until
+
+from .apps import APPS, CLOSED
+from .cases import Recorder, get, lines, post
+from .wire import Broken, Client, Running, Short, until
 
 
 @pytest.fixture(scope="module")

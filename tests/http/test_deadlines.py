@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Clause 9: deadlines, the connection cap, and a stop that keeps its promises.
 
 The timeouts are small, but no test says how long anything took: only how it ended.
@@ -12,12 +13,13 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
-from apps import APPS
-from cases import Recorder, get, post
-from test_flow import Gate
-from wire import Client, Running, until
 
 from ctwsgi.http.limits import Limits, Timeouts
+
+from .apps import APPS
+from .cases import Recorder, get, post
+from .test_flow import Gate
+from .wire import Client, Running, until
 
 NEVER = Timeouts(origin=0, request=0, body=0, keepalive=0)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Clauses 6 and 7 where time matters: who waits for whom, what is read, when close() is called."""
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import Any
 
 import gevent.event
 import pytest
-from apps import APPS
-from cases import Recorder, chunked, get, lines, post
-from wire import Client, Running
+
+from .apps import APPS
+from .cases import Recorder, chunked, get, lines, post
+from .wire import Client, Running
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

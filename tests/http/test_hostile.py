@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Crowds of hostile clients, and applications that do what none should: nobody else may notice.
 
 No test here looks at one request's syntax (test_table.py does): they look at what is left over.
@@ -15,8 +16,13 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
-from cases import get, post
-from hostile import (
+
+from ctwsgi.http.limits import Timeouts
+from ctwsgi.server.connection import Connection
+from tests.running import running
+
+from .cases import get, post
+from .hostile import (
     HUGE,
     NEVER,
     SOURCES,
@@ -33,11 +39,7 @@ from hostile import (
     settled,
     source,
 )
-from wire import DEADLINE, Client, until
-
-from ctwsgi.connection import Connection
-from ctwsgi.http.limits import Timeouts
-from tests.running import running
+from .wire import DEADLINE, Client, until
 
 BRIEF = Timeouts(origin=0.5, request=0.5, body=0.5, keepalive=0.5, linger=0.5)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What one client can cost the others: memory, the processor, a place at the cap."""
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import Any
 
 import gevent
 import gevent.event
-from cases import get, post
-from hostile import NEVER, hello, settled
-from wire import DEADLINE, Client, until
 
 from ctwsgi.http import environ as http_environ
 from ctwsgi.http.request import Request
 from tests.running import running
+
+from .cases import get, post
+from .hostile import NEVER, hello, settled
+from .wire import DEADLINE, Client, until
 
 
 def test_a_descriptor_that_the_application_closed_frees_its_place() -> None:

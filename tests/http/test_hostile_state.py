@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What one connection may do to the others, to a stop, and to the next response on it."""
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
-from cases import get, lines, post
-from hostile import HUGE, NEVER, drain, ended_in_time, hello, huge, only, settled, sluggish
-from wire import DEADLINE, Client, until
 
-from ctwsgi.server import WSGIServer
+from ctwsgi.server.server import WSGIServer
 from tests.running import running
+
+from .cases import get, lines, post
+from .hostile import HUGE, NEVER, drain, ended_in_time, hello, huge, only, settled, sluggish
+from .wire import DEADLINE, Client, until
 
 
 @pytest.fixture(scope="module")

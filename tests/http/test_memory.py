@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """1 GB up and 1 GB down in less than 60 MB (slow: some seconds each, marked by their size).
 
 The server runs in a process of its own; VmHWM in its /proc/PID/status is the most memory that it
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from big_server import BLOCK, STEP
-from cases import get, lines
-from wire import Client
 
 from ctwsgi.wire import ctframe
+from tests import ROOT
+
+from .big_server import BLOCK, STEP
+from .cases import get, lines
+from .wire import Client
 
 GB = 1 << 30
 LIMIT_KB = 60 * 1024
@@ -38,7 +41,7 @@ class Process:
             fd = listener.fileno()
             script = Path(__file__).with_name("big_server.py")
             command = [sys.executable, str(script), str(fd), source]
-            environ = {**os.environ, "PYTHONPATH": str(script.parents[2])}
+            environ = {**os.environ, "PYTHONPATH": str(ROOT)}
             self._process = subprocess.Popen(command, pass_fds=[fd], env=environ)
 
     def peak_kb(self) -> int:

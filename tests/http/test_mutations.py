@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Rows of the table, damaged at random: nothing may depend on the segmentation, and no request
 that we accept may read differently to another server's parser (gunicorn's own).
 
@@ -14,11 +15,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cases import Recorder
 from gunicorn.config import Config
 from gunicorn.http.parser import RequestParser
-from test_table import ROWS
-from wire import Client, Running, until
+
+from .cases import Recorder
+from .test_table import ROWS
+from .wire import Client, Running, until
 
 SEED = int(os.environ.get("CTWSGI_SEED", "1"))
 POOL = [c.request for which, c in ROWS if which == "default" and b"/app/" not in c.request]

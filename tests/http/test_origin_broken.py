@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Clause 10: streams whose origin is broken, late, or none of ours."""
 
 from __future__ import annotations
@@ -5,14 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cases import Recorder, get, post
-from test_origin_stage import BODY, DST, HEADER, SRC, Framed, Headed, origins, servers
-from wire import Client, Running, until
 
 from ctwsgi.http.limits import Timeouts
 from ctwsgi.source import make_source
 from ctwsgi.trust import Trust
 from ctwsgi.wire import ctframe, proxy
+
+from .cases import Recorder, get, post
+from .test_origin_stage import BODY, DST, HEADER, SRC, Framed, Headed, origins, servers
+from .wire import Client, Running, until
 
 __all__ = ["servers"]  # the fixture
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Clause 10: the same requests with an origin in front, and streams whose framing is broken."""
 
 from __future__ import annotations
@@ -6,13 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from cases import Case, Recorder, check, chunked, get, post
-from test_table import ROWS
-from wire import Client, Running
 
 from ctwsgi.source import make_source
 from ctwsgi.wire import ctframe, proxy
 from ctwsgi.wire.auth import Key, KeyRing
+
+from .cases import Case, Recorder, check, chunked, get, post
+from .test_table import ROWS
+from .wire import Client, Running
 
 DST = ("93.184.216.34", 8080)
 SRC = ("198.51.100.7", 40000)

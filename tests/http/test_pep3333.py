@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """PEP 3333 as two independent validators see it, over a real socket, in every framing.
 
 wsgiref.validate raises AssertionError and werkzeug's LintMiddleware warns: both end a test here.
@@ -11,10 +12,11 @@ from typing import Any
 from wsgiref.validate import validator
 
 import pytest
-from cases import chunked, get, lines, post
 from werkzeug.middleware.lint import LintMiddleware
 from werkzeug.test import create_environ
-from wire import Client, Running, until
+
+from .cases import chunked, get, lines, post
+from .wire import Client, Running, until
 
 pytestmark = [
     pytest.mark.filterwarnings("error::wsgiref.validate.WSGIWarning"),

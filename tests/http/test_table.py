@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """DESIGN section 6, clause by clause: every row whole, byte by byte, and split at every offset.
 
 The rows are in table_*.py, named by clause. Whole requests go over TCP; the others over a unix
@@ -10,16 +11,19 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-import table_environ
-import table_framing
-import table_input
-import table_parsing
-import table_response
-import table_version
-from cases import Case, Recorder, check
-from wire import Running
 
 from ctwsgi.http.limits import Limits
+
+from . import (
+    table_environ,
+    table_framing,
+    table_input,
+    table_parsing,
+    table_response,
+    table_version,
+)
+from .cases import Case, Recorder, check
+from .wire import Running
 
 SMALL = Limits(request_line=40, header_block=150, header_count=4, chunk_overhead=64)
 """Small enough that requests at the limit can be split at every offset."""

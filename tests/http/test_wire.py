@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The instruments themselves: that pieces arrive apart, and that the reader refuses what it should.
 
 A conformance table that cannot fail proves nothing.
@@ -8,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cases import Answer, Case, Recorder, check
 from gevent.server import StreamServer
-from wire import Client, Running, until
+
+from .cases import Answer, Case, Recorder, check
+from .wire import Client, Running, until
 
 GOOD = b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`make test-kernel`: builds the module, boots each kernel once, runs the suites inside, adds up.
 
     python -m tests.kernel [--full] [--kernel 6.1] [--suite NAME] [--case GLOB] [--bug N]
@@ -14,9 +15,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.kernel import guest, report
-from tests.kernel.kernels import SERIES, get
-from tests.kernel.suites import add_options, run
+from . import boot as guest
+from . import report
+from .kernels import SERIES, get
+from .suites import add_options, run
 
 NOTHING_RAN = 5
 

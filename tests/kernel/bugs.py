@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Each deliberate mistake must turn a case red: a suite that stays green with one is no suite.
 
     python -m tests.kernel.bugs [--kernel 6.12] [--bug N]... [--suite NAME] [--case GLOB]
@@ -17,16 +18,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.kernel import guest
-from tests.kernel.kernels import SERIES, Kernel, get
-from tests.kernel.suites import add_options, run
+from . import boot as guest
+from .kernels import SERIES, Kernel, get
+from .suites import add_options, run
 
 LIMIT = 1200
 
 AT_ONCE = 2
 """As with two kernels: a guest keeps about one processor busy."""
 
-FRAMEMAP = "tests/unit/framemap/test_framemap_mistakes.py"
+FRAMEMAP = "tests/unit/framemap/test_mistakes.py"
 
 
 @dataclass(frozen=True)

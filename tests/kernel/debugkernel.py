@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Builds the debug kernel of `make test-kasan`: Debian's source, the config of debug.config.
 
     python -m tests.kernel.debugkernel      # builds it if the cache has not got it, prints where
@@ -14,8 +15,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.kernel.kernels import Kernel, MissingError, cache_folder, custom, locked
-from tests.kernel.linuxsource import source
+from .kernels import Kernel, MissingError, cache_folder, custom, locked
+from .linuxsource import source
 
 CONFIG = Path(__file__).with_name("debug.config")
 

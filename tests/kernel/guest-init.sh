@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# SPDX-License-Identifier: MIT
 # PID 1 of a guest: makes the host's root file system its own, runs one command, powers off.
 #
 # guest.py packs this as /init beside busybox and the modules that it loads, and shares by 9p:

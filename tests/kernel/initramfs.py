@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a guest unpacks before it has any file system: busybox, guest-init.sh, a few modules."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.kernel.kernels import Kernel, cache_folder, locked
+from .kernels import Kernel, cache_folder, locked
 
 INIT = Path(__file__).with_name("guest-init.sh")
 BUSYBOX = Path("/bin/busybox")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`make test-kasan`: the suites on the debug kernel: it sees what a stock kernel forgives.
 
     python -m tests.kernel.kasan [--full] [--helper NAME] [--suite NAME] [--case GLOB] [--bug N]
@@ -13,10 +14,11 @@ import argparse
 import sys
 from dataclasses import replace
 
-from tests.kernel import guest, report
-from tests.kernel.__main__ import NOTHING_RAN
-from tests.kernel.debugkernel import debug_kernel
-from tests.kernel.suites import add_options, run
+from . import boot as guest
+from . import report
+from .__main__ import NOTHING_RAN
+from .debugkernel import debug_kernel
+from .suites import add_options, run
 
 MACHINE = guest.Machine(memory=3072, boot=400, limit=3 * 3600, silence=900)
 """Some four times slower than with a stock kernel. KASAN's shadow takes an eighth of the memory,

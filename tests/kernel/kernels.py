@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Debian's kernels for the guests: found, fetched and unpacked by apt, once.
 
     python -m tests.kernel.kernels          # fetches what is missing, prints where it is

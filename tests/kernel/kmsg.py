@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reads a guest's kernel log: whatever the kernel complains of is a failed case.
 
 The suite inside writes `ctwsgi: case SUITE/CASE` into /dev/kmsg as each case begins, so that a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Debian's linux-source-6.12, fetched and unpacked once: the debug kernel and checkpatch need it.
 
     python3 -m tests.kernel.linuxsource     # only checkpatch; prints where it is
@@ -14,7 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.kernel.kernels import MissingError, cache_folder, locked
+from .kernels import MissingError, cache_folder, locked
 
 PACKAGE = "linux-source-6.12"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Builds kmod/ out of tree for a kernel, in a copy under build/kmod, so that kernels keep apart.
 
 python -m tests.kernel.module [--bug N] [--kernel 6.1]     # prints where the modules are
@@ -13,9 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.kernel.kernels import SERIES, Kernel, get, locked
+from tests import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
+from .kernels import SERIES, Kernel, get, locked
+
 SOURCE = ROOT / "kmod"
 MADE = {".ko", ".o", ".mod", ".cmd", ".symvers", ".order"}
 """What a build leaves beside the sources; it may not even be for the same kernel."""

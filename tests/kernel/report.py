@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What came of the cases: read from the guests' reports, counted, printed, written as Markdown.
 
 A report has one JSON object a line, written by the suite inside: as a case begins

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One kernel from end to end: the module built, one guest booted, its suites run, the outcome read.
 
 What goes wrong on the way is a failed case, never an exception. The kernel's log and the report
@@ -15,9 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.kernel import guest, kmsg, report
-from tests.kernel.kernels import Kernel, MissingError
-from tests.kernel.module import BuildError, build
+from . import boot as guest
+from . import kmsg, report
+from .kernels import Kernel, MissingError
+from .module import BuildError, build
 
 RESULTS = guest.ROOT / "build" / "kernel-tests"
 
@@ -91,7 +93,7 @@ def run(
 
 
 def _command(told: Path, module: Path | None, options: argparse.Namespace) -> str:
-    words = [*shlex.split(PYTHON), "-m", "tests.kernel.inside", "--report", str(told)]
+    words = [*shlex.split(PYTHON), "-m", "tests.kernel.guest", "--report", str(told)]
     words += ["--module", str(module)] if module else []
     words += ["--full"] if options.full else []
     for suite in options.suite or ():

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Real guests: a command's status comes back, a panic is told, and so is a time that is up.
 
 A guest can end in three ways, so there are three boots. The rest of the harness is tested without
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel import kmsg
-from tests.kernel.guest import DIED, TIMED_OUT, Machine, Outcome, lacking, run
-from tests.kernel.kernels import Kernel, get
+from . import kmsg
+from .boot import DIED, TIMED_OUT, Machine, Outcome, lacking, run
+from .kernels import Kernel, get
 
 pytestmark = [
     pytest.mark.skipif(bool(lacking()), reason=f"lacks {' '.join(lacking())}"),

@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: MIT
 """The scanner of kernel logs: what it must flag, lay at a case's door, and let pass."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.kernel.kmsg import scan
+from .kmsg import scan
 
 COMPLAINTS = [
     ("WARN", "<4>[    5.1] WARNING: CPU: 0 PID: 9 at net/core/skbuff.c:557 skb_release+0x1/0x2"),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The module as others get it: by DKMS, by make install, past the kernel's checkers, by its README.
 
 Real dkms for both kernels, from a copy of the sources and into folders of the test's own, so that
@@ -14,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel import guest
-from tests.kernel.kernels import SERIES, Kernel, MissingError, get
-from tests.kernel.linuxsource import checkpatch
-from tests.kernel.module import SOURCE, _generated, build
+from . import boot as guest
+from .kernels import SERIES, Kernel, MissingError, get
+from .linuxsource import checkpatch
+from .module import SOURCE, _generated, build
 
 TOOLS = {"dkms": "dkms", "pahole": "pahole", "openssl": "openssl", "make": "make"}
 

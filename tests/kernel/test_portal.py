@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What needs a kernel of its own in the tests of the portal: IPVS, and the module as its injector.
 
 The cases are those of tests/net and tests/portal, run by pytest in a guest. Most machines that run
@@ -13,9 +14,10 @@ import sys
 
 import pytest
 
-from tests.kernel import guest, kmsg
-from tests.kernel.kernels import MissingError, get
-from tests.kernel.module import build
+from . import boot as guest
+from . import kmsg
+from .kernels import MissingError, get
+from .module import build
 
 pytestmark = [
     pytest.mark.skipif(

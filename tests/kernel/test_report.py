@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Counting: no way in which a guest can end may pass for a success."""
 
 from __future__ import annotations
@@ -5,9 +6,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.kernel.guest import DIED, TIMED_OUT, Outcome
-from tests.kernel.report import Run, markdown
-from tests.kernel.suites import collect
+from .boot import DIED, TIMED_OUT, Outcome
+from .report import Run, markdown
+from .suites import collect
 
 BEGUN = {"suite": "matrix", "begin": "small-clean"}
 PASSED = {"suite": "matrix", "case": "small-clean", "ok": True, "why": "", "seconds": 1.5}

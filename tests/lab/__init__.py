@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The lab: hosts made of network namespaces, with real wires, rules and connections.
 
 `Lab` builds one from a `Topology`; `rules` has the packet filter's side; docs/lab.md shows how to

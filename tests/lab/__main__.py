@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The lab by hand: `python -m tests.lab [COMMAND...]` builds it and runs a shell beside its hosts.
 
 In there, `ip netns exec client curl ...` and the like; leaving the shell takes the lab away.

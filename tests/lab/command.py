@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A command that is run to its end, or to ours: interrupt the waiting, and it does not live on.
 
 `subprocess.run` lets a child go that was begun when the signal came.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`make demo`: real visits to addresses that exist nowhere, and what the server knew of each.
 
     client ---- gateway ---- server        (network namespaces, docs/lab.md)
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ctwsgi.check_host import module_version
+from ctwsgi.check.host import module_version
 from ctwsgi.wire.auth import Key
 
 from .ebpf import why_no_ebpf

@@ -1,11 +1,12 @@
+# SPDX-License-Identifier: MIT
 """Whether the eBPF injector can be attached here; why not, in one line."""
 
 from __future__ import annotations
 
 import os
 
-from ctwsgi.gateway.errors import GatewayError
-from ctwsgi.gateway.host import require_bpffs, require_kernel, require_object, require_rights
+from ctwsgi.ebpf.errors import GatewayError
+from ctwsgi.ebpf.host import require_bpffs, require_kernel, require_object, require_rights
 
 
 def why_no_ebpf() -> str | None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How a program of the lab ends when it is told to: once, in order, at a moment that can bear it.
 
 SIGINT, SIGTERM and SIGHUP become an exception, so that each `with` is left. What comes behind the

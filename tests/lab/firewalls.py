@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """ufw and firewalld as Debian ships them, each on one host of a lab, with files of its own.
 
     firewall = FIREWALLS["ufw"](lab, lab.gateway)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Greets every visitor with the address that they were really going to.
 
     ctwsgi serve --source conntrack tests.lab.greeting:app

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The internet of the portal's labs: answers at every address that is routed to this host.
 
     python tests/lab/internet.py

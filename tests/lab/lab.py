@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Builds a topology out of network namespaces, and takes all of it away again.
 
     with Lab() as lab:

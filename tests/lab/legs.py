@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The legs of the demo: each way that an origin reaches the server, and the check of a visit.
 
 A leg is a row of LEGS, or of EBPF_LEGS and MODULE_LEGS where the kernel takes these injectors.
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import ROOT
+
 from .ending import undisturbed
 from .lab import Lab
 from .node import Node
@@ -24,8 +27,6 @@ from .process import Process
 from .rules import Table, dnat, guard, mark, redirect, tproxy
 from .topology import CLIENT_GATEWAY_SERVER, draw_destination, show
 from .wait import DEADLINE
-
-ROOT = Path(__file__).parents[2]
 
 RELAY_PORT = 9000
 """A leg's relay listens here plus the leg's place in its row; these are the lab's own ports."""

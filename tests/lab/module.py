@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whether the kernel module can inject in this lab: loads it, or says in one line why not."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from ctwsgi.check_host import module_refusal, module_version
+from ctwsgi.check.host import module_refusal, module_version
 
 BUILT = Path(__file__).parents[2] / "kmod" / "ctinject" / "ctinject.ko"
 """What `make -C kmod` leaves for the running kernel, or for another one."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One host of a running lab: commands, processes, sockets and rules inside its namespace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """For tests that watch from outside: who still runs, and how to run something without root."""
 
 from __future__ import annotations
@@ -7,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 NOBODY = "65534"
 
 # A home of mode 0700 hides the interpreter (pyenv) or the checkout from `nobody`. In a mount

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The captive portal in the lab: one gateway with portal and agent, a client, and an internet.
 
     client ---- gateway ---- server
@@ -17,14 +18,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import ROOT
+
 from .ending import end_in_order
 from .lab import Lab
 from .node import Node
 from .process import Process
 from .requirements import LabError
 from .topology import NOWHERE, show
-
-ROOT = Path(__file__).parents[2]
 
 INTERNET = {4: "198.18.7.7", 6: "2001:db8::7:7"}
 """The addresses of the internet that answer datagrams as well."""
@@ -163,7 +164,7 @@ class PortalLab:
 
     def command(self, *words: str) -> list[str]:
         """`ctwsgi-portal WORDS` with this configuration."""
-        prefix = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "demo_app.cli"]
+        prefix = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "ctwsgi_portal.cli"]
         return [*prefix, "-c", str(self.config), *words]
 
     def run(self, *words: str) -> str:
@@ -211,8 +212,8 @@ def _introduction(portal: PortalLab) -> str:
     proxy = f"http://127.0.0.1:{PROXY}"
     inside = " ".join(portal.lab.inside())
     return f"""
-The portal runs on the gateway of a lab of network namespaces (docs/portal.md), and the internet is
-one machine, which answers at every address of 198.18.0.0/15 and 2001:db8::/32.
+The portal runs on the gateway of a lab of network namespaces (demo_app/docs/portal.md). The
+internet is one machine, which answers at every address of 198.18.0.0/15 and 2001:db8::/32.
 
 A browser of this machine takes the client's place through a proxy:
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The end of the demo: a client walks through the captive portal, by curl.
 
 Each step is a line of the demo, `ok portal STEP`, and each needs the one before it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A process in the lab: its output is kept, what it reaches is waited for, it ends with the lab."""
 
 from __future__ import annotations

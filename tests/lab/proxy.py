@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """An HTTP proxy that listens where its caller is and dials where it is itself.
 
     python tests/lab/proxy.py < LISTENING-SOCKET

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the demo shows to be refused: dialling past the guard, and forged headers.
 
 Each check begins with the case that must pass, so that a server that is down, or one that refuses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the lab needs from the machine, and the one line that names what is missing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The packet filter rules of the topologies, as nft text.
 
 Each is one table of its own, so that it can be added and deleted without a look at the others.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reading a stream to its end, to a size, or past its PROXY header; and ending one by a reset."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a lab looks like: hosts, the wires between them, and the addresses that follow.
 
 Pure description, nothing here touches the system. Subnets are numbered by a wire's place in the

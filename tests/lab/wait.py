@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Waiting for an event with a deadline, never for a time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A layer-4 balancer between injector and servers: each server still learns the origin.
 
     client --- gateway --- balancer --- one
@@ -16,10 +17,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.lab import Lab, draw_destination, unavailable
 from tests.lab.requirements import SEARCH, LabError
 from tests.lab.rules import redirect
@@ -28,7 +29,6 @@ from tests.lab.wait import DEADLINE
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
-ROOT = Path(__file__).parents[2]
 RELAY, SERVICE = 9000, 8000
 SERVERS = ("one", "two")
 VISITS = 6

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`make demo` from outside: what it prints, that it can fail, and that it leaves nothing behind."""
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import sys
 import time
 import uuid
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.lab import NOWHERE, Lab, LabError, draw_destination, unavailable, until
 from tests.lab.ebpf import why_no_ebpf
 from tests.lab.legs import LOCAL, Mismatch, Service
@@ -27,7 +28,6 @@ from tests.lab.rules import redirect
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
 FULL = bool(os.environ.get("CTWSGI_TEST_FULL"))
-ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "tests.lab.demo", "--visits", "1"]
 
 WANTED = {

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The guard that we print stops whoever was not translated, also where conntrack knows nothing.
 
 tests/lab/refusals.py dials past it with an ordinary SYN. Here are packets that conntrack does not
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ctwsgi.gateway.rules import Setup, ruleset
+from ctwsgi.ebpf.rules import Setup, ruleset
 from ctwsgi.trust import guard_rule
 from tests.lab import Lab, unavailable, until
 from tests.lab.node import Node

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The lab itself: it does what its rules say, as root and without, and leaves nothing behind."""
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ import subprocess
 import sys
 import uuid
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from ctwsgi.linux import original_destination
+from tests import ROOT
 from tests.lab import (
     NOWHERE,
     Host,
@@ -32,7 +33,6 @@ from tests.lab.rules import dnat, guard, redirect, tproxy
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
-ROOT = Path(__file__).parents[2]
 IP_TRANSPARENT = 19  # linux/in.h
 IPV6_TRANSPARENT = 75  # linux/in6.h
 ANY = {4: "0.0.0.0", 6: "::"}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One Flask app with OriginMiddleware, under each server, behind real NAT.
 
     client namespace  192.0.2.2 ---- veth ---- 192.0.2.1  server namespace
@@ -25,7 +26,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from werkzeug.test import create_environ
@@ -33,8 +33,8 @@ from werkzeug.test import create_environ
 from ctwsgi.middleware import OriginMiddleware
 from ctwsgi.origin import Origin
 from ctwsgi.testing import origin_environ
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
 CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns is there from Python 3.12 on
 SERVER_V4, SERVER_V6 = "192.0.2.1", "2001:db8:ffff::1"

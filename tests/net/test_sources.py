@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every source over real redirects: what the application reads is what the client dialled."""
 
 from __future__ import annotations

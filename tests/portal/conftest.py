@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Fixtures: a store of each kind, and portals as real processes on loopback."""
 
 from __future__ import annotations
@@ -7,8 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
-from demo_app.state import Store, open_store
+from ctwsgi_portal.state import Store, open_store
 
 from .serving import Portal
 from .stores import STORES, Unavailable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What befalls an element with a history, on the gateway: test_gateway_enforcement.py has it run.
 
     python enforced.py CASE
@@ -12,12 +13,12 @@ import subprocess
 import sys
 import time
 
-from demo_app.gateway.clients import Client
-from demo_app.gateway.enforcement import Enforcement
-from demo_app.gateway.ledger import Ledger
-from demo_app.gateway.nft import NftError
-from demo_app.gateway.ruleset import TABLE, Rules
-from demo_app.gateway.sets import Sets
+from ctwsgi_portal.gateway.clients import Client
+from ctwsgi_portal.gateway.enforcement import Enforcement
+from ctwsgi_portal.gateway.ledger import Ledger
+from ctwsgi_portal.gateway.nft import NftError
+from ctwsgi_portal.gateway.ruleset import TABLE, Rules
+from ctwsgi_portal.gateway.sets import Sets
 
 SIZE = 8
 """Elements that a set holds."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A gateway with its agent, two clients and an internet, for tests of the packet filter.
 
 client ---- gateway ---- server     the server is the internet: every NOWHERE address is its own
@@ -14,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from demo_app.state import Store, open_store
-from demo_app.state.records import Grant, new_id
+from ctwsgi_portal.state import Store, open_store
+from ctwsgi_portal.state.records import Grant, new_id
+
 from tests.lab import Lab
 from tests.lab.node import Node
 from tests.lab.portal import INTERNET, TABLE, PortalLab, become_internet

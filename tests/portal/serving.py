@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`ctwsgi-portal run` as a real process, and clients that visit it over real sockets.
 
 Each portal has a loopback address of its own, so that its three ports are the same everywhere and
@@ -22,12 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlencode
 
-from demo_app.state import Store, open_store
+from ctwsgi_portal.state import Store, open_store
+
 from tests.lab.wait import until
 
 DEADLINE = 30.0
 REDIRECTED, OWN, API = 8080, 8081, 8443
-ROOT = Path(__file__).parents[2]
 
 _numbers = count(secrets.randbelow(200))
 

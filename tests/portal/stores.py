@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The implementations of the store, each by a function that gives the URL of a fresh one.
 
 A test that takes `store_url` or `store` runs once for each. An implementation that cannot run
@@ -14,8 +15,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from demo_app.state import Store
-from demo_app.state.records import Report, new_id
+from ctwsgi_portal.state import Store
+from ctwsgi_portal.state.records import Report, new_id
 
 
 def report(

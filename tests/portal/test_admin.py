@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The operator's page: who may see it, what it shows, and that it only shows."""
 
 from __future__ import annotations
@@ -6,10 +7,9 @@ import re
 import time
 
 import pytest
+from ctwsgi_portal.state.records import Grant, new_id
+from ctwsgi_portal.web.admin import PER_CLIENT
 from werkzeug.security import generate_password_hash
-
-from demo_app.state.records import Grant, new_id
-from demo_app.web.admin import PER_CLIENT
 
 from .serving import Portal
 from .stores import report

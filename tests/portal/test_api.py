@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The Captive Portal API against RFC 8908: media type, keys, types, and who may have what.
 
 The IANA registry's keys (section 5): captive (boolean, the one that must be there),
@@ -11,8 +12,7 @@ import json
 import socket
 
 import pytest
-
-from demo_app.web import api
+from ctwsgi_portal.web import api
 
 from .serving import API, Portal
 from .stores import report

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """ctwsgi-portal, as an operator types it."""
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ import stat
 import time
 
 import pytest
+from ctwsgi_portal.config import load
+from ctwsgi_portal.state import open_store
+from ctwsgi_portal.state.records import Grant, new_id
 from werkzeug.security import check_password_hash
 
-from demo_app.config import load
-from demo_app.state import open_store
-from demo_app.state.records import Grant, new_id
 from tests.lab.wait import until
 
 from .serving import Portal, fresh_client, make_certificate, run

@@ -1,17 +1,17 @@
+# SPDX-License-Identifier: MIT
 """The configuration: what the default says, and that each wrong value is named with its line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import ctwsgi_portal.config
 import pytest
+from ctwsgi_portal.config import ConfigError, load, parse
+from ctwsgi_portal.config.lines import key_lines
+from ctwsgi_portal.config.toml import tomllib
 
-import demo_app.config
-from demo_app.config import ConfigError, load, parse
-from demo_app.config.lines import key_lines
-from demo_app.config.toml import tomllib
-
-DEFAULT = (Path(demo_app.config.__file__).parent / "portal.toml").read_text("utf-8")
+DEFAULT = (Path(ctwsgi_portal.config.__file__).parent / "portal.toml").read_text("utf-8")
 
 GOOD = """\
 [portal]

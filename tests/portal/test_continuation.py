@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which name a client's Host header may lend to the link that leads on, and where it leads."""
 
 from __future__ import annotations
@@ -5,14 +6,13 @@ from __future__ import annotations
 import secrets
 
 import pytest
+from ctwsgi_portal.config import parse
+from ctwsgi_portal.config.networks import Network
+from ctwsgi_portal.web.continuation import Continuations, Destination
+from ctwsgi_portal.web.portal import Client, Portal
 from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
-
-from demo_app.config import parse
-from demo_app.config.networks import Network
-from demo_app.web.continuation import Continuations, Destination
-from demo_app.web.portal import Client, Portal
 
 CONFIG = """
 [portal]

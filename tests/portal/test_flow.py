@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The whole flow at the portal: redirected, splash page, accepted, on its way, logged out."""
 
 from __future__ import annotations
@@ -5,9 +6,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from ctwsgi_portal.state.records import Grant, new_id
+from ctwsgi_portal.web.destinations import MOST, Destinations
 
-from demo_app.state.records import Grant, new_id
-from demo_app.web.destinations import MOST, Destinations
 from tests.lab.wait import until
 
 from .serving import Portal, Visitor, fresh_client

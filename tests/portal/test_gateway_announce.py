@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How devices are told of the portal's API: the bytes that dnsmasq and radvd send for our lines.
 
 RFC 8910: DHCPv4 option 114, DHCPv6 option 103, router advertisement option 37. What `ctwsgi-portal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The agent's books: elements, counters, clients, and the ruleset's text. No system touched."""
 
 from __future__ import annotations
@@ -5,16 +6,15 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
+from ctwsgi_portal.gateway import nft
+from ctwsgi_portal.gateway.clients import MAX_ADDRESSES, Clients, look_up, seen, taken_over, usable
+from ctwsgi_portal.gateway.elements import Batch, Elements
+from ctwsgi_portal.gateway.ledger import Ledger
+from ctwsgi_portal.gateway.neighbours import Neighbours
+from ctwsgi_portal.gateway.ruleset import Rules, load_script, render
+from ctwsgi_portal.state.records import Grant, Report, Session, Usage
 from hypothesis import given
 from hypothesis import strategies as st
-
-from demo_app.gateway import nft
-from demo_app.gateway.clients import MAX_ADDRESSES, Clients, look_up, seen, taken_over, usable
-from demo_app.gateway.elements import Batch, Elements
-from demo_app.gateway.ledger import Ledger
-from demo_app.gateway.neighbours import Neighbours
-from demo_app.gateway.ruleset import Rules, load_script, render
-from demo_app.state.records import Grant, Report, Session, Usage
 
 A, B, C = ("back4", "10.0.0.1"), ("back4", "10.0.0.2"), ("macs", "02:00:00:00:00:01")
 NOW = 1000.0

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Every byte is charged, and once: up and down, over a logout, over an agent's death."""
 
 from __future__ import annotations
@@ -6,8 +7,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from ctwsgi_portal.state.records import Voucher
 
-from demo_app.state.records import Voucher
 from tests.lab.portal import INTERNET
 from tests.lab.requirements import unavailable
 from tests.lab.wait import until

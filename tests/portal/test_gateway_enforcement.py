@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What an element counted is charged once, to whom it was used by, whatever becomes of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The packet filter and the agent, with real clients: who gets through, and when no longer."""
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def test_the_neighbour_table_is_read_whole(shared: Gateway) -> None:
     lines.append("neigh replace fe80::1 lladdr 02:00:00:01:00:01 nud stale dev client")
     shared.gateway.run(["ip", "-batch", "-"], text_in="\n".join(lines) + "\n")
     code = (
-        "from demo_app.gateway.neighbours import read; t = read(['client', 'other', 'none']);"
+        "from ctwsgi_portal.gateway.neighbours import read; t = read(['client', 'other', 'none']);"
         "print(len(t.addresses('02:00:00:01:02:fe')), t.mac('fd77:0:0:1::2fe'), t.mac('fe80::1'),"
         "sum(m.startswith('02:00:00:01:') for _, m in t.pairs()), t.mac('fd77:0:0:1::2ff'))"
     )

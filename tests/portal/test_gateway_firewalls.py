@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: MIT
 """The portal's table beside Debian's own ufw and firewalld, over their reload.
 
-They let the clients' traffic through and the portal's ports in, as docs/portal-gateway.md says;
+They let the clients' traffic through and the portal's ports in, as demo_app/docs/gateway.md says;
 who is let through of these is ours to say.
 """
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What befalls a gateway: restarts, flushes, deaths, and the ends of grants."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the configuration adds to the packet filter, tried by real clients."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Gateways that follow a real Redis: restarts of either, and what happened in between."""
 
 from __future__ import annotations
@@ -7,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from ctwsgi_portal.state import StoreError, open_store
+from ctwsgi_portal.state.records import Voucher
+from ctwsgi_portal.state.redis import PREFIX
 
-from demo_app.state import StoreError, open_store
-from demo_app.state.records import Voucher
-from demo_app.state.redis import PREFIX
 from tests.lab import Lab
 from tests.lab.portal import INTERNET
 from tests.lab.requirements import unavailable

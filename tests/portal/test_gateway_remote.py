@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The portal on another machine than the gateway, and Redis between them: the whole way by curl.
 
 Once with the relay on the gateway, once with the kernel module, which few machines can load:

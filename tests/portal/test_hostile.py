@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Requests of any shape to every application: an answer, never an error of ours."""
 
 from __future__ import annotations
@@ -7,16 +8,16 @@ import socket
 from urllib.parse import urlencode
 
 import pytest
+from ctwsgi_portal.config import parse
+from ctwsgi_portal.state import open_store
+from ctwsgi_portal.web.application import ByListener
+from ctwsgi_portal.web.portal import Portal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug import test
 from werkzeug.security import generate_password_hash
 
 from ctwsgi.testing import origin_environ
-from demo_app.config import parse
-from demo_app.state import open_store
-from demo_app.web.application import ByListener
-from demo_app.web.portal import Portal
 from tests.lab.streams import receive_until_closed
 
 from .serving import OWN, REDIRECTED

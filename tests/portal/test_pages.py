@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The pages: small, complete in themselves, readable by everybody, in both languages, themed."""
 
 from __future__ import annotations
@@ -6,16 +7,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import ctwsgi_portal.web
 import pytest
+from ctwsgi_portal.web import language
+from ctwsgi_portal.web.plot import HOURS, plot
 from werkzeug.security import generate_password_hash
-
-import demo_app.web
-from demo_app.web import language
-from demo_app.web.plot import HOURS, plot
 
 from .serving import Portal
 
-WEB = Path(demo_app.web.__file__).parent
+WEB = Path(ctwsgi_portal.web.__file__).parent
 
 LARGEST = 16 * 1024
 """Bytes of a page: a mini browser on a bad radio link gets it in a dozen packets."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What each operating system asks, as it asks it, before and after its user has been accepted.
 
 The user agents are those that the systems send: Apple's CaptiveNetworkSupport, Android's
@@ -8,8 +9,7 @@ none.
 from __future__ import annotations
 
 import pytest
-
-from demo_app.web.probes import PROBES
+from ctwsgi_portal.web.probes import PROBES
 
 APPLE = {"User-Agent": "CaptiveNetworkSupport-514.100.16 wispr", "Connection": "close"}
 ANDROID = {

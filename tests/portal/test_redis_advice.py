@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A Redis that may forget grants is named, by `check` and at every start."""
 
 from __future__ import annotations
@@ -7,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
-
-from demo_app.state import open_store
+from ctwsgi_portal.state import open_store
 
 from .serving import Portal, run
 from .stores import RedisServer, Unavailable

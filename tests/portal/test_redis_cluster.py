@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The store in a Redis cluster of three: all keys share one slot, whichever node has it."""
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
-from demo_app.state import Store, open_store
-from demo_app.state.records import Grant, Voucher, new_id
+from ctwsgi_portal.state import Store, open_store
+from ctwsgi_portal.state.records import Grant, Voucher, new_id
 
 from .stores import report
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The security of the portal: point by point, each attack over real sockets."""
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ import socket
 from html.parser import HTMLParser
 
 import pytest
+from ctwsgi_portal.config import load
+from ctwsgi_portal.state.codes import ALPHABET, digest, new_code, normal_code
+from ctwsgi_portal.state.secret import SecretError, read_secret
+from ctwsgi_portal.web.accept import PER_CLIENT, PER_USER
+from ctwsgi_portal.web.portal import Portal as Inside
+from ctwsgi_portal.web.security import TOKEN_AGE, Tokens
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from werkzeug.security import generate_password_hash
 
-from demo_app.config import load
-from demo_app.state.codes import ALPHABET, digest, new_code, normal_code
-from demo_app.state.secret import SecretError, read_secret
-from demo_app.web.accept import PER_CLIENT, PER_USER
-from demo_app.web.portal import Portal as Inside
-from demo_app.web.security import TOKEN_AGE, Tokens
 from tests.lab.streams import receive_until_closed
 
 from .serving import BROWSER, OWN, REDIRECTED, Portal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What only the SQLite store promises: a file, its rights, its version, what is left in it."""
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import threading
 import time
 
 import pytest
-
-from demo_app.state import StoreError, open_store
-from demo_app.state.records import Grant, new_id
-from demo_app.state.sqlite_sessions import KEPT_CHANGES
+from ctwsgi_portal.state import StoreError, open_store
+from ctwsgi_portal.state.records import Grant, new_id
+from ctwsgi_portal.state.sqlite_sessions import KEPT_CHANGES
 
 from .stores import report
 
@@ -81,7 +81,7 @@ def test_one_process_may_have_several(tmp_path):
     stores = [open_store(url) for _ in range(3)]
     cursor = stores[0].snapshot().cursor
     come_and_go = (
-        "import sys; from demo_app.state import open_store; open_store(sys.argv[1]).close()"
+        "import sys; from ctwsgi_portal.state import open_store; open_store(sys.argv[1]).close()"
     )
     subprocess.run([sys.executable, "-c", come_and_go, url], check=True)
     assert (tmp_path / "portal.db-wal").exists()

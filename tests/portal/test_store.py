@@ -1,4 +1,5 @@
-"""What every store promises (demo_app/state/store.py), once for each implementation."""
+# SPDX-License-Identifier: MIT
+"""What every store promises (ctwsgi_portal/state/store.py), once for each implementation."""
 
 from __future__ import annotations
 
@@ -9,9 +10,8 @@ import time
 from dataclasses import replace
 
 import pytest
-
-from demo_app.state import CursorLost, open_store
-from demo_app.state.records import Grant, Report, Usage, Voucher, new_id
+from ctwsgi_portal.state import CursorLost, open_store
+from ctwsgi_portal.state.records import Grant, Report, Usage, Voucher, new_id
 
 from .stores import report
 
@@ -174,8 +174,9 @@ class TestChanges:
     def test_waiting_ends_with_the_first_change_of_another_process(self, store, store_url):
         cursor = store.snapshot().cursor
         code = (
-            "import sys; from demo_app.state import open_store; from demo_app.state.records import "
-            "Grant; s = open_store(sys.argv[1]); s.grant(Grant('a'*32, 'guests', '10.0.0.1', None,"
+            "import sys; from ctwsgi_portal.state import open_store; "
+            "from ctwsgi_portal.state.records import Grant; "
+            "s = open_store(sys.argv[1]); s.grant(Grant('a'*32, 'guests', '10.0.0.1', None,"
             "1.0, 9e9, None, 'click'))"
         )
         with subprocess.Popen([sys.executable, "-c", code, store_url]) as process:
@@ -439,7 +440,7 @@ class TestVouchers:
     def test_two_processes_do_not_share_one_use(self, store, store_url):
         store.add_vouchers([voucher(f"d{i}") for i in range(50)])
         code = (
-            "import sys; from demo_app.state import open_store; s = open_store(sys.argv[1]);"
+            "import sys; from ctwsgi_portal.state import open_store; s = open_store(sys.argv[1]);"
             "print(sum(s.redeem(f'd{i}', sys.argv[2]) is not None for i in range(50)))"
         )
         processes = [

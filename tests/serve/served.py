@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Starts `ctwsgi serve` or gunicorn as real processes, and talks to them over real sockets.
 
 The test opens the listening sockets and hands them over as fd://N: no port is guessed, and a

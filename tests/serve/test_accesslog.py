@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The access log: the original destination at the end, and one line for one request."""
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from gunicorn.config import Config
-from served import DEADLINE, ECHO, Served
 
 from ctwsgi.serving.accesslog import Logger, SafeAtoms, wants_access
 from tests.lab.wait import until
+
+from .served import DEADLINE, ECHO, Served
 
 V1 = b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n"
 V1_6 = b"PROXY TCP6 2001:db8::1 2001:db8::2 5555 443\r\n"

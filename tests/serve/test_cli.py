@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The `ctwsgi` command itself, and `ctwsgi decode`."""
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from served import DEADLINE
 
 from ctwsgi import __version__
 from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import Key
 from ctwsgi.wire.ctframe import encode_stream
+
+from .served import DEADLINE
 
 SRC, DST = ("192.0.2.1", 5555), ("198.18.0.1", 80)
 KEY = Key(1, b"1" * 16)

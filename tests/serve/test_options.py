@@ -1,9 +1,9 @@
+# SPDX-License-Identifier: MIT
 """Which listener an option is for, and what is wrong with it. Without a process."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from gunicorn import config as gunicorn_config
@@ -12,6 +12,7 @@ from ctwsgi.serving import honoured
 from ctwsgi.serving.listeners import names_of
 from ctwsgi.serving.options import Options, assign, from_environ, from_settings, show_name
 from ctwsgi.serving.settings import Config, Source
+from tests import ROOT
 
 A, B, C = ("127.0.0.1", 80), "/run/a=b", 3
 LISTENERS = [frozenset([A]), frozenset([B]), frozenset([C])]
@@ -258,7 +259,7 @@ def test_a_setting_that_nobody_knows_is_refused() -> None:
 
 
 def test_the_manual_lists_every_setting_and_option() -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+    manual = (ROOT / "docs" / "serve.md").read_text()
     ours = {s.name for s in gunicorn_config.KNOWN_SETTINGS if s.__module__ == Source.__module__}
     missing = {name for name in GUNICORNS | ours if f"`{name}`" not in manual}
     assert not missing

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Everything is patched before the application is imported, and reloading works under gevent."""
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from served import Served
 
 from tests.lab.wait import until
+
+from .served import Served
 
 # What goes wrong when an application is imported before the patching: names bound at import.
 TOUCHY = """

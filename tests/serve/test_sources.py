@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Sources, keys and TLS through the command line: what a client gets, and what a HUP changes."""
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
-from served import ECHO, Served, answer, request
 
 from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import Key
 from ctwsgi.wire.ctframe import encode_stream
 from tests.lab.streams import receive_until_closed
+
+from .served import ECHO, Served, answer, request
 
 SRC, DST = ("192.0.2.1", 5555), ("198.18.0.1", 80)
 ONE, TWO = Key(1, b"1" * 16), Key(2, b"2" * 32)

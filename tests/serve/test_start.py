@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`ctwsgi serve` and `gunicorn -k`: where options come from, and what stops the start."""
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from served import DEADLINE, ECHO, Served, answer, clean_environ, request
 
 from tests.lab.streams import receive_until_closed
 from tests.lab.wait import until
+
+from .served import DEADLINE, ECHO, Served, answer, clean_environ, request
 
 V1 = b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n"
 ORIGIN = ["198.18.0.1", 80]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Stopping, reloading and restarting: nobody who has begun is turned away."""
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from served import DEADLINE, ECHO, Served, answer, request
 
 from tests.lab.streams import receive_until_closed
 from tests.lab.wait import until
+
+from .served import DEADLINE, ECHO, Served, answer, request
 
 V1 = b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What was turned away is logged when it changed, and not more often than once a minute."""
 
 from __future__ import annotations

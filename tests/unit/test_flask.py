@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """`ctwsgi.flask.origin` and the `origin_environ` helper, in views of a real Flask app."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What counts as ourselves."""
 
 from __future__ import annotations

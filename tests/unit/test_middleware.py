@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """OriginMiddleware: what it takes from environ, what it refuses, what it rewrites.
 
 The sockets are real loopback connections. The kernel's answers for redirected ones, and the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Who may write an origin, and which listeners refuse to start."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The link for a file of tests, a field for each; and why they are skipped."""
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from relay_field import Field
-from relay_link import Link
+
+from .field import Field
+from .link import Link
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What passes through `ctwsgi relay`: bytes, ends, resets, crowds, within bounded memory."""
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-from relay_field import DEADLINE, serve_echo
 
 from ctwsgi.wire.ctframe import FrameDecoder
 from tests.lab.streams import hard_reset, receive_all, receive_exactly, receive_header
 from tests.lab.wait import until
+
+from .field import DEADLINE, serve_echo
 
 
 @pytest.mark.parametrize("format_", ["proxy", "ctframe"])

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """nginx and haproxy read what `ctwsgi relay` writes."""
 
 from __future__ import annotations
@@ -8,16 +9,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from relay_field import DEADLINE, KEY_1, Field
-from relay_link import (
+
+from tests.lab.streams import receive_all
+from tests.lab.wait import until
+
+from .field import DEADLINE, KEY_1, Field
+from .link import (
     CLIENT,
     CLIENT_V6,
     somewhere,
     somewhere_v6,
 )
-
-from tests.lab.streams import receive_all
-from tests.lab.wait import until
 
 
 def spawn(field: Field, *command: str) -> subprocess.Popen[bytes]:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What `ctwsgi relay` refuses behind a real REDIRECT, loops among it."""
 
 from __future__ import annotations
@@ -5,15 +6,16 @@ from __future__ import annotations
 import socket
 
 import pytest
-from relay_field import ROOT, assert_dial_is_reset
-from relay_link import (
+
+from tests.lab.streams import receive_header
+
+from .field import ROOT, assert_dial_is_reset
+from .link import (
     GATEWAY,
     GATEWAY_V6,
     somewhere,
     somewhere_v6,
 )
-
-from tests.lab.streams import receive_header
 
 
 def test_loops_and_direct_connections_are_refused(field):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How `ctwsgi relay` stops under load."""
 
 from __future__ import annotations
@@ -7,10 +8,11 @@ import socket
 import threading
 
 import pytest
-from relay_field import DEADLINE, serve_echo
 
 from tests.lab.streams import receive_all, receive_exactly, receive_header
 from tests.lab.wait import until
+
+from .field import DEADLINE, serve_echo
 
 
 def test_sigterm_under_load_ends_what_runs(field):

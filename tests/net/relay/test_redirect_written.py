@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What `ctwsgi relay` writes in front of what a real REDIRECT brings it."""
 
 from __future__ import annotations
@@ -6,19 +7,20 @@ import signal
 import socket
 
 import pytest
-from relay_field import KEY_1, KEY_2, assert_dial_is_reset
-from relay_link import (
-    CLIENT,
-    CLIENT_V6,
-    somewhere,
-    somewhere_v6,
-)
 
 from ctwsgi.errors import OriginError, Reason
 from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.ctframe import FrameDecoder
 from tests.lab.streams import receive_all, receive_exactly, receive_header
 from tests.lab.wait import until
+
+from .field import KEY_1, KEY_2, assert_dial_is_reset
+from .link import (
+    CLIENT,
+    CLIENT_V6,
+    somewhere,
+    somewhere_v6,
+)
 
 
 @pytest.mark.parametrize("options", [(), ("--crc32c",)], ids=["plain", "crc32c"])

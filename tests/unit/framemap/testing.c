@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 /*
  * The allocator below the frame map while it is tested: counts, and fails when told to.
  * To be linked with --wrap=malloc --wrap=free.

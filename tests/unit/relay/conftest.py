@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The relay and its upstream, for one test."""
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from relay_bench import DEADLINE, Bench
 
 from ctwsgi.relay import (
     Injection,
     Proxy,
 )
+
+from .bench import DEADLINE, Bench
 
 
 @pytest.fixture

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""The eBPF injector's part of `ctwsgi check`: whether it can be attached here, and where it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from socket import if_indextoname
+
+from ..ebpf.errors import GatewayError
+from ..ebpf.host import kernel_refusal, pinned_devices, require_object, require_rights
+from ..ebpf.libbpf import require_library
+from .finding import Finding, Level
+
+_RELEASE = os.uname().release
+
+
+def _refusal(requirement: Callable[[], object]) -> str:
+    try:
+        requirement()
+    except GatewayError as e:
+        return str(e)
+    return ""
+
+
+def check_ebpf(root: Path, release: str = _RELEASE) -> Iterator[Finding]:
+    """Devices of this network namespace that have the program; else what keeps it away."""
+    attached = [_name(index) for index in pinned_devices(root)]
+    if attached:
+        text = f"attached to {', '.join(sorted(attached))}: `ctwsgi gateway status DEV` tells more"
+        yield Finding(Level.OK, "ebpf", text)
+        return
+    refusals = [
+        kernel_refusal(release, root),
+        *map(_refusal, (require_object, require_library, require_rights)),
+    ]
+    for refusal in filter(None, refusals):
+        yield Finding(Level.NOTE, "ebpf", refusal)
+        return
+    yield Finding(Level.OK, "ebpf", "can be attached: `ctwsgi gateway attach DEV`")
+
+
+def _name(index: int) -> str:
+    try:
+        return if_indextoname(index)
+    except OSError:
+        return f"a device that is gone ({index})"

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: MIT
+"""`ctwsgi gateway`: the eBPF injector on a device, by hand or as a service.
+
+Exit code 2, with one line that says what to do, for anything that keeps it from working.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from ..wire.auth import Key, KeyFileError, KeyRing
+from . import rules as setups
+from .errors import GatewayError
+from .injector import MAX_FLOWS, Injector, Wanted, checked_backends
+from .status import Status, as_json, as_prometheus
+from .structs import Selection, Settings
+
+log = logging.getLogger("ctwsgi.gateway")
+
+REFRESH = 30.0
+"""Seconds after which `run` looks at the clocks, and whether the program is still there."""
+
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class CannotDo(click.ClickException):
+    """Printed as one line, without the usage text."""
+
+    exit_code = 2
+
+
+def _told(function: _Function) -> _Function:
+    """What goes wrong is said in one line."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (GatewayError, KeyFileError) as e:
+            raise CannotDo(str(e)) from None
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _mark(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """`VALUE` or `VALUE/MASK`, in any base."""
+    if text is None:
+        return None
+    value, _, mask = text.partition("/")
+    try:
+        numbers = int(value, 0), int(mask, 0) if mask else 0xFFFFFFFF
+    except ValueError:
+        raise click.BadParameter("VALUE or VALUE/MASK, as 0x61 or 0x1/0xf") from None
+    if not all(0 <= number < 1 << 32 for number in numbers) or numbers[0] & ~numbers[1]:
+        raise click.BadParameter("32 bits, and no bit of VALUE outside of MASK")
+    return numbers
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.BadParameter(f"{text!r} is not HOST:PORT or [V6]:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _addresses(
+    ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> tuple[tuple[str, int], ...]:
+    return tuple(map(_address, texts))
+
+
+_OPTIONS = (
+    click.option(
+        "--backend",
+        "backends",
+        multiple=True,
+        metavar="HOST:PORT",
+        callback=_addresses,
+        help="Only connections to this server. Repeatable; without it and --mark: all that are "
+        "translated.",
+    ),
+    click.option(
+        "--mark",
+        metavar="VALUE[/MASK]",
+        callback=_mark,
+        help="Only connections with this conntrack mark (nft: ct mark set VALUE).",
+    ),
+    click.option(
+        "--auth-key-file",
+        metavar="FILE",
+        type=click.Path(),
+        help="Sign the header with the lowest key id of FILE (lines of ID HEX, mode 0600).",
+    ),
+    click.option(
+        "--max-flows",
+        metavar="N",
+        type=click.IntRange(1, 1 << 24),
+        default=MAX_FLOWS,
+        show_default=True,
+        help="Connections that can be open at once. Settled when it is attached first.",
+    ),
+    click.option(
+        "--existing",
+        type=click.Choice(["drop", "pass"]),
+        default="drop",
+        show_default=True,
+        help="What becomes of connections that are older than the program.",
+    ),
+    click.option(
+        "--sweep",
+        metavar="SECONDS",
+        type=click.FloatRange(0.1, 3600),
+        default=30.0,
+        show_default=True,
+        help="How often a connection looks whether conntrack has forgotten it.",
+    ),
+    click.option(
+        "--one-armed",
+        is_flag=True,
+        help="Clients may be behind the same device. They can then speak for the servers: "
+        "wants --auth-key-file.",
+    ),
+)
+
+
+def _attach_options(function: _Function) -> _Function:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def _wanted(
+    backends: tuple[tuple[str, int], ...],
+    mark: tuple[int, int] | None,
+    auth_key_file: str | None,
+    max_flows: int,
+    existing: str,
+    sweep: float,
+    one_armed: bool,
+) -> Wanted:
+    if backends and mark:
+        raise click.UsageError("--backend or --mark, not both")
+    if one_armed and not auth_key_file:
+        raise click.UsageError("--one-armed wants --auth-key-file: clients can fake the rest")
+    selection = Selection.TRANSLATED
+    if backends or mark:
+        selection = Selection.BACKENDS if backends else Selection.MARK
+    value, mask = mark or (0, 0)
+    settings = Settings(
+        selection=selection,
+        mark=value,
+        mask=mask,
+        one_armed=one_armed,
+        pass_existing=existing == "pass",
+        sweep=round(1000 * sweep),
+    )
+    return Wanted(settings, checked_backends(backends), _load_key(auth_key_file), max_flows)
+
+
+def _load_key(path: str | None) -> Key | None:
+    return KeyRing.load(path).signer() if path else None
+
+
+@click.group()
+def gateway() -> None:
+    """Inject the origin on a gateway, by eBPF: a PROXY v2 header per translated connection.
+
+    DEV is the device by which the servers are reached. Everything needs root.
+    """
+
+
+@gateway.command()
+@click.argument("device", metavar="DEV")
+@_attach_options
+@_told
+def attach(device: str, **options: Any) -> None:
+    """Attach to DEV, or replace what is attached without losing a connection."""
+    replaced = Injector(device).attach(_wanted(**options))
+    click.echo(f"{device}: {'replaced' if replaced else 'attached'}")
+
+
+@gateway.command()
+@click.argument("device", metavar="DEV")
+@_told
+def detach(device: str) -> None:
+    """Detach from DEV. Close the listener, or take the rules away, before."""
+    injector = Injector(device)
+    was = injector.attached
+    reset = injector.detach()
+    click.echo(f"{device}: {'detached' if was else 'nothing was attached'}")
+    if reset:
+        click.echo(f"  reset because their header had not arrived: {reset}")
+
+
+@gateway.command()
+@click.argument("devices", metavar="DEV...", nargs=-1, required=True)
+@click.option("--json", "style", flag_value="json", help="A JSON list.")
+@click.option("--prometheus", "style", flag_value="prometheus", help="Prometheus' text format.")
+@_told
+def status(devices: tuple[str, ...], style: str | None) -> None:
+    """Show counters and flows. Exit status 1 when DEV has lost its program."""
+    statuses = [Status.of(Injector(device)) for device in devices]
+    if style == "json":
+        click.echo(as_json(statuses))
+    elif style == "prometheus":
+        click.echo(as_prometheus(statuses), nl=False)
+    else:
+        click.echo("\n".join(each.text() for each in statuses))
+    if not all(each.attached for each in statuses):
+        raise SystemExit(1)
+
+
+@gateway.command()
+@click.argument("device", metavar="DEV")
+@_attach_options
+@_told
+def run(device: str, **options: Any) -> None:
+    """Attach to DEV and stay: SIGHUP reads the key file again.
+
+    The time in signed headers follows the kernel's clocks, and a program that somebody has removed
+    is attached again. On SIGTERM it stays attached: `ctwsgi gateway detach` takes it away.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # Waited for, not handled: none is missed between two looks.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    wanted = _wanted(**options)
+    injector = Injector(device)
+    log.info("%s: %s", device, "replaced" if injector.attach(wanted) else "attached")
+    _notify("READY=1")
+    while True:
+        found = signal.sigtimedwait(_SIGNALS, REFRESH)
+        if found and found.si_signo != signal.SIGHUP:
+            break
+        if found:
+            _reload(injector, options["auth_key_file"])
+        _tend(injector, wanted)
+    _notify("STOPPING=1")
+    log.info("%s: left attached", device)
+
+
+def _reload(injector: Injector, key_file: str | None) -> None:
+    if not key_file:
+        log.info("SIGHUP: no key file to read")
+        return
+    try:
+        key = KeyRing.load(key_file).signer()
+        injector.sign_with(key)
+    except (KeyFileError, GatewayError) as e:
+        log.error("SIGHUP: the old key stays: %s", e)
+    else:
+        log.info("SIGHUP: signing with key %d", key.id)
+
+
+def _tend(injector: Injector, wanted: Wanted) -> None:
+    try:
+        if not injector.attached:
+            log.warning("%s: the program was gone", injector.device.name)
+            injector.attach(wanted)
+        injector.refresh_time()
+    except GatewayError as e:
+        log.error("%s: %s", injector.device.name, e)
+
+
+def _notify(state: str) -> None:
+    """sd_notify(3)."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.sendto(state.encode(), "\0" + path[1:] if path[0] == "@" else path)
+        except OSError as e:
+            log.warning("systemd does not listen: %s", e.strerror)
+
+
+@gateway.command()
+@click.argument("device", metavar="DEV")
+@click.option(
+    "--server",
+    "servers",
+    required=True,
+    multiple=True,
+    metavar="HOST:PORT",
+    callback=_addresses,
+    help="To whom; one of each IP version.",
+)
+@click.option(
+    "--port",
+    "ports",
+    multiple=True,
+    type=click.IntRange(1, 65535),
+    default=(80,),
+    show_default=True,
+    help="What clients dial. Repeatable.",
+)
+@click.option("--mark", metavar="VALUE", callback=_mark, help="Select by this conntrack mark.")
+@click.option("--clients", metavar="DEV", default="", help="The clients' device; default: any.")
+@click.option("--auth-key-file", metavar="FILE", help="For the unit.")
+@click.option("--unit", is_flag=True, help="The systemd unit instead of the rules.")
+@_told
+def rules(
+    device: str,
+    servers: tuple[tuple[str, int], ...],
+    ports: tuple[int, ...],
+    mark: tuple[int, int] | None,
+    clients: str,
+    auth_key_file: str | None,
+    unit: bool,
+) -> None:
+    """Print the nft rules for a setup, or the unit that attaches before they are loaded."""
+    setup = setups.Setup(device, servers, ports, mark[0] if mark else None, clients)
+    if unit:
+        # As it was called, which may be by a path into a virtual environment that is not in PATH.
+        program = shutil.which(sys.argv[0]) or f"{sys.executable} -m ctwsgi"
+        click.echo(setups.unit(setup, auth_key_file, program), nl=False)
+    else:
+        words = " ".join(setups.attach_words(setup, auth_key_file))
+        click.echo(f"# before these rules: {words}\n{setups.ruleset(setup)}", nl=False)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""What an injector does, for people, for programs, and for Prometheus."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..wire.address import show
+from .injector import Injector
+from .structs import Selection
+
+HINTS = {
+    "untracked": "packets to a server of --backend that conntrack was told not to track",
+    "one_armed": "clients are behind the servers' device: see --one-armed",
+    "no_syn": "connections that are older than the program: they must connect again",
+    "early": "clients sent data to a server that had not answered",
+    "below": "clients sent into the place of the header: an attack, or a very late copy",
+    "ack": "clients acknowledged what the server never sent: an attack, or a very old connection",
+    "behind_fin": "data behind the end of a connection",
+    "synack": "SYN-ACKs that answer no SYN that is open: late, or of a server that began anew",
+    "signature_option": "TCP-MD5 and TCP-AO forbid any change: exempt these clients in the rule",
+    "flow_limit": "the table is full: detach, and attach with a larger --max-flows",
+    "fragment": "fragments of a connection whose header has not arrived; TCP sends again",
+    "no_key": "there is no key to sign with: attach again with --auth-key-file",
+    "build": "a packet could not be changed: no memory",
+    "malformed": "packets that contradict themselves",
+    "unloading": "SYNs while it was about to be detached; if it still is there, attach again",
+}
+"""For each `drop_` counter."""
+
+_METRICS = (
+    ("flows", "gauge", "Connections that are remembered."),
+    ("entries", "gauge", "Entries of the table, those of ended connections included."),
+    ("max_flows", "gauge", "How many entries there can be."),
+    ("headers_total", "counter", "Headers sent, each connection's first."),
+    ("headers_again_total", "counter", "Headers sent again."),
+    ("dropped_total", "counter", "Packets dropped, by reason."),
+    ("events_total", "counter", "Other things that were counted, by kind."),
+)
+
+_EVENTS = (
+    "untouched",
+    "existing",
+    "options_cleared",
+    "swallowed",
+    "cookies_spoiled",
+    "icmp_corrected",
+)
+
+
+@dataclass(frozen=True)
+class Status:
+    """One device's."""
+
+    device: str
+    attached: bool
+    selection: str = ""
+    backends: list[str] = field(default_factory=list)
+    key_id: int | None = None
+    one_armed: bool = False
+    pass_existing: bool = False
+    max_flows: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, injector: Injector) -> Status:
+        """GatewayError when nothing is attached."""
+        settings = injector.settings()
+        selection = settings.selection.name.lower()
+        if settings.selection is Selection.MARK:
+            selection = f"mark {settings.mark:#x}/{settings.mask:#x}"
+        return cls(
+            injector.device.name,
+            injector.attached,
+            selection,
+            [show(*address) for address in injector.backends()],
+            injector.key_id() if settings.signed else None,
+            settings.one_armed,
+            settings.pass_existing,
+            injector.max_flows(),
+            injector.counters(),
+        )
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """By reason, without the zeros."""
+        dropped = {name: n for name, n in self.counters.items() if name.startswith("drop_") and n}
+        return {name.removeprefix("drop_"): number for name, number in dropped.items()}
+
+    def text(self) -> str:
+        """Lines for people: what it does, and a hint for every reason that packets died of."""
+        c = self.counters
+        signed = "unsigned" if self.key_id is None else f"signed with key {self.key_id}"
+        state = "attached" if self.attached else "NOT ATTACHED: attach it again"
+        lines = [
+            f"{self.device}: {state}, {self.selection}, headers {signed}",
+            *(f"  server {backend}" for backend in self.backends),
+            f"  {c['flows']} flows, {c['entries']} of {self.max_flows} entries, "
+            f"{c['ctproxy_headers']} headers, "
+            f"{c['ctproxy_headers_again']} sent again",
+        ]
+        for name, number in c.items():
+            if number and name in _EVENTS:
+                lines.append(f"  {name} {number}")
+        for name, number in self.drops.items():
+            lines.append(f"  drop_{name} {number}: {HINTS[name]}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "device": self.device,
+            "attached": self.attached,
+            "selection": self.selection,
+            "backends": self.backends,
+            "key_id": self.key_id,
+            "one_armed": self.one_armed,
+            "pass_existing": self.pass_existing,
+            "max_flows": self.max_flows,
+            "counters": self.counters,
+        }
+
+
+def as_json(statuses: list[Status]) -> str:
+    """A list."""
+    return json.dumps([status.as_dict() for status in statuses], indent=2)
+
+
+def as_prometheus(statuses: list[Status]) -> str:
+    """The text format, version 0.0.4."""
+    samples: dict[str, list[str]] = {name: [] for name, _, _ in _METRICS}
+    for status in statuses:
+        device, c = f'device="{status.device}"', status.counters
+        samples["flows"].append(f"{{{device}}} {c['flows']}")
+        samples["entries"].append(f"{{{device}}} {c['entries']}")
+        samples["max_flows"].append(f"{{{device}}} {status.max_flows}")
+        samples["headers_total"].append(f"{{{device}}} {c['ctproxy_headers']}")
+        samples["headers_again_total"].append(f"{{{device}}} {c['ctproxy_headers_again']}")
+        for name, number in c.items():
+            if name.startswith("drop_"):
+                reason = name.removeprefix("drop_")
+                samples["dropped_total"].append(f'{{{device},reason="{reason}"}} {number}')
+            elif name in _EVENTS:
+                samples["events_total"].append(f'{{{device},kind="{name}"}} {number}')
+    lines = []
+    for name, kind, text in _METRICS:
+        full = f"ctwsgi_gateway_{name}"
+        lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
+        lines += [f"{full}{sample}" for sample in samples[name]]
+    return "\n".join(lines) + "\n"

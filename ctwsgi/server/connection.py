@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: MIT
+"""One connection, from accept to close: learn the origin, then answer requests, one at a time.
+
+It runs in a greenlet of its own. The origin belongs to the connection: what the first bytes (or
+the kernel) tell holds for every request on it.
+"""
+
+from __future__ import annotations
+
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from gevent.exceptions import ConcurrentObjectUseError
+
+from ..errors import OriginError, Reason
+from ..http import environ as http_environ
+from ..http.body import Body
+from ..http.errors import REASONS, BodyError, DeadlineExceeded, Disconnected, HTTPError
+from ..http.parser import RequestParser
+from ..http.response import Response
+from ..linux import normal_address
+from ..origin import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..http.channel import Buffer
+    from ..http.request import Request
+    from ..source import Stage
+    from .server import WSGIServer
+    from .transport import Transport
+
+_LINGER_BYTES = 1 << 24
+"""What a client may still send to a connection that has said goodbye."""
+
+
+class Idle(Exception):
+    """Thrown into a connection that waits for its client, when the server is being stopped."""
+
+
+class Connection:
+    """What the server keeps of a client. Implements http.channel.Channel."""
+
+    __slots__ = (
+        "_base",
+        "_body_budget",
+        "_broken",
+        "_origin",
+        "_parser",
+        "_request",
+        "_server",
+        "_stage",
+        "idle_since",
+        "peer",
+        "transport",
+    )
+
+    def __init__(self, server: WSGIServer, transport: Transport, sockaddr: Any) -> None:
+        self._server = server
+        self.transport = transport
+        self.peer = normal_address(sockaddr)
+        self._parser = RequestParser(server.limits)
+        self._stage: Stage | None = None
+        self._origin: Origin | None = None
+        self._base: dict[str, Any] | None = None
+        self._request: Request | None = None
+        self._broken = False
+        self._body_budget = 0.0  # seconds that the client may still take over this body
+        self.idle_since = inf
+        """Monotonic seconds since when it waits for the first byte of a request; inf: it does not.
+        """
+
+    @property
+    def closing(self) -> bool:
+        return self._server.draining and not self._parser.next_begun
+
+    def run(self) -> None:
+        """The greenlet's body. Ends with the socket closed, whatever happens."""
+        server = self._server
+        self.transport.resumed = time.monotonic()
+        try:
+            self._learn_origin()
+            self._serve()
+        except OriginError as e:
+            server.refused(e, self.peer)
+        except DeadlineExceeded as e:
+            server.counters[f"timeout:{e.which}"] += 1
+        except Disconnected:
+            server.counters["disconnected"] += 1
+        except Idle:
+            pass
+        except Exception:
+            server.log.exception("error in the server, a bug: please report it")
+        finally:
+            self._parser.close()
+            try:
+                self.transport.close()
+            finally:
+                server.forget(self)
+
+    # The origin.
+
+    def _learn_origin(self) -> None:
+        """Waits for as many bytes as the source needs; the rest of them goes to the parser."""
+        server = self._server
+        transport = self.transport
+        self._allow("origin", server.timeouts.origin)
+        server.handshake(transport)
+        learnt = server.source.accept(transport.sock, self.peer, server.bound)
+        if isinstance(learnt, Origin):
+            self._origin = learnt
+            if learnt.orig_dst is None and server.source.name != "none":
+                server.counters["not-redirected"] += 1
+            return
+        self._stage = learnt
+        try:
+            while learnt.origin is None:
+                if not self._receive():
+                    return
+        except DeadlineExceeded:
+            raise OriginError(Reason.ORIGIN_TIMEOUT, "the header did not come") from None
+        self._origin = learnt.origin
+
+    def _environ_base(self) -> dict[str, Any]:
+        origin = self._origin
+        assert origin is not None
+        base = {**self._server.environ, **origin.environ()}
+        client = origin.orig_src
+        base["REMOTE_ADDR"] = client[0] if client else ""
+        base["REMOTE_PORT"] = str(client[1]) if client else ""
+        if "SERVER_NAME" not in base:  # a wildcard listener: the address that was reached
+            local = normal_address(self.transport.sock.getsockname())
+            assert local is not None
+            base["SERVER_NAME"] = local[0]
+        return base
+
+    # Bytes in.
+
+    def _allow(self, which: str, timeout: float) -> float:
+        """The client gets `timeout` seconds for what comes next; 0 is for ever. Returns now."""
+        side = self.transport.receiving
+        side.which = which
+        now = time.monotonic()
+        side.deadline = now + timeout if timeout else inf
+        return now
+
+    def _receive(self) -> bool:
+        """One recv, through the origin's stage, into the parser. False at the end of the stream."""
+        self.transport.share()
+        buffer = self._server.buffer
+        size = self.transport.recv_into(buffer)
+        stage = self._stage
+        if stage is not None:
+            if size == 0:
+                stage.eof()
+                return False
+            size = stage.strip(buffer, size)
+            if stage.done:
+                self._stage = None
+            if size == 0:
+                return True
+        elif size == 0:
+            return False
+        self._parser.feed(memoryview(buffer)[:size])
+        return True
+
+    def receive_body(self) -> None:
+        """Channel: more of the current request's body. BodyError when it ends or breaks."""
+        parser, request, side = self._parser, self._request, self.transport.receiving
+        assert request is not None
+        if parser.error is not None:
+            raise BodyError(f"request body: {parser.error.reason}", parser.error)
+        if parser.resume():
+            return
+        timeout = self._server.timeouts.body
+        began = time.monotonic()
+        side.which = "body"
+        side.deadline = began + self._body_budget if timeout else inf
+        try:
+            if not self._receive():
+                raise BodyError("the client closed in the middle of the request body")
+        except Idle:
+            raise BodyError("the server is being stopped") from None
+        except DeadlineExceeded:
+            self._server.counters["timeout:body"] += 1
+            parser.error = HTTPError(408, "body")
+            raise BodyError("the request body took too long", parser.error) from None
+        except OriginError as e:
+            self._server.refused(e, self.peer)
+            parser.error = HTTPError(400, "origin")
+            raise BodyError("the origin's framing broke in the request body") from e
+        except Disconnected as e:
+            raise BodyError(f"the client was lost in the middle of the request body: {e}") from e
+        finally:
+            side.deadline = inf  # the application's own time is not the client's
+        # Each byte buys time, so that neither a stall nor a trickle lasts for ever.
+        earned = sum(map(len, request.body)) / self._server.limits.body_rate
+        left = self._body_budget - (time.monotonic() - began)
+        self._body_budget = min(timeout, left + earned)
+
+    def _next_request(self) -> Request | None:
+        """Blocks until a request's head is there. None: the client has finished."""
+        parser, transport = self._parser, self.transport
+        side = transport.receiving
+        if not parser.idle:  # a part came with the origin, or with the request before
+            self.idle_since = inf
+        while not parser.requests:
+            if parser.error is not None:
+                raise parser.error
+            if parser.resume():
+                transport.share()
+                continue
+            if side.which == "keepalive" and parser.idle:
+                # Nothing is there yet, as a rule: waiting first saves a recv() in vain.
+                transport.wait_readable()
+            if not self._receive():
+                return None
+            if parser.idle:
+                continue  # line ends between requests, or a whole request
+            self.idle_since = inf
+            if side.which == "keepalive":
+                self._allow("request", self._server.timeouts.request)
+        self.idle_since = inf
+        return parser.requests.popleft()
+
+    # Bytes out.
+
+    def send(self, data: Buffer) -> None:
+        """Channel."""
+        if self._broken:
+            raise Disconnected("an earlier send broke off")
+        self.transport.share()
+        try:
+            self.transport.send(data)
+        except BaseException as e:
+            self._broke_off(e)
+            raise
+
+    def send_parts(self, parts: Sequence[Buffer]) -> None:
+        """Channel."""
+        if self._broken:
+            raise Disconnected("an earlier send broke off")
+        self.transport.share()
+        try:
+            self.transport.send_parts(parts)
+        except BaseException as e:
+            self._broke_off(e)
+            raise
+
+    def _broke_off(self, error: BaseException) -> None:
+        """Part of something is out: an application that goes on must not send the rest of it."""
+        if not isinstance(error, ConcurrentObjectUseError):
+            self._broken = True
+        if isinstance(error, Idle):
+            raise Disconnected("the server is being stopped") from None
+
+    # Requests.
+
+    def _serve(self) -> None:
+        server, timeouts = self._server, self._server.timeouts
+        self._allow("request", timeouts.request)
+        try:
+            while (request := self._next_request()) is not None:
+                if not self._respond(request):
+                    return
+                if self._parser.idle:
+                    self.idle_since = self._allow("keepalive", timeouts.keepalive)
+                else:  # the next one came along with this one, in part
+                    self._allow("request", timeouts.request)
+        except HTTPError as e:
+            self._refuse(e, head_only=self._parser.head_only)
+        except DeadlineExceeded as e:
+            if e.which != "request" or self._parser.idle:
+                raise
+            server.counters["timeout:request"] += 1
+            self._refuse(HTTPError(408, "request"), head_only=self._parser.head_only)
+
+    def _respond(self, request: Request) -> bool:
+        """Answers one request. True when the connection may carry another."""
+        server = self._server
+        started = time.monotonic() if server.access is not None else 0.0
+        base = self._base
+        if base is None:
+            base = self._base = self._environ_base()
+        self._request = request
+        try:
+            environ = http_environ.build(base, request)
+        except HTTPError as e:
+            self._refuse(e, head_only=request.method == "HEAD")
+            return False
+        body = environ["wsgi.input"] = Body(self, request)
+        transport = self.transport
+        transport.receiving.deadline = inf
+        transport.receiving.which = "application"
+        self._body_budget = server.timeouts.body
+        response = Response(self, request, server.log)
+        whole = self._run(response, environ)
+        body.close()
+        response.close()
+        server.answered(environ, response, started)
+        if not whole or self._broken or server.cutting:
+            return False
+        if transport.receiving.greenlet is not None or transport.sending.greenlet is not None:
+            return False  # another greenlet of the application's is left behind in here
+        if response.closes or response.truncated:
+            if request.keep_alive or not request.complete or self._parser.ahead:
+                self._linger()
+            return False
+        return request.complete or self._drain(request)
+
+    def _run(self, response: Response, environ: dict[str, Any]) -> bool:
+        """Runs the application. False when the connection cannot go on, or is already over."""
+        server = self._server
+        try:
+            response.run(server.application, environ)
+            return True
+        except (Disconnected, DeadlineExceeded):
+            server.counters["disconnected"] += 1  # or takes nothing, which is the same to us
+        except BodyError as e:
+            if e.answer is not None:
+                self._give_up(response, e.answer)
+        except (Idle, KeyboardInterrupt):
+            raise
+        except BaseException:
+            # sys.exit(), a gevent.Timeout that nobody caught: its request ends, not the server.
+            # RAW_URI, because PATH_INFO is decoded and could forge a line of the log.
+            server.log.exception(
+                "error in the application: %s %s", environ["REQUEST_METHOD"], environ["RAW_URI"]
+            )
+            server.counters["application-error"] += 1
+            self._give_up(response, HTTPError(500, "application"))
+        return False
+
+    def _give_up(self, response: Response, error: HTTPError) -> None:
+        """Tells the client, as far as it can still be told."""
+        request = self._request
+        assert request is not None
+        if not response.head_sent:
+            response.status = f"{error.status} {REASONS[error.status]}"
+            self._refuse(error, head_only=request.method == "HEAD")
+        elif response.ends_with_connection:
+            self.transport.reset()
+
+    def _refuse(self, error: HTTPError, *, head_only: bool) -> None:
+        server = self._server
+        if error.status != 500:
+            server.bad_request(error, self.peer)
+        try:
+            self.send(error.reply(head_only=head_only))
+            self._linger()
+        except (Disconnected, DeadlineExceeded):
+            pass  # it will never know
+
+    def _drain(self, request: Request) -> bool:
+        """Reads away what the application left of the body, up to a bound."""
+        left = self._server.limits.drain
+        try:
+            while True:
+                while request.body:
+                    left -= len(request.body.popleft())
+                if request.complete:
+                    return True
+                if left < 0:
+                    break
+                self.receive_body()
+        except BodyError as e:
+            # The answer is out already: one request has one.
+            if e.answer is not None:
+                self._server.bad_request(e.answer, self.peer)
+        self._linger()
+        return False
+
+    def _linger(self) -> None:
+        """Says goodbye and waits, so that unread input does not turn the answer into a reset."""
+        transport, server = self.transport, self._server
+        if server.cutting or not server.timeouts.linger:
+            return
+        self._allow("linger", server.timeouts.linger)
+        left = _LINGER_BYTES
+        try:
+            transport.finish_sending()
+            while left > 0 and (size := transport.recv_into(server.buffer)):
+                left -= size
+        except (Disconnected, DeadlineExceeded):
+            pass

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: MIT
+"""A non-blocking socket that greenlets wait on, with deadlines that others enforce.
+
+`Transport` works on the bare socket: gevent's socket objects cost as much as a small request.
+`TlsTransport` leaves the work to gevent.ssl.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any
+
+import gevent
+from gevent.exceptions import ConcurrentObjectUseError
+from gevent.hub import get_hub
+
+from ..http.channel import Buffer
+from ..http.errors import DeadlineExceeded, Disconnected
+
+READ, WRITE = 1, 2  # gevent.core.READ and WRITE, which libev fixes
+
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close() sends RST
+_TLS_SLICE = 65536
+_FAIR_SHARE = 0.01
+_TURN = 1e-6
+"""Not 0: only with a timer does the loop look for what has become ready meanwhile."""
+
+
+class Side:
+    """One direction of a transport: who waits there, until when (monotonic seconds), for what."""
+
+    __slots__ = ("deadline", "greenlet", "watcher", "which")
+
+    def __init__(self) -> None:
+        self.deadline = inf
+        self.which = ""
+        """Which of the timeouts the deadline stands for."""
+        self.greenlet: Any = None
+        self.watcher: Any = None
+
+    def enter(self) -> None:
+        """The current greenlet is about to block here."""
+        if self.greenlet is not None:
+            raise ConcurrentObjectUseError("another greenlet waits for this connection already")
+        self.greenlet = gevent.getcurrent()
+
+    def interrupt(self, error: BaseException) -> None:
+        """Ends the wait, if there is one. Only from the hub, see Transport.interrupt()."""
+        if self.greenlet is not None:
+            self.greenlet.throw(error)
+
+
+class Transport:
+    """Blocking calls over a non-blocking socket: one greenlet may receive while another sends."""
+
+    __slots__ = ("_hub", "receiving", "resumed", "sending", "sock", "stall")
+
+    def __init__(self, sock: Any, stall: float) -> None:
+        self.sock = sock
+        self.stall = stall
+        """Seconds that a send may wait for the client to take anything; 0: for ever."""
+        self.receiving = Side()
+        """Its deadline is the connection's to set; that of `sending` follows from `stall`."""
+        self.sending = Side()
+        self.resumed = inf
+        """When this connection's greenlet began to run, or somebody else last had a turn."""
+        self._hub = get_hub()
+
+    def share(self) -> None:
+        """Lets others run, if this connection has kept the processor for long enough.
+
+        Where data is always there nothing ever waits: one fast client would stop everybody else.
+        """
+        if time.monotonic() - self.resumed > _FAIR_SHARE:
+            gevent.sleep(_TURN)
+            self.resumed = time.monotonic()
+
+    def interrupt(self, error: BaseException) -> None:
+        """Ends all waiting with `error`; nothing happens to a greenlet that does not wait here.
+
+        Only from the hub: thrown from another greenlet, that one would never run again.
+        """
+        self.receiving.interrupt(error)
+        self.sending.interrupt(error)
+
+    def expired(self, now: float) -> bool:
+        """Somebody may have waited for too long."""
+        return self.receiving.deadline <= now or self.sending.deadline <= now
+
+    def expire(self, now: float) -> None:
+        """Ends what has waited for too long. Only from the hub."""
+        for side in (self.receiving, self.sending):
+            if side.deadline <= now:
+                side.interrupt(DeadlineExceeded(side.which))
+
+    def wait_readable(self) -> None:
+        """Blocks until there is something to receive, or the end of it."""
+        side = self.receiving
+        if side.watcher is None:
+            side.watcher = self._hub.loop.io(self.sock.fileno(), READ)
+        self._wait(side)
+
+    def recv_into(self, buffer: bytearray) -> int:
+        """Bytes received, 0 at the end. Disconnected when the client has reset."""
+        while True:
+            try:
+                return self.sock.recv_into(buffer)  # type: ignore[no-any-return]
+            except BlockingIOError:
+                self.wait_readable()
+            except OSError as e:
+                raise Disconnected(str(e)) from None
+
+    def arrived(self) -> bool:
+        """Something not yet received lies in the kernel's buffer."""
+        try:
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def send(self, data: Buffer) -> None:
+        """Returns when the kernel has all of `data`."""
+        while True:
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                self._wait_writable()
+                continue
+            except OSError as e:
+                raise Disconnected(str(e)) from None
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+
+    def send_parts(self, parts: Sequence[Buffer]) -> None:
+        """Several pieces in one call, without joining them."""
+        try:
+            sent = self.sock.sendmsg(parts)
+        except BlockingIOError:
+            sent = 0
+        except OSError as e:
+            raise Disconnected(str(e)) from None
+        for part in parts:
+            if sent >= len(part):
+                sent -= len(part)
+            else:
+                self.send(memoryview(part)[sent:])
+                sent = 0
+
+    def finish_sending(self) -> None:
+        """Sends FIN; receiving goes on."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as e:
+            raise Disconnected(str(e)) from None
+
+    def reset(self) -> None:
+        """Makes close() send RST, the only sign that a close-delimited response broke off."""
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        except OSError:
+            pass  # already gone
+
+    def close(self) -> None:
+        """Gives back the descriptor and its watchers; whoever still waits is told."""
+        for side in (self.receiving, self.sending):
+            if side.greenlet is not None:
+                self._hub.loop.run_callback(side.interrupt, Disconnected("closed"))
+            if side.watcher is not None:
+                side.watcher.close()
+                side.watcher = None
+        try:
+            self.sock.close()
+        except OSError:
+            pass  # the application had closed the descriptor already
+
+    def _wait_writable(self) -> None:
+        side = self.sending
+        if side.watcher is None:
+            side.watcher = self._hub.loop.io(self.sock.fileno(), WRITE)
+        self._stall_from_now()
+        try:
+            self._wait(side)
+        finally:
+            side.deadline = inf
+
+    def _stall_from_now(self) -> None:
+        if self.stall:
+            self.sending.which = "send"
+            self.sending.deadline = time.monotonic() + self.stall
+
+    def _wait(self, side: Side) -> None:
+        side.enter()
+        try:
+            self._hub.wait(side.watcher)
+        finally:
+            side.greenlet = None
+            self.resumed = time.monotonic()
+
+
+class TlsTransport(Transport):
+    """The same over gevent.ssl, which blocks by itself."""
+
+    __slots__ = ("_wrapped",)
+
+    def __init__(self, sock: Any, stall: float) -> None:
+        super().__init__(sock, stall)
+        self._wrapped = False
+
+    def handshake(self, wrap: Callable[[Any], Any]) -> None:
+        """Replaces the socket by the TLS socket that `wrap` makes of it."""
+        self.sock = self._blocking(self.receiving, wrap, self.sock)
+        self._wrapped = True
+
+    def wait_readable(self) -> None:
+        """What TLS has decrypted already cannot be seen from outside: recv_into() waits."""
+
+    def recv_into(self, buffer: bytearray) -> int:
+        received: int = self._blocking(self.receiving, self.sock.recv_into, buffer)
+        return received
+
+    def arrived(self) -> bool:
+        return self._wrapped and bool(self.sock.pending())
+
+    def send(self, data: Buffer) -> None:
+        view = memoryview(data)
+        for at in range(0, len(view), _TLS_SLICE):
+            self._stall_from_now()  # each slice that goes out buys time for the next
+            try:
+                self._blocking(self.sending, self.sock.sendall, view[at : at + _TLS_SLICE])
+            finally:
+                self.sending.deadline = inf
+
+    def send_parts(self, parts: Sequence[Buffer]) -> None:
+        self.send(b"".join(parts))
+
+    def finish_sending(self) -> None:
+        self._close_notify()
+        super().finish_sending()
+
+    def close(self) -> None:
+        self._close_notify()
+        super().close()
+
+    def _close_notify(self) -> None:
+        """Says that the stream ends here, without waiting for the client to say so too."""
+        if self._wrapped:
+            self._wrapped = False
+            try:
+                self.sock.settimeout(0)
+                self.sock.unwrap()
+            except (OSError, ValueError):
+                pass  # it wants to read the client's answer, or nobody is there any more
+            self.sock.settimeout(None)
+
+    def _blocking(self, side: Side, call: Callable[..., Any], argument: Any) -> Any:
+        side.enter()
+        try:
+            return call(argument)
+        except (DeadlineExceeded, Disconnected):
+            raise
+        except OSError as e:
+            raise Disconnected(str(e)) from None
+        finally:
+            side.greenlet = None

@@ -1,5 +1,0 @@
-"""`python -m demo_app.cli`: the command without an installation."""
-
-from . import main
-
-main()

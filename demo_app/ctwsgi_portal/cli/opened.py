@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""Configuration, secret and store for the commands; whatever is wrong ends in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from ..config import Config, ConfigError, load
+from ..state import Store, StoreError, open_store
+
+
+def load_config(path: str) -> Config:
+    """Leaves with the mistakes, a line each, and status 1."""
+    try:
+        return load(path)
+    except ConfigError as e:
+        raise click.ClickException(str(e)) from None
+
+
+def warn_of_store(config: Config) -> None:
+    """At a start, on standard error. A store that is away is for the caller's own loop to say."""
+    try:
+        store = open_store(config.portal.store)
+        try:
+            for text in store.advice():
+                click.echo(f"WARNING: {text}", err=True)
+        finally:
+            store.close()
+    except StoreError:
+        pass
+
+
+@contextmanager
+def opened_store(config: Config) -> Iterator[Store]:
+    """The store, closed in the end; leaves with its error and status 1."""
+    try:
+        store = open_store(config.portal.store)
+        try:
+            yield store
+        finally:
+            store.close()
+    except (StoreError, ValueError) as e:
+        raise click.ClickException(str(e)) from None

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""[listen.*]: the sockets of the portal, in the words of `ctwsgi serve` (docs/serve.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from ctwsgi.loops import parse_self
+from ctwsgi.source import SOURCES
+
+from .table import Table
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One role's sockets. All of them have one port, by which the application knows the role."""
+
+    bind: tuple[Address, ...]
+    source: str
+    trust: tuple[str, ...] = ()
+    auth_key_file: str = ""
+    certfile: str = ""
+    keyfile: str = ""
+
+    @property
+    def port(self) -> int:
+        return self.bind[0][1]
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Three roles, each on a port of its own."""
+
+    redirected: Listener
+    """Where the gateway sends what clients dialled elsewhere."""
+    portal: Listener
+    """The portal's own pages."""
+    api: Listener | None
+    """RFC 8908, over TLS."""
+    guarded: bool
+    """Of `ctwsgi serve`: a packet filter lets only translated connections through."""
+    snat: bool
+    """Of `ctwsgi serve`: sources are rewritten on the way."""
+
+    def roles(self) -> dict[str, Listener]:
+        """Those that there are, by name."""
+        roles = {"redirected": self.redirected, "portal": self.portal}
+        return {**roles, "api": self.api} if self.api else roles
+
+
+def read_listeners(table: Table) -> Listeners:
+    """The table [listen]."""
+    redirected, portal, api = (table.table(name) for name in ("redirected", "portal", "api"))
+    listeners = Listeners(
+        redirected=_read(redirected, "conntrack", 8080),
+        portal=_read(portal, "none", 8081),
+        api=_read(api, "none", 8443) if "api" in table else None,
+        guarded=table.flag("guarded", False),
+        snat=table.flag("snat", False),
+    )
+    if listeners.redirected.source == "none":
+        redirected.wrong("source", '"none" tells no destination: see docs/serve.md')
+    if listeners.redirected.source == "ctframe" and listeners.redirected.trust != ("inline",):
+        # From a relay: its address would be that of every client.
+        redirected.wrong("source", '"ctframe" names no client: write "proxy", or trust = "inline"')
+    if listeners.api and not listeners.api.certfile:
+        api.wrong("certfile", "is missing: RFC 8908 asks for TLS")
+    ports: dict[int, str] = {}
+    for role, listener in listeners.roles().items():
+        other = ports.setdefault(listener.port, role)
+        if other != role:
+            text = f"port {listener.port} is that of listen.{other} as well"
+            table.table(role).wrong("bind", text)
+    for inner in (redirected, portal, api, table):
+        inner.done()
+    return listeners
+
+
+def _read(table: Table, source: str, port: int) -> Listener:
+    bind = table.all_parsed("bind", _address, (f"127.0.0.1:{port}",))
+    if len({p for _, p in bind}) != 1:
+        table.wrong("bind", "takes addresses with one and the same port")
+    if {"0.0.0.0", "::"} <= {host for host, _ in bind}:
+        table.wrong("bind", "[::] takes IPv4 as well: leave 0.0.0.0 out")
+    listener = Listener(
+        bind=bind or (("127.0.0.1", port),),
+        source=table.choice("source", source, SOURCES),
+        trust=table.strings("trust"),
+        auth_key_file=table.text("auth_key_file", ""),
+        certfile=table.text("certfile", ""),
+        keyfile=table.text("keyfile", ""),
+    )
+    if listener.certfile and listener.source != "none":
+        table.wrong("certfile", f'TLS needs source "none", not {listener.source!r}')
+    if listener.keyfile and not listener.certfile:
+        table.wrong("keyfile", "is of no use without certfile")
+    return listener
+
+
+def _address(word: str) -> Address:
+    host, port = parse_self(word)
+    if port is None:
+        raise ValueError(f"{word!r} lacks a port: write {word}:8080")
+    return ip_address(host).compressed, port

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: MIT
+"""The TOML reader: Python's own, and before 3.11 the package that it came from."""
+
+import sys
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["tomllib"]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Tells when somebody changes the packet filter's rules: the kernel announces it over netlink.
+
+nfnetlink, group NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h). Element changes, of which there
+are many, are not looked at.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+
+from .netlink import messages
+
+_NETLINK_NETFILTER = 12
+_NFNLGRP_NFTABLES = 7
+_NFNL_SUBSYS_NFTABLES = 10
+# NEWTABLE, DELTABLE, NEWCHAIN, DELCHAIN, NEWRULE, DELRULE, NEWSET, DELSET (nf_tables.h)
+_RULE_CHANGES = {0, 2, 3, 5, 6, 8, 9, 11}
+
+
+class Watch:
+    """A socket in the group. Needs CAP_NET_ADMIN, as all that the agent does."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._socket.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
+        self._socket.setblocking(False)
+
+    def wait(self, timeout: float) -> bool:
+        """Up to `timeout` seconds for a change of rules; False when there was none."""
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self._socket], [], [], left)[0] and self._changed():
+                return True
+        return False
+
+    def close(self) -> None:
+        """Leaves the group."""
+        self._socket.close()
+
+    def _changed(self) -> bool:
+        try:
+            data = self._socket.recv(1 << 20)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # ENOBUFS: announcements were lost, so look
+        return any(
+            kind >> 8 == _NFNL_SUBSYS_NFTABLES and kind & 0xFF in _RULE_CHANGES
+            for kind, _ in messages(data)
+        )

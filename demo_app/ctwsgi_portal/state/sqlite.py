@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: MIT
+"""The state in one SQLite file, for a portal and an agent on one machine.
+
+WAL mode: readers do not wait for writers, and processes share the file. synchronous=NORMAL: what
+was written survives a crash of ours; the last moments before a power failure may be lost, after
+which a client is asked once more. Sessions whose time is over are ended by the next call.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from .records import Change, Ended, Grant, Reason, Report, Session, Snapshot, Voucher
+from .sqlite_figures import Figures
+from .sqlite_schema import SCHEMA, VERSION
+from .sqlite_sessions import Sessions
+from .sqlite_vouchers import Vouchers
+from .store import StoreError
+
+_POLL = 0.05
+"""Seconds between looks at the file's version in changes(): a fraction of the second in which a
+grant has to reach a gateway, and a few microseconds each.
+"""
+
+_BUSY = 5.0
+"""Seconds to wait for another process's transaction; ours take milliseconds."""
+
+
+_creating = threading.Lock()
+
+
+def _create(path: str) -> None:
+    """An empty file of its owner's alone, where there is none.
+
+    Only there: whoever closes a descriptor of a file loses the POSIX locks that his process has on
+    it, those of its SQLite connections too. Then another process that is the last to close, as it
+    believes, takes the write-ahead log away, and this one would never see a change again
+    (sqlite.org/howtocorrupt.html, 2.2). Until the lock is free nobody here has opened a new one.
+    """
+    with _creating, suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+class SQLiteStore:
+    """See store.Store. One connection, used by one caller at a time."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        try:
+            os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+            _create(path)
+            self._db = sqlite3.connect(
+                path, timeout=_BUSY, isolation_level=None, check_same_thread=False
+            )
+            self._db.executescript(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+                "PRAGMA secure_delete=ON"  # what is to be forgotten is overwritten
+            )
+        except (OSError, sqlite3.Error) as e:
+            raise StoreError(f"sqlite:{path}: {e}; may this user write there?") from None
+        with self._transaction():
+            self._prepare()
+        self._sessions = Sessions(self._db)
+        self._vouchers = Vouchers(self._db)
+        self._figures = Figures(self._db)
+
+    def _prepare(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in SCHEMA:
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version={VERSION}")
+        elif version != VERSION:
+            raise StoreError(
+                f"sqlite:{self._path}: is of version {version}, this program's is {VERSION}; "
+                "move the file away"
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[float]:
+        """One write at a time, of all processes. Yields the time, sessions of before ended."""
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield time.time()
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+        except sqlite3.Error as e:
+            raise StoreError(f"sqlite:{self._path}: {e}") from None
+
+    @contextmanager
+    def _current(self) -> Iterator[float]:
+        """A transaction in which no session is past its time."""
+        with self._transaction() as now:
+            self._sessions.expire(now)
+            yield now
+
+    @contextmanager
+    def _reading(self) -> Iterator[float]:
+        """Reads of one moment, which wait for nobody."""
+        try:
+            with self._lock:
+                self._db.execute("BEGIN")
+                try:
+                    yield time.time()
+                finally:
+                    self._db.execute("COMMIT")
+        except sqlite3.Error as e:
+            raise StoreError(f"sqlite:{self._path}: {e}") from None
+
+    # sessions
+
+    def grant(self, grant: Grant) -> None:
+        with self._current() as now:
+            self._sessions.add(grant, now)
+            self._figures.count_grant(grant.granted_at)
+
+    def end(self, grant_id: str, reason: Reason) -> bool:
+        with self._current() as now:
+            return self._sessions.end(grant_id, reason, now)
+
+    def covering(self, network: str, address: str) -> Session | None:
+        with self._reading() as now:
+            return self._sessions.covering(network, address, now)
+
+    def snapshot(self) -> Snapshot:
+        with self._current():
+            return Snapshot(self._sessions.newest(), tuple(self._sessions.all()))
+
+    def changes(self, cursor: str, timeout: float) -> list[Change]:
+        deadline = time.monotonic() + timeout
+        while True:
+            with self._reading() as now:
+                due = self._sessions.any_expired(now)
+                found = self._sessions.since(cursor)
+            if due:
+                with self._current():
+                    found = self._sessions.since(cursor)
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            time.sleep(min(_POLL, left))
+
+    def ended(self, limit: int) -> list[Ended]:
+        with self._current():
+            return self._sessions.ended(limit)
+
+    # agents
+
+    def report(self, gateway: str, batch: str, reports: Sequence[Report]) -> list[str]:
+        if not reports:
+            return []
+        with self._current() as now:
+            if self._figures.begin(gateway, batch):
+                for each in reports:
+                    self._figures.count_on(gateway, each.counters)
+                    self._take(each, now)
+            return [each.grant_id for each in reports if not self._sessions.get(each.grant_id)]
+
+    def _take(self, report: Report, now: float) -> None:
+        session = self._sessions.get(report.grant_id)
+        voucher = session.grant.voucher if session else report.voucher
+        if session:
+            self._sessions.report(session, report, now)
+        if voucher and self._vouchers.use(voucher, report.added):
+            self._sessions.end_all(self._sessions.of_voucher(voucher), "data", now)
+        limit = session.grant.limit_bytes if session else None
+        if session and limit is not None and session.usage.bytes + report.added >= limit:
+            self._sessions.end(report.grant_id, "data", now)
+
+    def counters(self, gateway: str) -> dict[str, int]:
+        with self._reading():
+            return self._figures.counters(gateway)
+
+    def heartbeat(self, gateway: str) -> None:
+        with self._transaction() as now:
+            self._figures.heartbeat(gateway, now)
+
+    def gateways(self) -> dict[str, float]:
+        with self._reading():
+            return self._figures.gateways()
+
+    # vouchers
+
+    def add_vouchers(self, vouchers: Sequence[Voucher]) -> None:
+        with self._transaction():
+            self._vouchers.add(vouchers)
+
+    def vouchers(self) -> list[Voucher]:
+        with self._reading():
+            return self._vouchers.all()
+
+    def revoke(self, *, digest: str = "", label: str = "") -> int:
+        with self._current() as now:
+            revoked = self._vouchers.revoke(digest, label)
+            for one in revoked:
+                self._sessions.end_all(self._sessions.of_voucher(one), "revoked", now)
+            return len(revoked)
+
+    def redeem(self, digest: str, device: str) -> Voucher | None:
+        with self._transaction() as now:
+            return self._vouchers.redeem(digest, device, now)
+
+    # limits and figures
+
+    def attempt(self, key: str, limit: int, window: float) -> bool:
+        with self._transaction() as now:
+            return self._figures.attempt(key, limit, window, now)
+
+    def count_destinations(self, counts: Mapping[str, int]) -> None:
+        with self._transaction() as now:
+            self._figures.count_destinations(counts, now)
+
+    def destinations(self, since: float, limit: int) -> list[tuple[str, int]]:
+        with self._reading():
+            return self._figures.destinations(since, limit)
+
+    def history(self, since: float) -> list[tuple[float, int]]:
+        with self._reading():
+            return self._figures.history(since)
+
+    def purge(self, sessions_before: float, destinations_before: float) -> int:
+        with self._current():
+            self._vouchers.purge(sessions_before)
+            self._figures.purge(destinations_before)
+            self._figures.forget_gateways(sessions_before)
+            return self._sessions.purge(sessions_before)
+
+    def advice(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""The Captive Portal API (RFC 8908), on its own TLS listener.
+
+The keys and types are those of section 5. The client is the TCP peer, whom the gateway must not
+have translated: it has to be the address that enforcement knows (section 4).
+"""
+
+from __future__ import annotations
+
+import json
+
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from ..state import StoreError
+from ..state.records import Session
+from .accept import may_again
+from .portal import Client, Portal, now
+from .security import App
+
+PATH = "/captive-portal/api"
+"""Of the API's URI, which DHCP and router advertisements carry (RFC 8910)."""
+
+MEDIA_TYPE = "application/captive+json"
+
+
+def create_api(portal: Portal) -> Flask:
+    """One GET. Its no-store is stricter than the `private` that section 5 asks for."""
+    app = App(__name__, portal)
+
+    @app.get(PATH)
+    def state() -> Response:
+        client = portal.client()
+        if client is None:
+            return _text(403, "Your address is in none of this portal's networks.")
+        answer = answer_for(portal, client, portal.session(client))
+        response = Response(json.dumps(answer), mimetype=MEDIA_TYPE)
+        response.headers["Content-Type"] = MEDIA_TYPE  # it has no charset
+        return response
+
+    @app.errorhandler(StoreError)
+    def store_error(error: StoreError) -> Response:
+        portal.log.error("%s", error)
+        return _text(503, "Please try again soon.")
+
+    @app.errorhandler(HTTPException)
+    def plain_error(error: HTTPException) -> Response:
+        return _text(error.code or 500, f"{error.code} {error.name}")
+
+    return app
+
+
+def answer_for(portal: Portal, client: Client, session: Session | None) -> dict[str, object]:
+    """The JSON object. user-portal-url is left out when the portal has no TLS, which it must."""
+    answer: dict[str, object] = {"captive": session is None}
+    if portal.secure:
+        answer["user-portal-url"] = f"{portal.url()}/"
+    if portal.config.portal.venue_info_url:
+        answer["venue-info-url"] = portal.config.portal.venue_info_url
+    if session is None:
+        return answer
+    answer["can-extend-session"] = may_again(client)
+    answer["seconds-remaining"] = max(0, int(session.grant.expires_at - now()))
+    if session.grant.limit_bytes is not None:
+        answer["bytes-remaining"] = max(0, session.grant.limit_bytes - session.usage.bytes)
+    return answer
+
+
+def _text(status: int, line: str) -> Response:
+    return Response(line + "\n", status, mimetype="text/plain")

@@ -1,1 +1,0 @@
-"""The gateway's side: the packet filter that enforces grants, and the agent that fills it."""

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""Behind the injector: a balancer that writes headers of its own, and checks that write none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab import draw_destination, show, until
+from tests.lab.node import Node
+from tests.lab.process import Process
+from tests.lab.requirements import SEARCH
+from tests.lab.rules import dnat
+
+from .available import unavailable
+from .gateway import DEVICE, ROOT, Gateway
+
+NO_HAPROXY = None if shutil.which("haproxy", path=SEARCH) else "no haproxy: apt-get install haproxy"
+pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
+
+FRONT, SERVICE, HEALTH = 8080, 8081, 8090
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """Signing."""
+    with Gateway() as gateway:
+        keys = gateway.lab.scratch / "keys"
+        keys.touch(mode=0o600)
+        keys.write_text("5 " + "ee" * 20)
+        yield gateway
+
+
+def serve(gateway: Gateway, *options: str) -> Process:
+    """On the server: SERVICE behind an injector as `options` say, HEALTH for whoever dials it."""
+    address = gateway.lab.server.address()
+    service, health = f"{address}:{SERVICE}", f"{address}:{HEALTH}"
+    command = [sys.executable, "-m", "ctwsgi", "serve", "--bind", service, "--bind", health]
+    command += ["--source", f"{service}=proxy", "--source", f"{health}=none", *options]
+    process = gateway.lab.server.popen(
+        [*command, "tests.lab.greeting:app"], env={"PYTHONPATH": str(ROOT)}
+    )
+    process.wait_listening(SERVICE, HEALTH)
+    return process
+
+
+def ask(node: Node, address: tuple[str, int]) -> dict[str, Any]:
+    """What the application knows of a connection from there."""
+    curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "20"]
+    told: dict[str, Any] = json.loads(node.run([*curl, f"http://{show(address)}/json"]).stdout)
+    return told
+
+
+HAPROXY = """
+global
+    stats socket {folder}/stats
+defaults
+    mode tcp
+    timeout client 20s
+    timeout connect 20s
+    timeout server 20s
+frontend front
+    bind {address}:{front} accept-proxy
+    default_backend back
+backend back
+    option httpchk GET /health
+    server one {address}:{service} send-proxy-v2 source {own} check port {health} inter 100ms
+"""
+
+
+@pytest.mark.skipif(bool(NO_HAPROXY), reason=str(NO_HAPROXY))
+def test_a_balancer_reads_and_writes_again(gateway: Gateway) -> None:
+    """The origin survives, the signature does not: the server trusts the balancer's address.
+
+    Its checks go to the listener that wants no header.
+    """
+    lab = gateway.lab
+    address = lab.server.address()
+    own = "10.77.2.3"
+    lab.server.ip("addr", "add", f"{own}/24", "dev", "gateway")
+    config = lab.scratch / "haproxy.cfg"
+    config.write_text(
+        HAPROXY.format(
+            folder=lab.scratch,
+            address=address,
+            own=own,
+            front=FRONT,
+            service=SERVICE,
+            health=HEALTH,
+        )
+    )
+    server = serve(gateway, "--trust", f"{own}/32")
+    lab.server.popen(["haproxy", "-db", "-f", str(config)]).wait_listening(FRONT)
+    gateway.command("attach", DEVICE, "--auth-key-file", str(lab.scratch / "keys"))
+    with lab.gateway.rules(dnat((address, FRONT), ("fd77:0:0:2::2", FRONT))):
+        for _ in range(2):
+            destination = draw_destination(4)
+            told = ask(lab.client, destination)
+            assert told["orig_dst"] == list(destination)
+            assert told["orig_src"][0] == lab.client.address()
+            assert (told["source"], told["verified"]) == ("proxy", False)
+    until(lambda: "L7OK" in _stats(gateway), "a check that passed")
+    # Who is not the balancer has nothing to say there.
+    before = len(server.log())
+    assert lab.client.run(["curl", "-sS", f"http://{address}:{SERVICE}/"], check=False).returncode
+    server.wait_log("origin refused: untrusted-peer", since=before)
+
+
+def _stats(gateway: Gateway) -> str:
+    script = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+        "s.sendall(b'show stat\\n'); print(s.makefile().read())"
+    )
+    path = str(gateway.lab.scratch / "stats")
+    return gateway.lab.server.run([sys.executable, "-c", script, path]).stdout
+
+
+def test_a_check_has_a_listener_of_its_own(gateway: Gateway) -> None:
+    """Both listeners of one server: the one demands a signed header, the other takes none."""
+    lab = gateway.lab
+    address, keys = lab.server.address(), str(lab.scratch / "keys")
+    server = serve(gateway, "--trust", "inline", "--auth-key-file", keys)
+    gateway.command("attach", DEVICE, "--auth-key-file", keys)
+    with lab.gateway.rules(dnat((address, SERVICE), ("fd77:0:0:2::2", SERVICE))):
+        destination = draw_destination(4)
+        told = ask(lab.client, destination)
+        assert (told["orig_dst"], told["verified"]) == (list(destination), True)
+    told = ask(lab.gateway, (address, HEALTH))
+    assert (told["orig_dst"], told["source"]) == (None, "none")
+    # The same check at the wrong door.
+    before = len(server.log())
+    url = f"http://{address}:{SERVICE}/json"
+    assert lab.gateway.run(["curl", "-sS", "--max-time", "20", url], check=False).returncode
+    server.wait_log("origin refused: ", since=before)

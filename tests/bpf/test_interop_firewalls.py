@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""Beside ufw, firewalld and Docker's rules: a true header before, during and after their reload."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from ctwsgi.wire.header import Header
+from tests.lab import LabError
+from tests.lab.firewalls import FIREWALLS, Firewall
+from tests.lab.requirements import SEARCH
+
+from .available import unavailable
+from .gateway import DEVICE, Gateway, read_header
+
+pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
+
+DIALLED, PORT = 80, 8080
+VERSIONS = (4, 6)
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with Gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture(params=FIREWALLS)
+def firewall(request: pytest.FixtureRequest, gateway: Gateway) -> Firewall:
+    kind = FIREWALLS[request.param]
+    if lacks := kind.unavailable():
+        pytest.skip(lacks)
+    return kind(gateway.lab, gateway.lab.gateway)
+
+
+def servers(gateway: Gateway) -> dict[int, tuple[str, int]]:
+    return {version: (gateway.lab.server.address(version), PORT) for version in VERSIONS}
+
+
+@contextmanager
+def listening(gateway: Gateway) -> Iterator[dict[int, socket.socket]]:
+    """By IP version; nobody translates to them yet."""
+    server = gateway.lab.server
+    with server.listen("0.0.0.0", PORT) as v4, server.socket(socket.AF_INET6) as v6:
+        v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        v6.settimeout(20)
+        v6.bind(("::", PORT))
+        v6.listen()
+        yield {4: v4, 6: v6}
+
+
+def outlives_a_reload(gateway: Gateway, firewall: Firewall) -> None:
+    """Headers are true at any time, and a connection that stood before stands after."""
+    with listening(gateway) as listeners, gateway.lab.client.connect(("198.18.0.7", 80)) as old:
+        accepted, _ = listeners[4].accept()
+        with accepted, ThreadPoolExecutor() as pool:
+            assert read_header(accepted)[0].dst == ("198.18.0.7", 80)
+            for version in VERSIONS:
+                gateway.visit(listeners[version], version, port=DIALLED)
+            reload = pool.submit(firewall.reload)
+            # A SYN that falls into the gap is lost, and comes again.
+            during: list[Header] = []
+            while not reload.done():
+                during.append(gateway.visit(listeners[4], port=DIALLED))
+            reload.result()
+            assert during
+            for version in VERSIONS:
+                gateway.visit(listeners[version], version, port=DIALLED)
+            old.sendall(b"forth")
+            assert accepted.recv(100) == b"forth"
+            accepted.sendall(b"back")
+            assert old.recv(100) == b"back"
+    counters = gateway.counters()
+    assert counters["ctproxy_headers"] >= 5 + len(during)
+    assert not [name for name in counters if name.startswith("drop_")]
+
+
+def test_beside_our_rules(gateway: Gateway, firewall: Firewall) -> None:
+    """Ours translate, in a table of their own; the firewall forwards what goes to the server."""
+    for address, port in servers(gateway).values():
+        firewall.let_through(address, port)
+    firewall.start()
+    backends = gateway.backends(PORT)
+    gateway.command("attach", DEVICE, *backends)
+    options = [option.replace("--backend", "--server") for option in backends]
+    rules = gateway.command("rules", DEVICE, *options, "--port", str(DIALLED)).stdout
+    gateway.lab.gateway.nft(rules)
+    outlives_a_reload(gateway, firewall)
+    # Their reload has left our guard alone.
+    with gateway.lab.server.listen("0.0.0.0", PORT), pytest.raises(TimeoutError):
+        gateway.lab.client.connect(servers(gateway)[4], deadline=0.5)
+
+
+def test_they_translate(gateway: Gateway, firewall: Firewall) -> None:
+    """Ours only injects: attached with --backend, and no rule of it."""
+    for to in servers(gateway).values():
+        firewall.let_through(*to)
+        firewall.translate("client", DIALLED, to)
+    firewall.start()
+    gateway.command("attach", DEVICE, *gateway.backends(PORT))
+    outlives_a_reload(gateway, firewall)
+
+
+NO_IPTABLES = (
+    None
+    if shutil.which("iptables-nft", path=SEARCH)
+    else "no iptables-nft: apt-get install iptables"
+)
+
+DOCKER = """
+iptables-nft -t nat -N DOCKER
+iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+iptables-nft -t nat -A POSTROUTING -s 10.77.2.0/24 ! -o docker0 -j MASQUERADE
+iptables-nft -t nat -A DOCKER ! -i docker0 -p tcp --dport {dialled} -j DNAT --to-destination {to}
+iptables-nft -N DOCKER
+iptables-nft -P FORWARD DROP
+iptables-nft -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+iptables-nft -A FORWARD -o docker0 -j DOCKER
+iptables-nft -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+iptables-nft -A DOCKER -d {address} ! -i docker0 -o docker0 -p tcp --dport {port} -j ACCEPT
+"""
+"""What `docker run -p 80:8080` leaves behind; the server stands for the container."""
+
+
+@pytest.mark.skipif(bool(NO_IPTABLES), reason=str(NO_IPTABLES))
+def test_dockers_published_port(gateway: Gateway) -> None:
+    """The program on Docker's bridge; clients dial this host's own address."""
+    lab, node = gateway.lab, gateway.lab.gateway
+    address, inward = lab.server.address(), node.address(4, "server")
+    try:
+        node.ip("link", "add", "docker0", "type", "bridge")
+    except LabError as e:
+        pytest.skip(f"this kernel has no bridges: {e}")
+    node.ip("addr", "flush", "dev", DEVICE)
+    node.ip("link", "set", DEVICE, "master", "docker0")
+    node.ip("addr", "add", f"{inward}/24", "dev", "docker0")
+    node.ip("link", "set", "docker0", "up")
+    lab.server.ip("neigh", "flush", "dev", "gateway", "nud", "permanent")
+    rules = DOCKER.format(dialled=DIALLED, to=f"{address}:{PORT}", address=address, port=PORT)
+    node.run(["sh", "-ec", rules])
+    gateway.command("attach", "docker0", "--backend", f"{address}:{PORT}")
+    published = node.address(4, "client"), DIALLED
+    with lab.server.listen("0.0.0.0", PORT) as listener, lab.client.connect(published) as client:
+        accepted, peer = listener.accept()
+        with accepted:
+            header, _ = read_header(accepted)
+            assert (header.dst, header.src) == (published, client.getsockname())
+            assert peer == client.getsockname()
+            client.sendall(b"forth")
+            assert accepted.recv(100) == b"forth"
+    gateway.command("detach", "docker0")

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""Signed headers: keys are set while connections come and go, and each header verifies."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from ctwsgi.wire.auth import Key, KeyRing
+
+from .case import Trial
+from .cases_udp import datagrams
+from .decoders import ProxyDecoder
+from .injector import Ctproxy, WritesHeaders
+from .judge import require
+from .loads import CLOSE, SERVER_FIRST, SMALL, Load, parallel, upload
+from .named import ALL, HEADERS, named
+from .talk import Talk
+
+KEYS = {
+    5: bytes(range(100, 132)),
+    9: bytes(range(16)),
+    200: bytes(range(7, 31)),
+}
+"""By id; of all lengths from 16 to 32 bytes."""
+
+RING = KeyRing(Key(number, secret) for number, secret in KEYS.items())
+
+
+def _line(number: int) -> str:
+    return f"{number} {KEYS[number].hex()}\n"
+
+
+class _Keys:
+    """The gateway's keys; none outside the `with`."""
+
+    def __init__(self, trial: Trial, *numbers: int) -> None:
+        self._trial = trial
+        self._numbers = numbers
+
+    def set(self, number: int) -> None:
+        self._trial.injector.set_keys(self._trial.gateway, _line(number))
+
+    def remove(self, number: int) -> None:
+        self._trial.injector.set_keys(self._trial.gateway, f"{number}\n")
+
+    def __enter__(self) -> _Keys:
+        for number in self._numbers:
+            self.set(number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in KEYS:
+            self.remove(number)
+
+
+def _signers(talk: Talk) -> set[int | None]:
+    decoders = [pair.accepted.decoder for pair in talk.pairs.values() if pair.accepted]
+    return {d.header.auth for d in decoders if isinstance(d, ProxyDecoder) and d.header}
+
+
+async def _signed(trial: Trial, load: Load) -> set[int | None]:
+    assert isinstance(trial.injector, WritesHeaders)
+    return _signers(await trial.talk(load, injector=trial.injector.signed_by(RING)))
+
+
+def _loads(load: Load, impairment: str, *places: str) -> None:
+    @named(
+        "auth",
+        *places,
+        name=f"signed/{load.name}/{impairment}",
+        impairment=impairment,
+        injectors=HEADERS,
+    )
+    async def _body(trial: Trial) -> None:
+        with _Keys(trial, 9):
+            signers = await _signed(trial, load)
+        require(signers == {9}, f"signed by {signers}")
+
+
+for _load in (SMALL, CLOSE, SERVER_FIRST, upload("300k", 300_000, 1000)):
+    _loads(_load, "clean", *ALL)
+_loads(parallel(40), "loss5", "gateway", "dnat", "gateway6")
+_loads(parallel(40), "duplicate30", "gateway", "dnat6")
+for _load in (SMALL, SERVER_FIRST):
+    _loads(_load, "header-lost", "gateway", "lo", "gateway6")
+
+
+@named("auth", *ALL, injectors=HEADERS, plain=("gateway", "dnat6"))
+async def rotation(trial: Trial) -> None:
+    """The lowest id signs; without a key nobody does."""
+
+    async def signers(expected: int) -> None:
+        found = await _signed(trial, SMALL)
+        require(found == {expected}, f"signed by {found}, not {expected}")
+
+    with _Keys(trial, 200) as keys:
+        await signers(200)
+        keys.set(9)
+        await signers(9)
+        keys.set(5)
+        await signers(5)
+        keys.remove(9)
+        await signers(5)
+        keys.remove(5)
+        await signers(200)
+    talk = await trial.talk(SMALL)
+    (pair,) = talk.pairs.values()
+    assert pair.accepted
+    assert isinstance(pair.accepted.decoder, ProxyDecoder)
+    header = pair.accepted.decoder.header
+    require(header and not header.tlvs, f"without keys: {header}")
+
+
+@named("auth", "gateway", "dnat", injectors=HEADERS)
+async def rotation_under_load(trial: Trial) -> None:
+    """Every header verifies with one key or the other, whichever was set when its SYN came."""
+    with _Keys(trial, 9) as keys:
+
+        async def rotate() -> None:
+            while True:
+                keys.set(5)
+                await asyncio.sleep(0.05)
+                keys.remove(5)
+                await asyncio.sleep(0.05)
+
+        rotating = asyncio.ensure_future(rotate())
+        try:
+            # A key that is gone when the SYN-ACK comes cannot sign: that one is dropped, and
+            # the client asks again.
+            trial.drops_expected = True
+            signers = await _signed(trial, replace(parallel(200), at_once=20))
+        finally:
+            rotating.cancel()
+    # Which of them, and how often, is a matter of the machine's speed; none must be unsigned.
+    require(signers and signers <= {5, 9}, f"signed by {signers}")
+
+
+@named("auth", "gateway", injectors=("ctproxy",))
+async def keys_stay_secret(trial: Trial) -> None:
+    """They can be written, by root, and not read; half a change is none."""
+    with _Keys(trial, 9, 5):
+        listing = trial.gateway.proc("ctinject_keys")
+        for secret in KEYS.values():
+            require(secret.hex() not in listing.lower(), "a key can be read")
+        for wrong in ("7", "9 00ff", "9 " + "00" * 33, "300 " + "00" * 16, "9 " + "zz" * 16):
+            try:
+                trial.injector.set_keys(trial.gateway, f"5\n{wrong}\n")
+            except OSError:
+                continue
+            require(wrong == "7", f"{wrong!r} was accepted")
+            keep = trial.injector.set_keys
+            keep(trial.gateway, _line(5))
+        signers = await _signed(trial, SMALL)
+    require(signers == {5}, f"signed by {signers}: a refused change took away a key")
+
+
+@named("auth", *ALL, injectors=("ctproxy",), plain=("gateway", "dnat", "gateway6"))
+async def signed_datagrams(trial: Trial) -> None:
+    """Each has its own signature."""
+    assert isinstance(trial.injector, Ctproxy)
+    with _Keys(trial, 9), datagrams(trial, injector=trial.injector.signed_by(RING)) as udp:
+        client = udp.client()
+        for size in (0, 20, 1000, 1300):
+            await udp.exchange(client, size)

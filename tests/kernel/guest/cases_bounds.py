@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""A bound is hit: what cannot be injected is dropped and counted, never passed unmarked.
+
+The listener's side of each case is the usual judge: a single unmarked byte is a decoder's error.
+When there is room again the connections go on, because TCP sends again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .case import Trial
+from .endpoints import Accepted, Client
+from .judge import judge_talk, require
+from .kernel import flush_conntrack, until
+from .loads import Load, parallel, small_writes, upload
+from .named import MODULE, WRITERS, named
+from .talk import Talk
+
+
+@contextmanager
+def _held_back(trial: Trial) -> Iterator[None]:
+    """Nothing with payload reaches the server, so nothing is acknowledged."""
+    trial.lab.server.nft("""table inet hold {
+  chain pre {
+    type filter hook prerouting priority -300
+    tcp dport 8080 meta length > 75 drop
+  }
+}
+""")
+    try:
+        yield
+    finally:
+        trial.lab.server.nft("delete table inet hold\n")
+
+
+async def _run(trial: Trial, load: Load, hit: tuple[str, ...], held: bool, **limits: int) -> Talk:
+    """Begins under the limits; lifts them once they were hit; waits for the end."""
+    trial.drops_expected = True
+    talk = trial.prepare(load)
+    moves = trial.injector.bounds_move
+    with trial.injector.limits(**limits):
+        if held and moves:
+            with _held_back(trial):
+                running = asyncio.ensure_future(talk.run())
+                await trial.until_dropped(*hit, count=3)
+        else:
+            running = asyncio.ensure_future(talk.run())
+            await trial.until_dropped(*hit, count=3)
+        if not moves:
+            # Another bound comes with another table: who was let in must be done.
+            await until(lambda: _done(talk) >= limits["max_flows"], "who has a flow is done")
+    await running
+    judge_talk(talk)
+    return talk
+
+
+def _done(talk: Talk) -> int:
+    return sum(
+        bool(p.client.ended and p.accepted and p.accepted.ended) for p in talk.pairs.values()
+    )
+
+
+@named("bounds", "gateway", injectors=WRITERS)
+async def flows(trial: Trial) -> None:
+    """More connections than may have a flow at a time."""
+    await _run(trial, parallel(40), ("drop_flow_limit",), True, max_flows=10)
+
+
+@named("bounds", "gateway", "dnat", "lo", "gateway6", injectors=MODULE)
+async def no_flow(trial: Trial) -> None:
+    """No connection may have one."""
+    await _run(trial, parallel(10), ("drop_flow_limit",), False, max_flows=0)
+
+
+@named("bounds", "gateway", "dnat", "lo", "gateway6", injectors=MODULE)
+async def no_memory(trial: Trial) -> None:
+    """Not a kilobyte."""
+    await _run(trial, parallel(10), ("drop_memory",), False, max_memory=0)
+
+
+@named("bounds", "gateway", injectors=("ctframe",), offloads="off")
+async def frames(trial: Trial) -> None:
+    """More frames outstanding than a connection may have."""
+    await _run(trial, small_writes(400), ("drop_frame_limit",), True, max_frames=8)
+
+
+@named("bounds", "gateway", "dnat", "lo", injectors=("ctframe",), offloads="off")
+async def few_frames(trial: Trial) -> None:
+    """The bound stays: slow, but to the end."""
+    trial.drops_expected = True
+    with trial.injector.limits(max_frames=4):
+        await trial.talk(upload("300k", 300_000, 1000))
+        await trial.talk(small_writes(200))
+    require(trial.risen().get("drop_frame_limit"), "the bound was never hit")
+
+
+@named("bounds", "gateway", injectors=("ctframe",), offloads="off")
+async def memory_for_frames(trial: Trial) -> None:
+    """There is memory for the flows, and for no more frames than they have had."""
+    trial.drops_expected = True
+    warm, go = asyncio.Semaphore(0), asyncio.Event()
+    small = small_writes(100)
+
+    async def client(end: Client) -> None:
+        await end.send(200_000)  # so that many segments may be in flight
+        await end.receive(1)
+        warm.release()
+        await go.wait()
+        await small.client(end)
+
+    async def server(end: Accepted) -> None:
+        await end.receive(200_000)
+        await end.send(1)
+        await small.server(end)
+
+    talk = trial.prepare(Load("many", client, server, 5, 5))
+    running = asyncio.ensure_future(talk.run())
+    for _ in range(5):
+        await warm.acquire()
+    kilobytes = trial.counters()["memory"] >> 10
+    with trial.injector.limits(max_memory=kilobytes), _held_back(trial):
+        go.set()
+        await trial.until_dropped("drop_memory", count=3)
+    await running
+    judge_talk(talk)
+
+
+@named("bounds", "gateway", "gateway6", injectors=("ctproxy",))
+async def few_flows(trial: Trial) -> None:
+    """The bound stays. A flow lives until its header has arrived: there is room again soon."""
+    trial.drops_expected = True
+    trial.session.wires.set_netem("delay 20ms")
+    with trial.injector.limits(max_flows=4):
+        await trial.talk(parallel(12))
+    require(trial.risen().get("drop_flow_limit"), "the bound was never hit")
+
+
+@named("bounds", "gateway", "gateway6", injectors=("ebpf",))
+async def unanswered(trial: Trial) -> None:
+    """The bound stays, and a flow lives as long as its connection. SYNs that nobody answers have
+    filled the table: there is room as soon as conntrack has forgotten them."""
+    trial.drops_expected = True
+    with trial.injector.limits(max_flows=4):
+        trial.lab.server.nft("""table inet hold {
+  chain pre {
+    type filter hook prerouting priority -300
+    tcp dport 8080 drop
+  }
+}
+""")
+        running = asyncio.ensure_future(trial.prepare(parallel(12)).run())
+        try:
+            await trial.until_dropped("drop_flow_limit", count=8)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            trial.lab.server.nft("delete table inet hold\n")
+        require(trial.counters()["entries"] == 4, f"{trial.counters()['entries']} entries of 4")
+        flush_conntrack(trial.gateway)
+        await until(lambda: not trial.counters()["entries"], "there is room again")
+        await trial.talk(parallel(4))

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""Many connections, and handshakes that come twice."""
+
+from __future__ import annotations
+
+from .case import Trial
+from .loads import CLOSE, SMALL, Load, keepalive, parallel, upload
+from .named import SOME, named
+
+THREE = ("gateway", "dnat", "gateway6")
+
+
+@named("crowds", *THREE, limit=240, plain=())
+async def two_thousand(trial: Trial) -> None:
+    """2,000 connections, 100 at once."""
+    await trial.talk(parallel(2000, 100))
+
+
+@named("crowds", *THREE, plain=("gateway",))
+async def five_hundred(trial: Trial) -> None:
+    """The same, for those in a hurry."""
+    await trial.talk(parallel(500, 100))
+
+
+@named("crowds", *THREE, impairment="duplicate30", limit=180, plain=("gateway", "dnat"))
+async def twins(trial: Trial) -> None:
+    """Three of ten packets come twice on every wire. Two SYNs at once make two conntracks, of which
+    the kernel drops one: a flow that was made for it would shadow the other's."""
+    await trial.talk(parallel(150))
+
+
+def _storm(load: Load, *plain: str) -> None:
+    @named("crowds", *SOME, name=f"storm/{load.name}", impairment="storm", limit=180, plain=plain)
+    async def _body(trial: Trial) -> None:
+        await trial.talk(load)
+
+
+_storm(parallel(50), "gateway")
+_storm(keepalive(60), "gateway", "dnat")
+_storm(upload("1mb", 1 << 20, 200_000), "gateway", "lo")
+_storm(Load("closes", CLOSE.client, CLOSE.server, 20, 20, client_end="closed", data=False))
+_storm(SMALL, "gateway6")

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Other devices between gateway and server than a plain wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from ctwsgi.ebpf.injector import Injector, Wanted
+from ctwsgi.ebpf.structs import Selection, Settings
+
+from .case import Trial
+from .injector import MARK, Ebpf
+from .judge import require
+from .loads import CLOSE, SERVER_FIRST, SMALL, parallel, upload
+from .named import named
+from .net import CommandError
+from .places import PORT, ROUTED, SERVER
+
+NETWORK = {4: "10.63.7.", 6: "fd63:7::"}
+
+
+ENDS = (("gateway", "gs", 1), ("server", "s0", 2))
+"""Namespace, the device below, and the last part of the address."""
+
+WG_PORT = 51820
+
+
+@contextmanager
+def _made(trial: Trial, device: str) -> Iterator[None]:
+    """Whatever is made inside the `with` is gone behind it."""
+    try:
+        yield
+    finally:
+        for name, _, _ in ENDS:
+            with suppress(CommandError):
+                trial.lab.spaces[name].run("ip", "link", "del", device)
+
+
+async def _over(trial: Trial, device: str) -> None:
+    """The program is on `device`, by which the gateway reaches the server; both have made one."""
+    assert isinstance(trial.injector, Ebpf)
+    version = trial.place.version
+    net, length, family = (NETWORK[version], *((24, "ip") if version == 4 else (64, "ip6")))
+    flags = ["nodad"] if version == 6 else []
+    for name, _, own in ENDS:
+        space = trial.lab.spaces[name]
+        space.run("ip", "addr", "add", f"{net}{own}/{length}", "dev", device, *flags)
+        space.run("ip", "link", "set", device, "up")
+    # A reply by another device would meet no program.
+    clients = "10.61.1.0/24" if version == 4 else "fd61:1::/64"
+    trial.lab.server.run("ip", "route", "add", clients, "via", f"{net}1", "dev", device)
+    target = f"{net}2"
+    to = f"{target}:{PORT}" if version == 4 else f"[{target}]:{PORT}"
+    trial.gateway.nft(
+        "table inet extra {\nchain pre {\ntype nat hook prerouting priority dstnat - 5;\n"
+        f"meta l4proto tcp {family} daddr {trial.place.network(True)} dnat {family} to {to}\n"
+        "}\n}\n"
+    )
+    trial.injector.unload(trial.gateway)
+    try:
+        with trial.gateway.entered():
+            injector = Injector(device)
+            injector.attach(Wanted(Settings(selection=Selection.MARK, mark=MARK, mask=MARK)))
+        place = replace(trial.place, target=target)
+        loads = (SMALL, CLOSE, SERVER_FIRST, upload("300k", 300_000, 100), parallel(20))
+        for load in loads:
+            await trial.talk(load, place=place)
+        headers = injector.counters()["ctproxy_headers"]
+        require(headers == trial.connections, f"{headers} headers on {trial.connections}")
+    finally:
+        with trial.gateway.entered():
+            injector.detach()
+        trial.gateway.nft("delete table inet extra\n")
+        trial.injector.load(trial.gateway)
+        trial.before = trial.counters()
+
+
+@named("devices", "gateway", "gateway6", injectors=("ebpf",))
+async def vlan(trial: Trial) -> None:
+    """The program is on a VLAN's device; the tag is metadata of the packets."""
+    with _made(trial, "vlan7"):
+        for name, below, _ in ENDS:
+            words = ("link", below, "type", "vlan", "id", "7")
+            trial.lab.spaces[name].run("ip", "link", "add", "vlan7", *words)
+        await _over(trial, "vlan7")
+
+
+@named("devices", "gateway", "gateway6", injectors=("ebpf",))
+async def wireguard(trial: Trial) -> None:
+    """The server is behind a tunnel, whose packets begin with the IP header."""
+    server, gateway = trial.lab.server, trial.lab.gateway
+    secrets = {name: gateway.run("wg", "genkey") for name, _, _ in ENDS}
+    public = {name: gateway.run("wg", "pubkey", text=key).strip() for name, key in secrets.items()}
+    with _made(trial, "wg7"):
+        for space, other, host in ((gateway, "server", SERVER[4]), (server, "gateway", ROUTED[4])):
+            space.run("ip", "link", "add", "wg7", "type", "wireguard")
+            space.run(
+                *("wg", "set", "wg7", "listen-port", str(WG_PORT)),
+                *("private-key", "/proc/self/fd/0"),
+                *("peer", public[other], "allowed-ips", "0.0.0.0/0,::/0"),
+                *("endpoint", f"{host}:{WG_PORT}"),
+                text=secrets[space.name],
+            )
+        await _over(trial, "wg7")

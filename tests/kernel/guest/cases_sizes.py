@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Sizes of segments and windows.
+
+loxilb left holes in the stream with big segments (#1044) and let grown packets out without their
+header (ebpf #92); Cilium missed the MTU (#24359).
+"""
+
+from __future__ import annotations
+
+from socket import SO_RCVBUF, SOL_SOCKET
+from socket import socket as Socket
+
+from .case import Trial
+from .judge import require
+from .loads import SERVER_FIRST, SMALL, small_writes, upload
+from .named import ALL, SOME, named
+from .net import Namespace
+from .talk import Sockets, plain_client, plain_listener
+
+for _impairment in ("clean", "loss1", "loss5", "storm"):
+    for _offloads in ("on", "off"):
+
+        @named(
+            "sizes",
+            "gateway",
+            "lo",
+            "dnat",
+            name=f"small-writes/{_impairment}/{_offloads}",
+            impairment=_impairment,
+            offloads=_offloads,
+            plain=("gateway",),
+        )
+        async def _small_writes(trial: Trial) -> None:
+            await trial.talk(small_writes(1500))
+
+
+@named("sizes", *ALL, offloads="off")
+async def full_first_segment(trial: Trial) -> None:
+    """First segments around the MTU's size: none may be cut by IP, none may vanish."""
+    before = {space: space.counters() for space in (trial.client, trial.gateway)}
+    for size in (1400, 1412, 1420, 1428, 1432, 1439, 1440, 1441, 1447, 1448, 1449, 1460, 2896):
+        await trial.talk(upload("first", size, 1))
+    for space, counters in before.items():
+        for name in ("IpFragCreates", "IpFragFails", "IpReasmReqds", "IcmpOutDestUnreachs"):
+            rise = space.counters()[name] - counters[name]
+            require(not rise, f"{name} of {space.name} rose by {rise}")
+
+
+@named("sizes", "gateway", "dnat", "behind")
+async def mtu_576(trial: Trial) -> None:
+    """Every wire is narrow."""
+    ends = [(space.name, device) for space, device in trial.lab.devices()]
+    with trial.lab.narrowed(576, *ends):
+        for load in (SMALL, upload("100k", 100_000, 100_000), SERVER_FIRST):
+            await trial.talk(load)
+
+
+@named("sizes", *SOME, impairment="loss5", offloads="off", plain=("gateway", "gateway6"))
+async def tiny_window(trial: Trial) -> None:
+    """The server reads slowly into a small buffer: its window is a few segments, or closed."""
+
+    def listener(space: Namespace, family: int) -> Socket:
+        sock = plain_listener(space, family)
+        sock.setsockopt(SOL_SOCKET, SO_RCVBUF, 2304)
+        return sock
+
+    await trial.talk(upload("window", 100_000, 100), sockets=Sockets(plain_client, listener))
+
+
+@named("sizes", *SOME, plain=("gateway", "dnat"))
+async def window_stays_open(trial: Trial) -> None:
+    """Each ack moves the whole of a small window. Where the server never closes it, the client
+    must not hear that it is closed: it would wait for its timer to probe, and find it open."""
+
+    def listener(space: Namespace, family: int) -> Socket:
+        sock = plain_listener(space, family)
+        sock.setsockopt(SOL_SOCKET, SO_RCVBUF, 20_000)
+        return sock
+
+    def seen() -> tuple[int, int]:
+        return (
+            trial.listener.counters()["TcpExtTCPToZeroWindowAdv"],
+            trial.client.counters()["TcpExtTCPWinProbe"],
+        )
+
+    rises = {}
+    for selected in (False, True):
+        before = seen()
+        load = upload("window", 600_000, 100)
+        await trial.talk(load, selected=selected, sockets=Sockets(plain_client, listener))
+        closed, probes = (now - then for now, then in zip(seen(), before, strict=True))
+        rises[selected] = closed, probes
+    trial.facts["closed, probes"] = list(rises.values())
+    closed, probes = rises[True]
+    require(probes <= closed, f"{probes} probes of a window that was closed {closed} times")

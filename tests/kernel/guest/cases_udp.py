@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: MIT
+"""UDP: the origin is in every datagram on its own, or the datagram does not arrive.
+
+A datagram may be lost; one that arrives is marked, whole, and nobody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_UDP, SO_ERROR, SOCK_DGRAM, SOL_SOCKET
+from socket import socket as Socket
+
+from .case import Trial
+from .endpoints import POOL, readable
+from .injector import Injector
+from .judge import require
+from .kernel import flush_conntrack, until
+from .named import ALL, MODULE, named
+from .places import PORT, Address, Place
+
+IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
+SO_NO_CHECK, SO_RCVBUFFORCE = 11, 33
+UDP_SEGMENT = 103
+
+HEADERS = {4: 28, 6: 48}
+"""Bytes of IP and UDP."""
+
+
+def prefix(trial: Trial) -> int:
+    """Bytes that the injector adds."""
+    v4, v6 = {"none": (0, 0), "ctframe": (6, 0), "ctproxy": (28, 52)}[trial.injector.name]
+    return v4 if trial.place.version == 4 else v6
+
+
+class Datagrams:
+    """A listener, and clients of it."""
+
+    def __init__(self, trial: Trial, place: Place, injector: Injector, selected: bool) -> None:
+        self._trial, self._place = trial, place
+        self._injector = injector if selected else Injector()
+        self._selected = selected
+        self._family = AF_INET if place.version == 4 else AF_INET6
+        self.server = trial.lab.spaces[place.listener].socket(self._family, SOCK_DGRAM)
+        # Not the wildcard: the answer must come from where the question went.
+        self.server.bind((place.target, PORT))
+        self.server.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        self.clients: list[Socket] = []
+        self.sent = 0
+
+    def client(self) -> tuple[Socket, Address, Address]:
+        """A connected socket; its own address, and the original destination."""
+        port = next(self._trial.session.ports)
+        source = (self._place.source, port)
+        original = self._place.original(port, self._selected)
+        sock = self._trial.lab.spaces[self._place.client].socket(self._family, SOCK_DGRAM)
+        self.clients.append(sock)
+        sock.bind(source)
+        sock.connect(original)
+        return sock, source, original
+
+    def payload(self, size: int) -> bytes:
+        """Never the same twice."""
+        self.sent += 1
+        at = self.sent * 7919 % (len(POOL) - 70_000)
+        return bytes(POOL[at : at + size])
+
+    async def receive(self, sock: Socket) -> tuple[bytes, Address]:
+        """The next datagram, and where it came from."""
+        while True:
+            try:
+                data, address = sock.recvfrom(1 << 16)
+            except BlockingIOError:
+                await readable(sock)
+            else:
+                return data, address[:2]
+
+    async def exchange(self, client: tuple[Socket, Address, Address], size: int) -> None:
+        """One datagram there, judged, and one back."""
+        sock, source, original = client
+        payload, answer = self.payload(size), self.payload(max(1, size))
+        sock.send(payload)
+        data, peer = await self.receive(self.server)
+        self.judge(data, peer, source, original, payload)
+        self.server.sendto(answer, peer)
+        back, _ = await self.receive(sock)
+        require(back == answer, f"the answer to {size} bytes arrived as {len(back)} others")
+
+    def judge(
+        self, data: bytes, peer: Address, source: Address, original: Address, payload: bytes
+    ) -> None:
+        """What arrived at the listener."""
+        destination, told, rest = self._injector.datagram(data)
+        require(rest == payload, f"{len(rest)} bytes for {len(payload)}, or others")
+        require(peer == source, f"came from {peer}, not {source}")
+        expected = original if self._injector.name != "none" else None
+        require(destination == expected, f"original destination {destination}, not {expected}")
+        if self._injector.per_connection:
+            require(told == source, f"original source {told}, not {source}")
+
+    def close(self) -> None:
+        """All sockets."""
+        for sock in (self.server, *self.clients):
+            sock.close()
+
+
+@contextmanager
+def datagrams(
+    trial: Trial,
+    *,
+    selected: bool = True,
+    injector: Injector | None = None,
+) -> Iterator[Datagrams]:
+    """At the trial's place."""
+    made = Datagrams(trial, trial.place, injector or trial.injector, selected)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _sizes(offloads: str) -> None:
+    @named("udp", *ALL, name=f"sizes/{offloads}", offloads=offloads)
+    async def _body(trial: Trial) -> None:
+        """Up to the biggest that fits; both directions."""
+        biggest = 1500 - HEADERS[trial.place.version] - prefix(trial)
+        with datagrams(trial) as udp:
+            for _ in range(2):
+                client = udp.client()
+                for size in (0, 1, 2, 3, 100, 548, 1200, biggest - 1, biggest):
+                    await udp.exchange(client, size)
+
+
+_sizes("on")
+_sizes("off")
+
+
+@named("udp", "gateway", "gateway6", injectors=MODULE)
+async def beyond_the_mtu(trial: Trial) -> None:
+    """Fits without the origin and not with it: dropped and counted, and the next one arrives."""
+    trial.drops_expected = True
+    whole = 1500 - HEADERS[trial.place.version]
+    with datagrams(trial) as udp:
+        client = udp.client()
+        for size in (whole, whole - prefix(trial) + 1, whole - 1):
+            client[0].send(udp.payload(size))
+            await udp.exchange(client, 700)
+    count = trial.risen().get("drop_mtu", 0)
+    require(count == 3, f"drop_mtu is {count}, not 3")
+
+
+@named("udp", "gateway", "dnat", "lo", "redirect", offloads="off")
+async def without_checksum(trial: Trial) -> None:
+    """IPv4 allows zero for `none`."""
+    with datagrams(trial) as udp:
+        client = udp.client()
+        client[0].setsockopt(SOL_SOCKET, SO_NO_CHECK, 1)
+        for size in (0, 1, 33, 1000, 1401):
+            await udp.exchange(client, size)
+
+
+@named("udp", "dnat", "redirect", "dnat6", "lo", "lo6")
+async def fragments_to_this_host(trial: Trial) -> None:
+    """Put together for conntrack, and nothing limits them behind it."""
+    with datagrams(trial) as udp:
+        client = udp.client()
+        for size in (1473, 3000, 8000, 30_000):
+            await udp.exchange(client, size)
+
+
+@named("udp", "gateway", "gateway6", injectors=MODULE)
+async def fragments_beyond_the_mtu(trial: Trial) -> None:
+    """Would have to be cut again, and the second piece has no origin: dropped and counted."""
+    trial.drops_expected = True
+    with datagrams(trial) as udp:
+        client = udp.client()
+        for size in (3000, 8000):
+            client[0].send(udp.payload(size))
+            await udp.exchange(client, 500)
+    count = trial.risen().get("drop_mtu", 0)
+    require(count == 2, f"drop_mtu is {count}, not 2")
+
+
+@named("udp", "gateway")
+async def fragments_that_fit(trial: Trial) -> None:
+    """Cut smaller than need be: they go on whole."""
+    route = f"route {{}} {trial.place.network(True)} via 10.61.1.1"
+    trial.client.batch("ip", route.format("add") + " mtu lock 600")
+    try:
+        with datagrams(trial) as udp:
+            client = udp.client()
+            client[0].setsockopt(IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+            for size in (500, 600, 1000, 1400):
+                await udp.exchange(client, size)
+    finally:
+        trial.client.batch("ip", route.format("del"))
+
+
+@named("udp", "gateway", "dnat", "gateway6", injectors=MODULE)
+async def several_in_one(trial: Trial) -> None:
+    """UDP_SEGMENT hands the kernel many datagrams as one packet: each is marked, or none passes."""
+    trial.drops_expected = True
+    with datagrams(trial) as udp:
+        client = udp.client()
+        sock, source, original = client
+        await udp.exchange(client, 400)
+        sock.setsockopt(IPPROTO_UDP, UDP_SEGMENT, 500)
+        payload = udp.payload(4000)
+        sock.send(payload)
+        sock.setsockopt(IPPROTO_UDP, UDP_SEGMENT, 0)
+        last = udp.payload(300)
+        sock.send(last)
+        pieces = [payload[at : at + 500] for at in range(0, 4000, 500)]
+        while True:
+            data, peer = await udp.receive(udp.server)
+            expected = pieces.pop(0) if len(data) > 450 else last
+            udp.judge(data, peer, source, original, expected)
+            if expected is last:
+                break
+        dropped = trial.risen().get("drop_gso", 0)
+        trial.facts["pieces missing"] = len(pieces)
+        require(not pieces or dropped, f"{len(pieces)} of 8 datagrams vanished uncounted")
+
+
+def _crowd(impairment: str) -> None:
+    @named("udp", "gateway", "dnat", "gateway6", name=f"crowd/{impairment}", impairment=impairment)
+    async def _body(trial: Trial) -> None:
+        """Many clients at once; what arrives, in whatever order and number, is right."""
+        with datagrams(trial) as udp:
+            sent = {}
+            for _ in range(60):
+                client = udp.client()
+                for size in (50, 700, 1300):
+                    payload = udp.payload(size)
+                    sent[payload] = client
+                    client[0].send(payload)
+            seen = set()
+            end = udp.client()
+
+            async def last() -> None:
+                # After it nothing more is on its way, but it may be lost itself.
+                while True:
+                    end[0].send(b"last")
+                    await asyncio.sleep(0.05)
+
+            ending = asyncio.ensure_future(last())
+            while True:
+                data, peer = await udp.receive(udp.server)
+                _, _, payload = trial.injector.datagram(data)
+                if payload == b"last":
+                    break
+                require(payload in sent, f"{len(payload)} bytes that nobody sent")
+                _, source, original = sent[payload]
+                udp.judge(data, peer, source, original, payload)
+                seen.add(payload)
+            ending.cancel()
+            trial.facts["arrived"] = len(seen)
+            least = 0.7 if impairment.startswith("loss") else 0.95
+            require(len(seen) >= least * len(sent), f"{len(seen)} of {len(sent)} arrived")
+
+
+for _impairment in ("clean", "loss5", "reorder", "duplicate"):
+    _crowd(_impairment)
+
+
+@named("udp", "direct", "direct-local")
+async def datagrams_untouched(trial: Trial) -> None:
+    """Selected, but not translated."""
+    with datagrams(trial, selected=False) as udp:
+        for _ in range(3):
+            await udp.exchange(udp.client(), 800)
+
+
+@named("udp", *ALL, plain=("gateway", "dnat"))
+async def conntrack_forgets(trial: Trial) -> None:
+    """A new entry is selected like the first one."""
+    with datagrams(trial) as udp:
+        client = udp.client()
+        for _ in range(3):
+            await udp.exchange(client, 600)
+            flush_conntrack(trial.gateway)
+
+
+@named("udp", "gateway", "gateway6", "behind", "behind6", limit=20)
+async def nobody_there(trial: Trial) -> None:
+    """The ICMP error, which quotes what the injector wrote, reaches the client as its own."""
+    for selected in (False, True):
+        with datagrams(trial, selected=selected) as udp:
+            udp.server.close()
+            sock, *_ = udp.client()
+            sock.send(udp.payload(500))
+            await until(partial(_refused, sock), "an error")
+
+
+def _refused(sock: Socket) -> bool:
+    return sock.getsockopt(SOL_SOCKET, SO_ERROR) == errno.ECONNREFUSED

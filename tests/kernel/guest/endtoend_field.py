@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""What the end-to-end cases stand on: rules for a server's port, its process, and who dials it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from socket import AF_INET, AF_INET6, SO_ERROR, SOL_SOCKET
+from socket import socket as Socket
+
+from tests import ROOT
+
+from .case import Trial
+from .judge import Failure, require
+from .kernel import until
+from .net import Namespace
+from .places import Place
+
+PYTHON = str(ROOT / ".venv" / "bin" / "python")
+"""The one with gevent, gunicorn and Flask."""
+
+TABLE = "endtoend"
+STARTS = 90.0
+"""Seconds within which a program must listen."""
+
+
+def family(place: Place) -> int:
+    """Of the sockets there."""
+    return AF_INET if place.version == 4 else AF_INET6
+
+
+def _rules(place: Place, port: int, guarded: bool) -> str:
+    ip, host = ("ip", place.target) if place.version == 4 else ("ip6", f"[{place.target}]")
+    hook = "input" if place.local else "forward"
+    guard = f"""  chain guard {{
+    type filter hook {hook} priority filter
+    tcp dport {port} ct status ! dnat counter drop
+  }}
+"""
+    # Before the runner's own table, which would translate to the port of its listeners.
+    return f"""table inet {TABLE} {{
+  chain translate {{
+    type nat hook prerouting priority dstnat - 1
+    {ip} daddr {place.network(True)} meta l4proto tcp dnat {ip} to {host}:{port}
+  }}
+{guard if guarded else ""}}}
+"""
+
+
+@contextmanager
+def translated(trial: Trial, port: int, guarded: bool = True) -> Iterator[None]:
+    """Inside the `with`, what is bound for the case's original destinations goes to `port`."""
+    trial.gateway.nft(_rules(trial.place, port, guarded))
+    try:
+        yield
+    finally:
+        trial.gateway.nft(f"delete table inet {TABLE}")
+
+
+def nft_count(space: Namespace, table: str, chain: str) -> int:
+    """Packets that the counters of a chain have seen."""
+    listing = space.run("nft", "list", "chain", "inet", table, chain)
+    return sum(map(int, re.findall(r"counter packets (\d+)", listing)))
+
+
+@contextmanager
+def signing(trial: Trial, line: str) -> Iterator[None]:
+    """Inside the `with`, headers are signed with the key of this line, `ID HEX`."""
+    trial.injector.set_keys(trial.gateway, line)
+    try:
+        yield
+    finally:
+        trial.injector.set_keys(trial.gateway, line.split()[0])
+
+
+async def dials(trial: Trial, port: int, guarded: bool) -> bool:
+    """Whether a SYN to the server's own address, past the NAT, is answered."""
+    place = trial.place
+    with trial.client.socket(family(place)) as sock:
+        if sock.connect_ex((place.target, port)) not in (0, errno.EINPROGRESS):
+            raise Failure("could not dial at all")
+        await until(
+            lambda: _answered(sock) or (guarded and nft_count(trial.gateway, TABLE, "guard")),
+            "an answer to the SYN, or a count in the guard",
+        )
+        return _answered(sock)
+
+
+def _answered(sock: Socket) -> bool:
+    if sock.getsockopt(SOL_SOCKET, SO_ERROR):
+        return True  # a refusal is an answer as well
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+class Program:
+    """A server that runs from the first case that needs it to the end of the suite."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        self.name = name
+        self._output = (self.folder / "output").open("ab+")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(
+        self,
+        argv: Sequence[str],
+        descriptors: Sequence[int] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """In the namespace that this thread is in."""
+        self._process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            pass_fds=descriptors,
+            cwd=ROOT,
+            env={**os.environ, **(environ or {})},
+        )
+        atexit.register(self._end, self._process)
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+
+    def log(self) -> str:
+        """What it has printed so far."""
+        return os.pread(self._output.fileno(), 1 << 24, 0).decode(errors="replace")
+
+    async def logged(self, text: str, since: int = 0, limit: float = 30.0) -> None:
+        """Until it has printed `text` behind its first `since` characters."""
+
+        def there() -> bool:
+            if text in self.log()[since:]:
+                return True
+            self.require_alive()
+            return False
+
+        await until(there, f"{text!r} from {self.name}", limit)
+
+    def require_alive(self) -> None:
+        """Failure with its last words when it has ended."""
+        status = self._process.poll() if self._process else "never started"
+        require(status is None, f"{self.name} ended ({status}): {self.log()[-600:]}")

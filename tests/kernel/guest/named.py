@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Named cases: a body, and the places and injectors that it is run with.
+
+    @named("ends", "gateway", "dnat")
+    async def half_close(trial): ...
+
+makes a case `INJECTOR/gateway/half-close` and one for `dnat`, for each injector that serves them.
+Every file cases_*.py is imported, and registers its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from .case import Case, Trial
+from .impair import IMPAIRMENTS
+from .injector import Injector
+from .places import PLACES
+
+Body = Callable[[Trial], Awaitable[None]]
+
+ALL = ("gateway", "dnat", "redirect", "lo", "gateway6", "dnat6", "lo6")
+SOME = ("gateway", "dnat", "lo", "gateway6")
+INJECTORS = ("none", "ctframe", "ctproxy", "ebpf")
+MODULE = ("ctframe", "ctproxy")
+HEADERS = ("ctproxy", "ebpf")
+WRITERS = (*MODULE, "ebpf")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A body that was registered, and how it is run."""
+
+    suite: str
+    name: str
+    body: Body
+    places: tuple[str, ...]
+    injectors: tuple[str, ...]
+    impairment: str
+    offloads: str
+    plain: tuple[str, ...]
+    limit: float
+
+    def cases(self, injector: Injector) -> Iterator[Case]:
+        """One for each place that the injector serves."""
+        if self.suite == "udp" and not injector.datagrams:
+            return
+        for place in self.places:
+            if place in injector.places and injector.name in self.injectors:
+                yield Case(
+                    self.suite,
+                    f"{injector.name}/{place}/{self.name}",
+                    injector,
+                    PLACES[place],
+                    self.body,
+                    self.offloads,
+                    IMPAIRMENTS[self.impairment],
+                    plain=place in self.plain,
+                    limit=self.limit,
+                )
+
+
+REGISTERED: list[Named] = []
+
+
+def named(
+    suite: str,
+    *places: str,
+    name: str = "",
+    injectors: tuple[str, ...] = INJECTORS,
+    impairment: str = "clean",
+    offloads: str = "on",
+    plain: tuple[str, ...] | None = None,
+    limit: float = 60,
+) -> Callable[[Body], Body]:
+    """Registers a body under its own name. `plain` are the places that the plain run tries it at,
+    all of them unless told otherwise."""
+
+    def register(body: Body) -> Body:
+        title = name or body.__name__.replace("_", "-")
+        wanted = places if plain is None else plain
+        case = Named(suite, title, body, places, injectors, impairment, offloads, wanted, limit)
+        REGISTERED.append(case)
+        return body
+
+    return register
+
+
+def cases(injector: Injector) -> Iterator[Case]:
+    """Every named case of that injector."""
+    for path in sorted(Path(__file__).parent.glob("cases_*.py")):
+        import_module(f".{path.stem}", __package__)
+    for each in REGISTERED:
+        yield from each.cases(injector)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""Network namespaces, entered from this one process: sockets, commands, settings, counters.
+
+A `Namespace` has no name in the file system; it lives as long as this object, its devices' peers
+do not keep it alive, and so closing it while traffic flows is a test of its own.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import fcntl
+import os
+import struct
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
+from socket import socket as Socket
+
+CLONE_NEWNET = 0x40000000
+SIOCSIFMTU, SIOCETHTOOL = 0x8922, 0x8946
+
+# linux/ethtool.h: the commands that set one feature. Asked by ioctl, because a start of ethtool
+# takes a fifth of a second under TCG and a case changes ten features.
+ETHTOOL_SET = {"rx": 0x15, "tx": 0x17, "sg": 0x19, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: int) -> None:
+    if getattr(_libc, name)(*arguments):
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def _own() -> int:
+    # thread-self: /proc/self is the main thread's namespace, which may be another one.
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+class CommandError(Exception):
+    """A tool failed: the command, and what it said."""
+
+
+class Namespace:
+    """A network namespace of our own, empty but for `lo`, which is up."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        before = _own()
+        try:
+            _call("unshare", CLONE_NEWNET)
+            self._fd = _own()
+            _call("setns", before, CLONE_NEWNET)
+        finally:
+            os.close(before)
+        self.run("ip", "link", "set", "lo", "up")
+
+    @property
+    def path(self) -> str:
+        """For `ip link ... netns PATH`."""
+        return f"/proc/{os.getpid()}/fd/{self._fd}"
+
+    @property
+    def is_open(self) -> bool:
+        """Not closed yet."""
+        return self._fd >= 0
+
+    def close(self) -> None:
+        """Lets go of it, once: the kernel takes it down when no socket of it is left."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """This thread is inside; what it opens or starts stays there."""
+        before = _own()
+        try:
+            _call("setns", self._fd, CLONE_NEWNET)
+            try:
+                yield
+            finally:
+                _call("setns", before, CLONE_NEWNET)
+        finally:
+            os.close(before)
+
+    def run(self, *command: str, text: str | None = None) -> str:
+        """What the command printed; CommandError when it fails."""
+        with self.entered():
+            done = subprocess.run(
+                command,
+                input=text,
+                stdin=subprocess.DEVNULL if text is None else None,
+                capture_output=True,
+                text=True,
+            )
+        if done.returncode:
+            given = f"\n{text}" if text else ""
+            raise CommandError(f"{self.name}: {' '.join(command)}: {done.stderr.strip()}{given}")
+        return done.stdout
+
+    def nft(self, text: str) -> str:
+        """One transaction of nft's language."""
+        return self.run("nft", "-f", "-", text=text)
+
+    def batch(self, tool: str, *lines: str) -> None:
+        """Several commands of `ip` or `tc` in one process."""
+        self.run(tool, "-batch", "-", text="\n".join(lines) + "\n")
+
+    def socket(self, family: int, kind: int = SOCK_STREAM, protocol: int = 0) -> Socket:
+        """A non-blocking socket that stays inside."""
+        with self.entered():
+            made = Socket(family, kind, protocol)
+        made.setblocking(False)
+        return made
+
+    def sysctl(self, values: Mapping[str, object]) -> dict[str, str]:
+        """Sets parameters named as in sysctl(8); gives their former values."""
+        former = {}
+        with self.entered():
+            for name, value in values.items():
+                path = "/proc/sys/" + name.replace(".", "/")
+                with open(path) as file:
+                    former[name] = file.read().strip()
+                with open(path, "w") as file:
+                    file.write(str(value))
+        return former
+
+    @contextmanager
+    def sysctls(self, values: Mapping[str, object]) -> Iterator[None]:
+        """The parameters hold inside the `with`."""
+        former = self.sysctl(values)
+        try:
+            yield
+        finally:
+            self.sysctl(former)
+
+    def proc(self, name: str) -> str:
+        """The text of /proc/net/NAME as seen from inside."""
+        with self.entered(), open(f"/proc/thread-self/net/{name}") as file:
+            return file.read()
+
+    def write_proc(self, name: str, text: str) -> None:
+        """Writes to /proc/net/NAME from inside, in one write."""
+        with self.entered():
+            descriptor = os.open(f"/proc/thread-self/net/{name}", os.O_WRONLY)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+    def offloads(self, device: str, values: Mapping[str, bool]) -> None:
+        """Switches features of ETHTOOL_SET; OSError (EOPNOTSUPP) for one that cannot change."""
+        with self.entered(), Socket(AF_INET, SOCK_DGRAM) as control:
+            for feature, on in values.items():
+                # struct ethtool_value behind struct ifreq's pointer
+                value = array.array("I", [ETHTOOL_SET[feature], int(on)])
+                request = struct.pack("16sP", device.encode(), value.buffer_info()[0])
+                fcntl.ioctl(control, SIOCETHTOOL, request)
+
+    def set_mtu(self, device: str, mtu: int) -> None:
+        """Of a device here."""
+        with self.entered(), Socket(AF_INET, SOCK_DGRAM) as control:
+            request = struct.pack("16si12x", device.encode(), mtu)  # struct ifreq
+            fcntl.ioctl(control, SIOCSIFMTU, request)
+
+    def counters(self) -> dict[str, int]:
+        """TcpExt, MPTcpExt, ... of /proc/net/netstat and Tcp, Udp, Ip of /proc/net/snmp, joined."""
+        found: dict[str, int] = {}
+        for name in ("netstat", "snmp"):
+            lines = self.proc(name).splitlines()
+            for head, row in zip(lines[::2], lines[1::2], strict=True):
+                prefix = head.partition(":")[0]
+                pairs = zip(head.split()[1:], row.split()[1:], strict=True)
+                found.update((prefix + key, int(value)) for key, value in pairs)
+        return found

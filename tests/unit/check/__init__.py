@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""`ctwsgi check`, on recorded rulesets (rulesets/)."""

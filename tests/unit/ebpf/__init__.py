@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""`ctwsgi gateway`: what needs no kernel."""

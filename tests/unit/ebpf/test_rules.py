@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""What `ctwsgi gateway rules` prints; that it works is tests/bpf's."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from ctwsgi.ebpf.command import gateway
+
+
+def printed(*words: str) -> str:
+    outcome = CliRunner().invoke(gateway, ["rules", *words])
+    assert outcome.exit_code == 0, outcome.output
+    return outcome.output
+
+
+def test_one_table_for_both_ip_versions() -> None:
+    """Loaded one after the other, two tables of one name would leave the second alone."""
+    text = printed("eth1", "--server", "10.0.0.5:8080", "--server", "[fd00::5]:81", "--port", "88")
+    assert text.startswith(
+        "# before these rules: "
+        "ctwsgi gateway run eth1 --backend 10.0.0.5:8080 --backend [fd00::5]:81\n"
+    )
+    assert "meta nfproto ipv4 tcp dport { 88 } dnat ip to 10.0.0.5:8080\n" in text
+    assert "meta nfproto ipv6 tcp dport { 88 } dnat ip6 to [fd00::5]:81\n" in text
+    assert text.count("ct status ! dnat drop") == 2
+
+
+def test_the_unit_names_the_device_as_systemd_does() -> None:
+    text = printed("br-lan", "--server", "10.0.0.5:8080", "--unit")
+    assert "BindsTo=sys-subsystem-net-devices-br\\x2dlan.device\n" in text
+    assert " gateway run br-lan --backend 10.0.0.5:8080\n" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("eth1", "--server", "example.org:80"), "--server example.org: not an IP address"),
+        (("eth1", "--server", "10.0.0.5"), "not HOST:PORT"),
+        (("eth1", "--server", "10.0.0.5:1", "--server", "10.0.0.6:1"), "do not balance"),
+        (('e";drop', "--server", "10.0.0.5:80"), "is no name of a device"),
+        (("eth1", "--server", "10.0.0.5:80", "--clients", "a b"), "is no name of a device"),
+    ],
+)
+def test_what_would_be_other_rules_is_refused(words: tuple[str, ...], reason: str) -> None:
+    outcome = CliRunner().invoke(gateway, ["rules", *words])
+    assert outcome.exit_code == 2
+    assert reason in outcome.output

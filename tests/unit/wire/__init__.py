@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Codecs: tables, vectors of other projects, properties."""
