@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Real guests: a command's status comes back, a panic is told, and so is a time that is up.
+"""Real guests: the harness reports a command's status, a panic, and a time limit.
 
-A guest can end in three ways, so there are three boots. The rest of the harness is tested without
-any, in test_kmsg.py and test_report.py.
+A guest can end in these three ways, so there are three boots. test_kmsg.py and test_report.py test
+the rest of the harness without a guest.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def test_command_that_fails(tmp_path: Path) -> None:
 
 
 def test_time_is_up() -> None:
-    """The kernel is made to tell what it was doing, and that is a panic: it tests both."""
+    """At the time limit the harness makes the kernel panic, so this tests a panic as well."""
     command = "echo '<6>ctwsgi: case a/b' >/dev/kmsg; echo on; while :; do :; done"
     said, outcome = boot(get("6.12"), command, limit=3)
     assert said == b"on\n"

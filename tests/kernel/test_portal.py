@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What needs a kernel of its own in the tests of the portal: IPVS, and the module as its injector.
+"""Tests of tests/net and tests/portal that need IPVS or the kernel module, run in a guest.
 
-The cases are those of tests/net and tests/portal, run by pytest in a guest. Most machines that run
-`make test` have neither, so here they must pass: one that is skipped has failed. Only in
-`make test-full`, because each waits a minute or two for emulated Python.
+Most machines that run `make test` have neither and skip them, so here a skipped test is a failure.
+They run in `make test-full` only, because emulated Python takes a minute or two for each.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 
 import pytest
 
-from . import boot as guest
+from . import boot
 from . import kmsg
 from .kernels import MissingError, get
 from .module import build
@@ -23,27 +22,27 @@ pytestmark = [
     pytest.mark.skipif(
         not os.environ.get("CTWSGI_TEST_FULL"), reason="minutes in a guest: make test-full"
     ),
-    pytest.mark.skipif(bool(guest.lacking()), reason=f"lacks {' '.join(guest.lacking())}"),
+    pytest.mark.skipif(bool(boot.lacking()), reason=f"lacks {' '.join(boot.lacking())}"),
     pytest.mark.timeout(1000),
 ]
 
 LIMIT = 800.0
-"""Seconds for a command; a fifth of it is enough on a machine that does nothing else."""
+"""Seconds for a command, five times what it takes on an idle machine."""
 
 
 def passed(prepare: str, cases: str, **environ: str) -> int:
-    """How many passed in a guest, where `prepare` has succeeded; everything else is a failure."""
+    """Runs `prepare`, then pytest, in a guest. Returns how many passed; fails for anything else."""
     try:
         kernel = get("6.12")
     except MissingError as error:
         pytest.skip(str(error))
     said = bytearray()
     pytest_ = f"{sys.executable} -m pytest {cases} -rs -o timeout=600 -p no:cacheprovider"
-    outcome = guest.run(
+    outcome = boot.run(
         kernel,
         f"set -e; {prepare}; {pytest_}",
         output=said.extend,
-        machine=guest.Machine(memory=2048, limit=LIMIT, silence=LIMIT),
+        machine=boot.Machine(memory=2048, limit=LIMIT, silence=LIMIT),
         environ={"LAB_DEADLINE": "300", **environ},
     )
     text = said.decode(errors="replace")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Counting: no way in which a guest can end may pass for a success."""
+"""However a guest ends, the count is a success only when all cases ran and passed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_status_without_a_failed_case(tmp_path: Path) -> None:
 
 
 def test_case_that_never_ended(tmp_path: Path) -> None:
-    """A suite that leaves early with status 0 must not get away with it."""
+    """A suite that exits early with status 0 is a failure."""
     assert failures(run_of(tmp_path, [PASSED, {**BEGUN, "begin": "big"}], Outcome(0)))
 
 
