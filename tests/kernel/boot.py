@@ -4,8 +4,8 @@
     python -m tests.kernel.boot 6.12 -- COMMAND...      # a word with spaces goes to bash as it is
 
 The guest sees the host's / read-only below an overlay in memory. It has no network interface but
-`lo`, and its only writable folder of the host is the one given as `results`. Output is printed as it
-comes. The exit status is the command's, 124 after the time limit, 125 when the guest died.
+`lo`, and its only writable folder of the host is the one given as `results`. Output is printed as
+it comes. The exit status is the command's, 124 after the time limit, 125 when the guest died.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from .initramfs import initramfs
 from .kernels import SERIES, Kernel, custom, get
 
 COMMAND_LINE = (
-    # The serial port is slow, so it shows errors only; dmesg has the whole log. A panic first prints
-    # the log (bit 5 of panic_print) and each processor's backtrace (bit 6).
+    # The serial port is slow, so it shows errors only; dmesg has the whole log. A panic first
+    # prints the log (bit 5 of panic_print) and each processor's backtrace (bit 6).
     "console=ttyS0 quiet loglevel=4 log_buf_len=8M panic_print=0x60 "
     # A panic reboots, and QEMU ends at a reboot (-no-reboot). Guest._provoke() sends the NMI.
     "panic=-1 oops=panic unknown_nmi_panic "

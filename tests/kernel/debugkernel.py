@@ -56,7 +56,7 @@ def _build(tree: Path, place: Path) -> None:
     # The kernel has no modules, but modprobe needs the list of what is built in.
     subprocess.run([*make, f"INSTALL_MOD_PATH={place}", "modules_install"], check=True)
     for path in build.rglob("*.[oa]"):
-        # A module needs no object of the kernel's, only the build's own tools.
+        # Building a module needs the tools of the build, but none of the kernel's objects.
         if path.relative_to(build).parts[0] not in ("scripts", "tools"):
             path.unlink()
     os.replace(build / "vmlinux", place / "vmlinux")

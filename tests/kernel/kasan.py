@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""`make test-kasan`: runs the suites on the debug kernel, which checks what a stock kernel does not.
+"""`make test-kasan`: runs the suites on the debug kernel, which checks what a stock kernel does
+not.
 
     python -m tests.kernel.kasan [--full] [--helper NAME] [--suite NAME] [--case GLOB] [--bug N]
 
@@ -29,8 +30,9 @@ SUITES = [
     *("matrix", "ends", "rules", "udp", "icmp", "auth"),
     *("bounds", "crowds", "life", "attacks", "faults"),
 ]
-"""The suites of a run without `--full` and `--suite`. It leaves out those that count retransmissions,
-because so slow a kernel retransmits by itself, and those that run mostly other programs."""
+"""The suites of a run without `--full` and `--suite`. It leaves out those that count
+retransmissions, because so slow a kernel retransmits by itself, and those that run mostly other
+programs."""
 
 # The first scan and `clear` forget leaks of the boot. The last two scans come six seconds after the
 # suite, because kmemleak ignores objects younger than five seconds and reports an object only when

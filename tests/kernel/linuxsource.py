@@ -4,7 +4,8 @@
     python3 -m tests.kernel.linuxsource     # fetches only checkpatch, prints its path
 
 The package is downloaded and not installed, which would leave its archive in /usr/src. Everything
-lies in `$CTWSGI_CACHE` (default ~/.cache/ctwsgi). A folder is renamed into place when it is complete.
+lies in `$CTWSGI_CACHE` (default ~/.cache/ctwsgi). A folder is renamed into place when it is
+complete.
 """
 
 from __future__ import annotations

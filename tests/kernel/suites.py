@@ -132,7 +132,8 @@ def _run_guest(
 
 
 def collect(run: report.Run, outcome: boot.Outcome, told: Path) -> None:
-    """Adds to `run` what the suite in the guest reported, the kernel log, and how the guest ended."""
+    """Adds to `run` what the suite in the guest reported, the kernel log, and how the guest
+    ended."""
     run.cases, running = report.read(told)
     if outcome.stopped:
         return

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The module's packaging: DKMS, make install, the kernel's style checkers, the README's rules.
 
-The real dkms builds for both kernels, from a copy of the sources, into folders of the test's own, so
-that nothing is installed on this machine. A guest loads what it built.
+The real dkms builds for both kernels, from a copy of the sources, into folders of the test's own,
+so that nothing is installed on this machine. A guest loads what it built.
 """
 
 from __future__ import annotations
@@ -201,7 +201,8 @@ for family, listen, destination in (
             assert header.src == client.getsockname()[:2], header
             assert data[size:] == b"hello", data
 """
-"""Visits an address that exists nowhere, over IPv4 and IPv6; the listener decodes the destination."""
+"""Visits an address that exists nowhere, over IPv4 and IPv6; the listener decodes the
+destination."""
 
 
 def test_rules_of_the_readme(kernel: Kernel) -> None:

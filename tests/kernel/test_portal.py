@@ -13,8 +13,7 @@ import sys
 
 import pytest
 
-from . import boot
-from . import kmsg
+from . import boot, kmsg
 from .kernels import MissingError, get
 from .module import build
 

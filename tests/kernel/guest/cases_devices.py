@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Other devices between gateway and server than a plain wire."""
+"""Other devices than a veth between gateway and server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WG_PORT = 51820
 
 @contextmanager
 def _made(trial: Trial, device: str) -> Iterator[None]:
-    """Whatever is made inside the `with` is gone behind it."""
+    """Removes at its end the devices that are made in the `with`."""
     try:
         yield
     finally:
@@ -39,7 +39,7 @@ def _made(trial: Trial, device: str) -> Iterator[None]:
 
 
 async def _over(trial: Trial, device: str) -> None:
-    """The program is on `device`, by which the gateway reaches the server; both have made one."""
+    """Attaches the program to `device`, which exists on both sides, and holds conversations."""
     assert isinstance(trial.injector, Ebpf)
     version = trial.place.version
     net, length, family = (NETWORK[version], *((24, "ip") if version == 4 else (64, "ip6")))
@@ -48,7 +48,7 @@ async def _over(trial: Trial, device: str) -> None:
         space = trial.lab.spaces[name]
         space.run("ip", "addr", "add", f"{net}{own}/{length}", "dev", device, *flags)
         space.run("ip", "link", "set", device, "up")
-    # A reply by another device would meet no program.
+    # Replies must come back by the same device, where the program is.
     clients = "10.61.1.0/24" if version == 4 else "fd61:1::/64"
     trial.lab.server.run("ip", "route", "add", clients, "via", f"{net}1", "dev", device)
     target = f"{net}2"
@@ -79,7 +79,7 @@ async def _over(trial: Trial, device: str) -> None:
 
 @named("devices", "gateway", "gateway6", injectors=("ebpf",))
 async def vlan(trial: Trial) -> None:
-    """The program is on a VLAN's device; the tag is metadata of the packets."""
+    """The program is on a VLAN device, where the tag is metadata of the packets."""
     with _made(trial, "vlan7"):
         for name, below, _ in ENDS:
             words = ("link", below, "type", "vlan", "id", "7")
@@ -89,7 +89,7 @@ async def vlan(trial: Trial) -> None:
 
 @named("devices", "gateway", "gateway6", injectors=("ebpf",))
 async def wireguard(trial: Trial) -> None:
-    """The server is behind a tunnel, whose packets begin with the IP header."""
+    """The program is on a tunnel, whose packets have no link-layer header."""
     server, gateway = trial.lab.server, trial.lab.gateway
     secrets = {name: gateway.run("wg", "genkey") for name, _, _ in ENDS}
     public = {name: gateway.run("wg", "pubkey", text=key).strip() for name, key in secrets.items()}
