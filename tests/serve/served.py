@@ -94,7 +94,7 @@ class Served:
         """Until `text` stands in the log `count` times."""
         try:
             until(lambda: self.log.count(text) >= count, text)
-        except AssertionError:
+        except TimeoutError:
             raise AssertionError(f"never logged {text!r} x{count}:\n{self.log}") from None
 
     def wait_exit(self) -> int:
