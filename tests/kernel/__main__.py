@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--kernel", action="append", choices=SERIES, help="only this one")
     parser.add_argument("--table", type=Path, help="write the outcome as Markdown")
     parser.add_argument("--limit", type=float, help="seconds for a guest's suites")
-    parser.add_argument("--outcomes", type=Path, help="write each case's, see tests/stages")
+    parser.add_argument("--outcomes", type=Path, help="write them for tests/stages")
     options = parser.parse_args()
     if lacking := boot.lacking():
         print(f"the kernel's tests are skipped: install {' '.join(lacking)}")
@@ -48,7 +48,8 @@ def main() -> int:
         runs = list(pool.map(run_kernel, names))
     for one in runs:
         report.print_run(one)
-    report.write_outcomes(runs, options.outcomes, options.full)
+    size = [f"--{name}" for name in ("full", "smoke") if vars(options)[name]]
+    report.write_outcomes(runs, options.outcomes, *size)
     if options.table:
         options.table.write_text(report.markdown(runs))
     return report.print_total(runs)

@@ -18,7 +18,7 @@ from typing import Any
 from tests.stages.outcomes import FAILED, PASSED, Writer
 
 NO_SUITES = ("harness", "guest", "kernel log")
-"""Where a failure stands that belongs to no case: it cannot be run again alone."""
+"""Suites of failures that belong to no case, and cannot be run again alone."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,13 @@ def print_total(runs: list[Run]) -> int:
     return 1 if failed or not passed else 0
 
 
-def write_outcomes(runs: list[Run], path: Path | None, full: bool) -> None:
-    """For the stage that this is a part of."""
+def write_outcomes(runs: list[Run], path: Path | None, *size: str) -> None:
+    """Writes each case's outcome for tests/stages. `size` is --full, --smoke or nothing."""
     writer = Writer(path)
     for run in runs:
         for case in run.cases:
             again = ["-m", "tests.kernel", "--kernel", run.kernel]
-            again += ["--suite", case.suite, "--case", case.name] + (["--full"] if full else [])
+            again += ["--suite", case.suite, "--case", case.name, *size]
             writer.end(
                 f"{run.kernel} {case}",
                 PASSED if case.ok else FAILED,

@@ -7,7 +7,6 @@ They run in `make test-full` only, because emulated Python takes a minute or two
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 
@@ -18,9 +17,7 @@ from .kernels import MissingError, get
 from .module import build
 
 pytestmark = [
-    pytest.mark.skipif(
-        not os.environ.get("CTWSGI_TEST_FULL"), reason="minutes in a guest: make test-full"
-    ),
+    pytest.mark.full,
     pytest.mark.skipif(bool(boot.lacking()), reason=f"lacks {' '.join(boot.lacking())}"),
     pytest.mark.timeout(1000),
 ]
@@ -42,7 +39,7 @@ def passed(prepare: str, cases: str, **environ: str) -> int:
         f"set -e; {prepare}; {pytest_}",
         output=said.extend,
         machine=boot.Machine(memory=2048, limit=LIMIT, silence=LIMIT),
-        environ={"LAB_DEADLINE": "300", **environ},
+        environ={"LAB_DEADLINE": "300", "CTWSGI_TEST_FULL": "1", **environ},
     )
     text = said.decode(errors="replace")
     assert (outcome.status, outcome.reason) == (0, ""), text

@@ -21,7 +21,7 @@ from .places import PORT, ROUTED, SERVER
 NETWORK = {4: "10.63.7.", 6: "fd63:7::"}
 
 
-ENDS = (("gateway", "gs", 1), ("server", "s0", 2))
+SIDES = (("gateway", "gs", 1), ("server", "s0", 2))
 """Namespace, the device below, and the last part of the address."""
 
 WG_PORT = 51820
@@ -33,7 +33,7 @@ def _made(trial: Trial, device: str) -> Iterator[None]:
     try:
         yield
     finally:
-        for name, _, _ in ENDS:
+        for name, _, _ in SIDES:
             with suppress(CommandError):
                 trial.lab.spaces[name].run("ip", "link", "del", device)
 
@@ -44,7 +44,7 @@ async def _over(trial: Trial, device: str) -> None:
     version = trial.place.version
     net, length, family = (NETWORK[version], *((24, "ip") if version == 4 else (64, "ip6")))
     flags = ["nodad"] if version == 6 else []
-    for name, _, own in ENDS:
+    for name, _, own in SIDES:
         space = trial.lab.spaces[name]
         space.run("ip", "addr", "add", f"{net}{own}/{length}", "dev", device, *flags)
         space.run("ip", "link", "set", device, "up")
@@ -81,7 +81,7 @@ async def _over(trial: Trial, device: str) -> None:
 async def vlan(trial: Trial) -> None:
     """The program is on a VLAN device, where the tag is metadata of the packets."""
     with _made(trial, "vlan7"):
-        for name, below, _ in ENDS:
+        for name, below, _ in SIDES:
             words = ("link", below, "type", "vlan", "id", "7")
             trial.lab.spaces[name].run("ip", "link", "add", "vlan7", *words)
         await _over(trial, "vlan7")
@@ -91,7 +91,7 @@ async def vlan(trial: Trial) -> None:
 async def wireguard(trial: Trial) -> None:
     """The program is on a tunnel, whose packets have no link-layer header."""
     server, gateway = trial.lab.server, trial.lab.gateway
-    secrets = {name: gateway.run("wg", "genkey") for name, _, _ in ENDS}
+    secrets = {name: gateway.run("wg", "genkey") for name, _, _ in SIDES}
     public = {name: gateway.run("wg", "pubkey", text=key).strip() for name, key in secrets.items()}
     with _made(trial, "wg7"):
         for space, other, host in ((gateway, "server", SERVER[4]), (server, "gateway", ROUTED[4])):

@@ -18,7 +18,7 @@ from socket import (
 )
 
 from .case import Trial
-from .endpoints import Accepted, Client, End, Lost
+from .endpoints import Accepted, Client, Endpoint, Lost
 from .judge import require
 from .kernel import unsettled, until
 from .loads import CLOSE, HALF_CLOSE, SERVER_FIRST, SMALL, Load
@@ -26,11 +26,11 @@ from .named import ALL, HEADERS, SOME, named
 from .talk import Talk
 
 
-async def _wait(end: End) -> None:
+async def _wait(end: Endpoint) -> None:
     await end.until_end()
 
 
-async def _reset(end: End) -> None:
+async def _reset(end: Endpoint) -> None:
     end.reset()
 
 
@@ -162,7 +162,7 @@ async def idle_probes(trial: Trial) -> None:
     def probes() -> int:
         return sum(space.counters()["TcpExtTCPKeepAlive"] for space in spaces)
 
-    async def probed(end: End) -> None:
+    async def probed(end: Endpoint) -> None:
         for option in (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT):
             end.sock.setsockopt(IPPROTO_TCP, option, 1 + (option == TCP_KEEPCNT))
         end.sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)

@@ -66,7 +66,7 @@ def forget(sock: Socket) -> None:
         loop.remove_writer(sock)
 
 
-class End:
+class Endpoint:
     """The base of both endpoints. `start` is the place in the pool where its payload begins."""
 
     def __init__(self, sock: Socket, start: int) -> None:
@@ -162,7 +162,7 @@ class End:
         return sha256(POOL[self.start : self.start + self.sent]).hexdigest()
 
 
-class Client(End):
+class Client(Endpoint):
     """The endpoint that connects, from the given port."""
 
     def __init__(self, sock: Socket, start: int, source: Address, original: Address) -> None:
@@ -188,7 +188,7 @@ class Client(End):
         self.connected = True
 
 
-class Accepted(End):
+class Accepted(Endpoint):
     """The listener's endpoint, which decodes the origin and reads in the sizes of READS."""
 
     def __init__(self, sock: Socket, start: int, peer: Address, decoder: Decoder) -> None:

@@ -6,7 +6,7 @@ The text of a `Failure` says what was seen and what was expected, short enough f
 
 from __future__ import annotations
 
-from .endpoints import POOL, Accepted, Client, End
+from .endpoints import POOL, Accepted, Client, Endpoint
 from .places import PORT
 from .talk import Pair, Talk
 
@@ -68,7 +68,7 @@ def judge_origin(client: Client, there: Accepted, talk: Talk) -> None:
         require(not there.split_header, f"a first look shows only {there.split_header!r}")
 
 
-def same_payload(sender: End, receiver: End, way: str) -> None:
+def same_payload(sender: Endpoint, receiver: Endpoint, way: str) -> None:
     """Compares by sha256. A failure's text has the first byte that differs."""
     if sender.sent_digest() == receiver.digest():
         return

@@ -16,7 +16,7 @@ from .server import Accepted
 
 REQUEST = b"the request"
 
-End = Callable[[Attack, Peer, Accepted], None]
+Ending = Callable[[Attack, Peer, Accepted], None]
 
 # `at` of the client's next byte; the server's next byte is at 0.
 _NEXT = len(REQUEST)
@@ -89,7 +89,7 @@ def vanished(attack: Attack, peer: Peer, accepted: Accepted) -> None:
     accepted.vanish()
 
 
-ENDS: dict[str, End] = {
+ENDINGS: dict[str, Ending] = {
     end.__name__.replace("_", "-"): end
     for end in (
         client_resets,
@@ -105,7 +105,7 @@ ENDS: dict[str, End] = {
 }
 
 
-def replayed(attack: Attack, end: End) -> None:
+def replayed(attack: Attack, end: Ending) -> None:
     """The cookie of the connection's own SYN."""
     peer, accepted = attack.establish(REQUEST)
     end(attack, peer, accepted)
@@ -113,7 +113,7 @@ def replayed(attack: Attack, end: End) -> None:
     use(attack, peer, [cookie(peer)])
 
 
-def replayed_earlier(attack: Attack, end: End, delta: int) -> None:
+def replayed_earlier(attack: Attack, end: Ending, delta: int) -> None:
     """The cookie of an earlier SYN, `delta` away, that was reset before this connection."""
     peer = attack.open()
     first: Cookie = cookie(peer)
@@ -130,7 +130,7 @@ def replayed_earlier(attack: Attack, end: End, delta: int) -> None:
     use(attack, peer, [first, cookie(peer)])
 
 
-def reused(attack: Attack, end: End, delta: int) -> None:
+def reused(attack: Attack, end: Ending, delta: int) -> None:
     """A new SYN on the same port, `delta` away, and then the old SYN's cookie."""
     peer, accepted = attack.establish(REQUEST)
     first: Cookie = cookie(peer)
@@ -148,7 +148,7 @@ def reused(attack: Attack, end: End, delta: int) -> None:
 DELTAS = {f"{delta:+}": delta for delta in (0, 50, -50, 100000)}
 
 CASES: dict[str, Function] = {
-    "ended-replayed": lambda attack: attack.each(replayed, ENDS),
-    "ended-replayed-earlier": lambda attack: attack.each(replayed_earlier, ENDS, DELTAS),
-    "ended-reused": lambda attack: attack.each(reused, ENDS, DELTAS),
+    "ended-replayed": lambda attack: attack.each(replayed, ENDINGS),
+    "ended-replayed-earlier": lambda attack: attack.each(replayed_earlier, ENDINGS, DELTAS),
+    "ended-reused": lambda attack: attack.each(reused, ENDINGS, DELTAS),
 }
