@@ -24,7 +24,7 @@ def require(condition: object, why: str) -> None:
 def judge_talk(talk: Talk) -> None:
     """Checks all connections of a talk that has ended by itself."""
     count = talk.load.connections
-    require(not talk.strays, f"connections that nobody made: {talk.strays[:3]}")
+    require(not talk.unexpected, f"connections that nobody made: {talk.unexpected[:3]}")
     require(len(talk.pairs) == count, f"{len(talk.pairs)} of {count} connections made")
     bad = []
     for pair in talk.pairs.values():

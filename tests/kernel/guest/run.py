@@ -19,7 +19,14 @@ from .report import Report
 
 GAUGES = ("flows", "memory")
 
-STRAYS = ("drop_closed", "drop_synack", "drop_early", "drop_ack", "drop_below", "drop_no_syn")
+DROPS_ON_BAD_WIRES = (
+    "drop_closed",
+    "drop_synack",
+    "drop_early",
+    "drop_ack",
+    "drop_below",
+    "drop_no_syn",
+)
 """Counters that may rise where wires reorder, duplicate or lose packets."""
 
 
@@ -107,8 +114,8 @@ class Runner:
             facts["lost"] = lost = self.session.wires.lost()
             require(lost >= trial.connections, f"{lost} packets of {trial.connections} were lost")
         drops = {name: n for name, n in trial.risen().items() if name.startswith("drop_")}
-        fair = (*trial.may_drop, *(STRAYS if case.impairment.netem else ()))
-        drops = {name: n for name, n in drops.items() if name not in fair}
+        allowed = (*trial.may_drop, *(DROPS_ON_BAD_WIRES if case.impairment.netem else ()))
+        drops = {name: n for name, n in drops.items() if name not in allowed}
         require(trial.drops_expected or not drops, f"the module dropped: {drops}")
         require(
             trial.invalid_expected or not trial.invalid(), f"conntrack INVALID: {trial.invalid()}"

@@ -36,7 +36,7 @@ class Pair:
     """Errors other than how the connection ended."""
 
     @property
-    def hasty(self) -> bool:
+    def reset_at_once(self) -> bool:
         """The client has reset without having sent or received payload."""
         return self.client.ended == "reset" and not (self.client.sent or self.client.received)
 
@@ -106,7 +106,7 @@ class Talk:
         self._family = AF_INET if place.version == 4 else AF_INET6
         self.pairs: dict[int, Pair] = {}
         """Connections by the client's port."""
-        self.strays: list[str] = []
+        self.unexpected: list[str] = []
         """Accepted connections that no client here made."""
         self._servers: list[asyncio.Task[None]] = []
         self._accepting: asyncio.Task[None]
@@ -130,7 +130,7 @@ class Talk:
             self._accepting.result()  # raises its exception: the task ends only with one
         missing = self._missing()
         overtaken = self._half_open_resets() - half_open_resets if missing else 0
-        return len(missing) == overtaken and all(pair.hasty for pair in missing)
+        return len(missing) == overtaken and all(pair.reset_at_once for pair in missing)
 
     def _missing(self) -> list[Pair]:
         return [p for p in self.pairs.values() if p.client.connected and not p.accepted]
@@ -183,7 +183,7 @@ class Talk:
             sock, peer = await loop.sock_accept(listener)
             pair = self.pairs.get(peer[1])
             if pair is None or pair.accepted:
-                self.strays.append(f"{peer[:2]}{' again' if pair else ''}")
+                self.unexpected.append(f"{peer[:2]}{' again' if pair else ''}")
                 sock.close()
                 continue
             sock.setblocking(False)

@@ -45,7 +45,7 @@ class Attack:
         self.wire = Wire(trial.lab, self.place.version)
         self.server = Server(trial.listener, self.place.version)
         self.peers: dict[int, Peer] = {}
-        self.doing = ""
+        self.variant = ""
         """The variant that is running, for a failure's text."""
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class Attack:
     def settle(self) -> None:
         """Waits until kernel and application have handled all that was sent; takes the replies."""
         self.wire.fence(self.place.target)
-        self.server.pump()
+        self.server.serve()
         for segment in self.wire.received():
             if peer := self.peers.get(segment.destination[1]):
                 peer.take(segment)
@@ -117,10 +117,10 @@ class Attack:
     def each(self, function: Callable[..., None], *axes: Mapping[str, Any]) -> None:
         """Calls `function(attack, value, ...)` for every combination, and judges after each."""
         for combination in itertools.product(*(axis.items() for axis in axes)):
-            self.doing = " ".join(name for name, _ in combination)
+            self.variant = " ".join(name for name, _ in combination)
             function(self, *(value for _, value in combination))
             self.judge()
-        self.doing = ""
+        self.variant = ""
 
 
 Function = Callable[[Attack], None]
@@ -143,7 +143,7 @@ def attack(
                 _still_serves(made)
                 trial.facts["accepted"] = len(made.server.accepted)
             except (Failure, TimeoutError) as e:
-                raise Failure(f"{made.doing}: {e}" if made.doing else str(e)) from None
+                raise Failure(f"{made.variant}: {e}" if made.variant else str(e)) from None
             finally:
                 made.close()
                 await until(lambda: not unsettled(trial.listener), "the listener's sockets end")

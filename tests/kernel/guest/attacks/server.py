@@ -101,7 +101,7 @@ class Server:
         self.accepted: list[Accepted] = []
         """In the order of accept()."""
 
-    def pump(self) -> None:
+    def serve(self) -> None:
         """Accepts and reads all that has arrived."""
         while True:
             try:
