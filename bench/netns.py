@@ -64,7 +64,7 @@ class Namespace:
             said += self._holder.communicate()[0]
             raise NamespaceError(f"{source}: {' '.join(said.split())}")
 
-    def inside(self, command: Sequence[str]) -> list[str]:
+    def entering(self, command: Sequence[str]) -> list[str]:
         """A command that runs `command` in the namespace, with the process id that Popen
         returns."""
         return ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net", *command]

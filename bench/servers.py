@@ -75,7 +75,7 @@ class Server:
 
     def _inside(self, command: Iterable[str]) -> list[str]:
         words = list(command)
-        return self._namespace.inside(words) if self._namespace else words
+        return self._namespace.entering(words) if self._namespace else words
 
     def wait_ready(self) -> None:
         """Waits until a request is answered with the expected origin."""

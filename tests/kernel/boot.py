@@ -38,7 +38,8 @@ COMMAND_LINE = (
     # Together these halve the time to the first command.
     "mitigations=off nopti audit=0 apparmor=0 selinux=0 cryptomgr.notests random.trust_cpu=on "
     "rcupdate.rcu_expedited=1 "
-    # Emulated clocks are late when the host is busy. Without these the kernel would drop them.
+    # Emulated clocks are late when the host is busy. Without these the kernel would stop using
+    # them.
     "no_timer_check tsc=reliable "
     "nokaslr net.ifnames=0"
 )

@@ -146,7 +146,8 @@ def after_forgotten(attack: Attack, shape: Shape) -> None:
 
 
 MOMENTS = (before_synack, after_synack, after_data_beyond, after_acknowledged, after_forgotten)
-"""Nothing lies between the module and a local listener where the first's SYN could be lost."""
+"""The first one is not for a local listener, because no wire could lose the SYN behind the
+injector."""
 
 
 def _works(attack: Attack, peer: Peer) -> None:
