@@ -43,6 +43,8 @@ class Run:
     boot: float = 0.0
     notes: list[str] = field(default_factory=list)
     """What is worth saying and is no failure."""
+    skipped: str = ""
+    """Why no guest was booted, when that is no failure: apt does not offer this kernel."""
 
     def fail(self, suite: str, name: str, why: str) -> None:
         """Adds a failure that the suite inside did not report; to its own, if the case failed."""
@@ -88,6 +90,9 @@ def _suites(cases: Iterable[Case]) -> dict[str, list[Case]]:
 
 def print_run(run: Run) -> None:
     """The table of one kernel and its failures with their reasons."""
+    if run.skipped:
+        print(f"\nLinux {run.kernel} is skipped: {run.skipped}")
+        return
     print(f"\n{'Linux ' + (run.version or run.kernel):<36} passed  failed  minutes")
     for name, cases in _suites(run.cases).items():
         failed = sum(not case.ok for case in cases)
@@ -104,10 +109,16 @@ def print_run(run: Run) -> None:
 
 
 def print_total(runs: list[Run]) -> int:
-    """The closing line. Returns the exit status: 0 only when cases ran and all passed."""
+    """The closing line. Returns the exit status: 0 only when cases ran and all passed.
+
+    5, as pytest's, when every kernel was skipped.
+    """
     failed = sum(len(run.failed) for run in runs)
     passed = sum(len(run.cases) for run in runs) - failed
-    print(f"\n{passed} passed, {failed} failed")
+    skipped = sum(bool(run.skipped) for run in runs)
+    print(f"\n{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    if skipped == len(runs):
+        return 5
     return 1 if failed or not passed else 0
 
 

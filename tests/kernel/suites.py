@@ -18,7 +18,7 @@ from pathlib import Path
 
 from . import boot as guest
 from . import kmsg, report
-from .kernels import Kernel, MissingError
+from .kernels import Kernel, MissingError, NotOfferedError
 from .module import BuildError, build
 
 RESULTS = guest.ROOT / "build" / "kernel-tests"
@@ -77,6 +77,8 @@ def run(
         booted = kernel()
         outcome.version = booted.version
         module = None if options.helper in ("none", "ebpf") else build(booted, options.bug)
+    except NotOfferedError as error:
+        outcome.skipped = str(error)
     except MissingError as error:
         outcome.fail("harness", "kernel", str(error))
     except BuildError as error:

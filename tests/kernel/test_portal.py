@@ -16,7 +16,7 @@ import pytest
 
 from . import boot as guest
 from . import kmsg
-from .kernels import MissingError, get
+from .kernels import Kernel, NotOfferedError, first_of
 from .module import build
 
 pytestmark = [
@@ -31,12 +31,16 @@ LIMIT = 800.0
 """Seconds for a command; a fifth of it is enough on a machine that does nothing else."""
 
 
-def passed(prepare: str, cases: str, **environ: str) -> int:
-    """How many passed in a guest, where `prepare` has succeeded; everything else is a failure."""
+@pytest.fixture(scope="module")
+def kernel() -> Kernel:
     try:
-        kernel = get("6.12")
-    except MissingError as error:
+        return first_of()
+    except NotOfferedError as error:
         pytest.skip(str(error))
+
+
+def passed(kernel: Kernel, prepare: str, cases: str, **environ: str) -> int:
+    """How many passed in a guest, where `prepare` has succeeded; everything else is a failure."""
     said = bytearray()
     pytest_ = f"{sys.executable} -m pytest {cases} -rs -o timeout=600 -p no:cacheprovider"
     outcome = guest.run(
@@ -55,12 +59,12 @@ def passed(prepare: str, cases: str, **environ: str) -> int:
     return int(counted[1])
 
 
-def test_ipvs_carries_the_origin_along() -> None:
+def test_ipvs_carries_the_origin_along(kernel: Kernel) -> None:
     prepare = "modprobe -a ip_vs ip_vs_rr nf_conntrack"
-    assert passed(prepare, "tests/net/test_balancer.py -k ipvs") == 2
+    assert passed(kernel, prepare, "tests/net/test_balancer.py -k ipvs") == 2
 
 
-def test_the_way_through_the_portal_with_the_module() -> None:
-    module = build(get("6.12"))
+def test_the_way_through_the_portal_with_the_module(kernel: Kernel) -> None:
+    module = build(kernel)
     prepare = f"modprobe nf_conntrack; insmod {module}"
-    assert passed(prepare, "tests/portal/test_gateway_remote.py -k module") == 1
+    assert passed(kernel, prepare, "tests/portal/test_gateway_remote.py -k module") == 1
