@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.stages.outcomes import FAILED, PASSED, Writer
+from tests.stages.outcomes import FAILED, PASSED, SKIPPED, Writer
 
 NO_SUITES = ("harness", "guest", "kernel log")
 """Where a failure stands that belongs to no case: it cannot be run again alone."""
@@ -131,6 +131,8 @@ def write_outcomes(runs: list[Run], path: Path | None, full: bool) -> None:
     """For the stage that this is a part of."""
     writer = Writer(path)
     for run in runs:
+        if run.skipped:
+            writer.end(f"Linux {run.kernel}", SKIPPED, run.skipped)
         for case in run.cases:
             again = ["-m", "tests.kernel", "--kernel", run.kernel]
             again += ["--suite", case.suite, "--case", case.name] + (["--full"] if full else [])
