@@ -27,7 +27,7 @@ from pathlib import Path
 from tests import ROOT
 
 from .initramfs import initramfs
-from .kernels import SERIES, Kernel, custom, get
+from .kernels import SERIES, Kernel, MissingError, custom, get
 
 COMMAND_LINE = (
     # The serial port is slow, so it shows errors only; dmesg has the whole log. A panic first
@@ -292,9 +292,14 @@ def main() -> int:
     parser.add_argument("--append", default="", help="words for the kernel's command line")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
-    kernel = custom(Path(options.kernel), options.modules) if options.modules else None
+    try:
+        kernel = custom(Path(options.kernel), options.modules) if options.modules else None
+        kernel = kernel or get(options.kernel)
+    except MissingError as error:
+        print(error, file=sys.stderr)
+        return DIED
     outcome = run(
-        kernel or get(options.kernel),
+        kernel,
         options.command[0] if len(options.command) == 1 else shlex.join(options.command),
         output=lambda piece: os.write(1, piece),
         machine=Machine(

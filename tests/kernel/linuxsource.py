@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .kernels import MissingError, cache_folder, locked
+from .kernels import MissingError, NotOfferedError, cache_folder, locked
 
 PACKAGE = "linux-source-6.12"
 
@@ -40,7 +40,7 @@ def source() -> Path:
             left = [entry for entry in folder.iterdir() if (entry / "Makefile").exists()]
             if left:
                 return max(left, key=lambda p: p.stat().st_mtime)
-            raise MissingError(f"apt offers no {PACKAGE}: try apt-get update")
+            raise NotOfferedError(f"apt offers no {PACKAGE}")
         place = folder / version
         if not place.exists():
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
@@ -55,6 +55,8 @@ def checkpatch() -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     with locked(place.with_suffix(".lock")):
         if not place.exists():
+            if _version() is None:
+                raise NotOfferedError(f"apt offers no {PACKAGE}")
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as scratch:
                 _unpack(Path(scratch), *(f"{PACKAGE}/scripts/{name}" for name in CHECKPATCH))
                 os.replace(Path(scratch, PACKAGE, "scripts"), place)

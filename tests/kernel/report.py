@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.stages.outcomes import FAILED, PASSED, Writer
+from tests.stages.outcomes import FAILED, PASSED, SKIPPED, Writer
 
 NO_SUITES = ("harness", "guest", "kernel log")
 """Suites of failures that belong to no case, and cannot be run again alone."""
@@ -49,6 +49,8 @@ class Run:
     boot: float = 0.0
     notes: list[str] = field(default_factory=list)
     """Events that are printed and are no failure."""
+    skipped: str = ""
+    """Why no guest was booted, when that is no failure: apt does not offer this kernel."""
 
     def fail(self, suite: str, name: str, why: str) -> None:
         """Adds a failure that the suite did not report. A case that failed gets a second reason."""
@@ -94,6 +96,9 @@ def _suites(cases: Iterable[Case]) -> dict[str, list[Case]]:
 
 def print_run(run: Run) -> None:
     """Prints the table of one kernel, and its failures with their reasons."""
+    if run.skipped:
+        print(f"\nLinux {run.kernel} is skipped: {run.skipped}")
+        return
     print(f"\n{'Linux ' + (run.version or run.kernel):<36} passed  failed  minutes")
     for name, cases in _suites(run.cases).items():
         failed = sum(not case.ok for case in cases)
@@ -110,10 +115,16 @@ def print_run(run: Run) -> None:
 
 
 def print_total(runs: list[Run]) -> int:
-    """Prints the last line. Returns the exit status: 0 only when cases ran and all passed."""
+    """Prints the last line. Returns the exit status: 0 only when cases ran and all passed.
+
+    5, as pytest's, when every kernel was skipped.
+    """
     failed = sum(len(run.failed) for run in runs)
     passed = sum(len(run.cases) for run in runs) - failed
-    print(f"\n{passed} passed, {failed} failed")
+    skipped = sum(bool(run.skipped) for run in runs)
+    print(f"\n{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    if skipped == len(runs):
+        return 5
     return 1 if failed or not passed else 0
 
 
@@ -121,6 +132,8 @@ def write_outcomes(runs: list[Run], path: Path | None, *size: str) -> None:
     """Writes each case's outcome for tests/stages. `size` is --full, --smoke or nothing."""
     writer = Writer(path)
     for run in runs:
+        if run.skipped:
+            writer.end(f"Linux {run.kernel}", SKIPPED, run.skipped)
         for case in run.cases:
             again = ["-m", "tests.kernel", "--kernel", run.kernel]
             again += ["--suite", case.suite, "--case", case.name, *size]

@@ -19,7 +19,7 @@ from pathlib import Path
 from tests import ROOT
 
 from . import boot, kmsg, report
-from .kernels import Kernel, MissingError
+from .kernels import Kernel, MissingError, NotOfferedError
 from .module import BuildError, build
 
 RESULTS = ROOT / "build" / "kernel-tests"
@@ -80,6 +80,8 @@ def run(
         found = kernel()
         outcome.version = found.version
         module = None if options.helper in ("none", "ebpf") else build(found, options.bug)
+    except NotOfferedError as error:
+        outcome.skipped = str(error)
     except MissingError as error:
         outcome.fail("harness", "kernel", str(error))
     except BuildError as error:

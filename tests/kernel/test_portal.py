@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from . import boot, kmsg
-from .kernels import MissingError, get
+from .kernels import Kernel, NotOfferedError, first_of
 from .module import build
 
 pytestmark = [
@@ -26,12 +26,16 @@ LIMIT = 800.0
 """Seconds for a command, five times what it takes on an idle machine."""
 
 
-def passed(prepare: str, cases: str, **environ: str) -> int:
-    """Runs `prepare`, then pytest, in a guest. Returns how many passed; fails for anything else."""
+@pytest.fixture(scope="module")
+def kernel() -> Kernel:
     try:
-        kernel = get("6.12")
-    except MissingError as error:
+        return first_of()
+    except NotOfferedError as error:
         pytest.skip(str(error))
+
+
+def passed(kernel: Kernel, prepare: str, cases: str, **environ: str) -> int:
+    """Runs `prepare`, then pytest, in a guest. Returns how many passed; fails for anything else."""
     said = bytearray()
     pytest_ = f"{sys.executable} -m pytest {cases} -rs -o timeout=600 -p no:cacheprovider"
     outcome = boot.run(
@@ -50,12 +54,12 @@ def passed(prepare: str, cases: str, **environ: str) -> int:
     return int(counted[1])
 
 
-def test_ipvs_carries_the_origin_along() -> None:
+def test_ipvs_carries_the_origin_along(kernel: Kernel) -> None:
     prepare = "modprobe -a ip_vs ip_vs_rr nf_conntrack"
-    assert passed(prepare, "tests/net/test_balancer.py -k ipvs") == 2
+    assert passed(kernel, prepare, "tests/net/test_balancer.py -k ipvs") == 2
 
 
-def test_the_way_through_the_portal_with_the_module() -> None:
-    module = build(get("6.12"))
+def test_the_way_through_the_portal_with_the_module(kernel: Kernel) -> None:
+    module = build(kernel)
     prepare = f"modprobe nf_conntrack; insmod {module}"
-    assert passed(prepare, "tests/portal/test_gateway_remote.py -k module") == 1
+    assert passed(kernel, prepare, "tests/portal/test_gateway_remote.py -k module") == 1
