@@ -25,7 +25,7 @@ from gunicorn.http.wsgi import WSGIErrorsWrapper
 from gunicorn.workers.base import Worker
 
 from .http.limits import Limits, Timeouts
-from .server.server import Access, WSGIServer
+from .server import Access, WSGIServer
 from .serving import options
 from .serving.accesslog import reporter, wants_access
 from .serving.honoured import refuse_unhonoured

@@ -10,7 +10,7 @@ Buffer = bytes | memoryview
 
 
 class Channel(Protocol):
-    """Implemented by connection.Connection."""
+    """Implemented by server.connection.ServedConnection."""
 
     @property
     def closing(self) -> bool:

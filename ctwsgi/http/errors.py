@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .date import date_line
 
-REASONS = {
+PHRASES = {
     400: "Bad Request",
     408: "Request Timeout",
     414: "URI Too Long",
@@ -31,7 +31,7 @@ class HTTPError(Exception):
 
         `head_only` is for HEAD requests (RFC 9110, 9.3.2).
         """
-        phrase = REASONS[self.status]
+        phrase = PHRASES[self.status]
         return (
             f"HTTP/1.1 {self.status} {phrase}\r\n{date_line()}"
             "Connection: close\r\n"

@@ -16,7 +16,7 @@ from gevent.exceptions import ConcurrentObjectUseError
 from ..errors import OriginError, Reason
 from ..http import environ as http_environ
 from ..http.body import Body
-from ..http.errors import REASONS, BodyError, DeadlineExceeded, Disconnected, HTTPError
+from ..http.errors import PHRASES, BodyError, DeadlineExceeded, Disconnected, HTTPError
 from ..http.parser import RequestParser
 from ..http.response import Response
 from ..linux import normal_address
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ..http.channel import Buffer
     from ..http.request import Request
     from ..source import Stage
-    from .server import WSGIServer
-    from .transport import Transport
+    from .shared import ServerShared
+    from .transport import SocketTransport
 
 _LINGER_BYTES = 1 << 24
 """What a client may still send to a connection that has said goodbye."""
@@ -39,7 +39,7 @@ class Idle(Exception):
     """Thrown into a connection that waits for its client, when the server is being stopped."""
 
 
-class Connection:
+class ServedConnection:
     """What the server keeps of a client. Implements http.channel.Channel."""
 
     __slots__ = (
@@ -49,18 +49,18 @@ class Connection:
         "_origin",
         "_parser",
         "_request",
-        "_server",
+        "_shared",
         "_stage",
         "idle_since",
         "peer",
         "transport",
     )
 
-    def __init__(self, server: WSGIServer, transport: Transport, sockaddr: Any) -> None:
-        self._server = server
+    def __init__(self, shared: ServerShared, transport: SocketTransport, sockaddr: Any) -> None:
+        self._shared = shared
         self.transport = transport
         self.peer = normal_address(sockaddr)
-        self._parser = RequestParser(server.limits)
+        self._parser = RequestParser(shared.limits)
         self._stage: Stage | None = None
         self._origin: Origin | None = None
         self._base: dict[str, Any] | None = None
@@ -73,45 +73,42 @@ class Connection:
 
     @property
     def closing(self) -> bool:
-        return self._server.draining and not self._parser.next_begun
+        return self._shared.draining and not self._parser.next_begun
 
     def run(self) -> None:
         """The greenlet's body. Ends with the socket closed, whatever happens."""
-        server = self._server
+        outcomes = self._shared.outcomes
         self.transport.resumed = time.monotonic()
         try:
             self._learn_origin()
             self._serve()
         except OriginError as e:
-            server.refused(e, self.peer)
+            outcomes.refused(e, self.peer)
         except DeadlineExceeded as e:
-            server.counters[f"timeout:{e.which}"] += 1
+            outcomes.counters[f"timeout:{e.which}"] += 1
         except Disconnected:
-            server.counters["disconnected"] += 1
+            outcomes.counters["disconnected"] += 1
         except Idle:
             pass
         except Exception:
-            server.log.exception("error in the server, a bug: please report it")
+            outcomes.log.exception("error in the server, a bug: please report it")
         finally:
             self._parser.close()
-            try:
-                self.transport.close()
-            finally:
-                server.forget(self)
+            self.transport.close()
 
     # The origin.
 
     def _learn_origin(self) -> None:
         """Waits for as many bytes as the source needs; the rest of them goes to the parser."""
-        server = self._server
+        shared = self._shared
         transport = self.transport
-        self._allow("origin", server.timeouts.origin)
-        server.handshake(transport)
-        learnt = server.source.accept(transport.sock, self.peer, server.bound)
+        self._allow("origin", shared.timeouts.origin)
+        transport.handshake()
+        learnt = shared.source.accept(transport.sock, self.peer, shared.bound)
         if isinstance(learnt, Origin):
             self._origin = learnt
-            if learnt.orig_dst is None and server.source.name != "none":
-                server.counters["not-redirected"] += 1
+            if learnt.orig_dst is None and shared.source.name != "none":
+                shared.outcomes.counters["not-redirected"] += 1
             return
         self._stage = learnt
         try:
@@ -125,7 +122,7 @@ class Connection:
     def _environ_base(self) -> dict[str, Any]:
         origin = self._origin
         assert origin is not None
-        base = {**self._server.environ, **origin.environ()}
+        base = {**self._shared.environ, **origin.environ()}
         client = origin.orig_src
         base["REMOTE_ADDR"] = client[0] if client else ""
         base["REMOTE_PORT"] = str(client[1]) if client else ""
@@ -148,7 +145,7 @@ class Connection:
     def _receive(self) -> bool:
         """One recv, through the origin's stage, into the parser. False at the end of the stream."""
         self.transport.share()
-        buffer = self._server.buffer
+        buffer = self._shared.buffer
         size = self.transport.recv_into(buffer)
         stage = self._stage
         if stage is not None:
@@ -173,7 +170,7 @@ class Connection:
             raise BodyError(f"request body: {parser.error.reason}", parser.error)
         if parser.resume():
             return
-        timeout = self._server.timeouts.body
+        timeout = self._shared.timeouts.body
         began = time.monotonic()
         side.which = "body"
         side.deadline = began + self._body_budget if timeout else inf
@@ -183,11 +180,11 @@ class Connection:
         except Idle:
             raise BodyError("the server is being stopped") from None
         except DeadlineExceeded:
-            self._server.counters["timeout:body"] += 1
+            self._shared.outcomes.counters["timeout:body"] += 1
             parser.error = HTTPError(408, "body")
             raise BodyError("the request body took too long", parser.error) from None
         except OriginError as e:
-            self._server.refused(e, self.peer)
+            self._shared.outcomes.refused(e, self.peer)
             parser.error = HTTPError(400, "origin")
             raise BodyError("the origin's framing broke in the request body") from e
         except Disconnected as e:
@@ -195,7 +192,7 @@ class Connection:
         finally:
             side.deadline = inf  # the application's own time is not the client's
         # Each byte buys time, so that neither a stall nor a trickle lasts for ever.
-        earned = sum(map(len, request.body)) / self._server.limits.body_rate
+        earned = sum(map(len, request.body)) / self._shared.limits.body_rate
         left = self._body_budget - (time.monotonic() - began)
         self._body_budget = min(timeout, left + earned)
 
@@ -220,7 +217,7 @@ class Connection:
                 continue  # line ends between requests, or a whole request
             self.idle_since = inf
             if side.which == "keepalive":
-                self._allow("request", self._server.timeouts.request)
+                self._allow("request", self._shared.timeouts.request)
         self.idle_since = inf
         return parser.requests.popleft()
 
@@ -258,7 +255,7 @@ class Connection:
     # Requests.
 
     def _serve(self) -> None:
-        server, timeouts = self._server, self._server.timeouts
+        shared, timeouts = self._shared, self._shared.timeouts
         self._allow("request", timeouts.request)
         try:
             while (request := self._next_request()) is not None:
@@ -273,13 +270,13 @@ class Connection:
         except DeadlineExceeded as e:
             if e.which != "request" or self._parser.idle:
                 raise
-            server.counters["timeout:request"] += 1
+            shared.outcomes.counters["timeout:request"] += 1
             self._refuse(HTTPError(408, "request"), head_only=self._parser.head_only)
 
     def _respond(self, request: Request) -> bool:
         """Answers one request. True when the connection may carry another."""
-        server = self._server
-        started = time.monotonic() if server.access is not None else 0.0
+        shared = self._shared
+        started = time.monotonic() if shared.outcomes.access is not None else 0.0
         base = self._base
         if base is None:
             base = self._base = self._environ_base()
@@ -293,13 +290,13 @@ class Connection:
         transport = self.transport
         transport.receiving.deadline = inf
         transport.receiving.which = "application"
-        self._body_budget = server.timeouts.body
-        response = Response(self, request, server.log)
+        self._body_budget = shared.timeouts.body
+        response = Response(self, request, shared.outcomes.log)
         whole = self._run(response, environ)
         body.close()
         response.close()
-        server.answered(environ, response, started)
-        if not whole or self._broken or server.cutting:
+        shared.outcomes.answered(environ, response, started)
+        if not whole or self._broken or shared.cutting:
             return False
         if transport.receiving.greenlet is not None or transport.sending.greenlet is not None:
             return False  # another greenlet of the application's is left behind in here
@@ -311,12 +308,14 @@ class Connection:
 
     def _run(self, response: Response, environ: dict[str, Any]) -> bool:
         """Runs the application. False when the connection cannot go on, or is already over."""
-        server = self._server
+        shared = self._shared
         try:
-            response.run(server.application, environ)
+            response.run(shared.application, environ)
             return True
         except (Disconnected, DeadlineExceeded):
-            server.counters["disconnected"] += 1  # or takes nothing, which is the same to us
+            shared.outcomes.counters["disconnected"] += (
+                1  # or takes nothing, which is the same to us
+            )
         except BodyError as e:
             if e.answer is not None:
                 self._give_up(response, e.answer)
@@ -325,10 +324,10 @@ class Connection:
         except BaseException:
             # sys.exit(), a gevent.Timeout that nobody caught: its request ends, not the server.
             # RAW_URI, because PATH_INFO is decoded and could forge a line of the log.
-            server.log.exception(
+            shared.outcomes.log.exception(
                 "error in the application: %s %s", environ["REQUEST_METHOD"], environ["RAW_URI"]
             )
-            server.counters["application-error"] += 1
+            shared.outcomes.counters["application-error"] += 1
             self._give_up(response, HTTPError(500, "application"))
         return False
 
@@ -337,15 +336,15 @@ class Connection:
         request = self._request
         assert request is not None
         if not response.head_sent:
-            response.status = f"{error.status} {REASONS[error.status]}"
+            response.status = f"{error.status} {PHRASES[error.status]}"
             self._refuse(error, head_only=request.method == "HEAD")
         elif response.ends_with_connection:
             self.transport.reset()
 
     def _refuse(self, error: HTTPError, *, head_only: bool) -> None:
-        server = self._server
+        shared = self._shared
         if error.status != 500:
-            server.bad_request(error, self.peer)
+            shared.outcomes.bad_request(error, self.peer)
         try:
             self.send(error.reply(head_only=head_only))
             self._linger()
@@ -354,7 +353,7 @@ class Connection:
 
     def _drain(self, request: Request) -> bool:
         """Reads away what the application left of the body, up to a bound."""
-        left = self._server.limits.drain
+        left = self._shared.limits.drain
         try:
             while True:
                 while request.body:
@@ -367,20 +366,20 @@ class Connection:
         except BodyError as e:
             # The answer is out already: one request has one.
             if e.answer is not None:
-                self._server.bad_request(e.answer, self.peer)
+                self._shared.outcomes.bad_request(e.answer, self.peer)
         self._linger()
         return False
 
     def _linger(self) -> None:
         """Says goodbye and waits, so that unread input does not turn the answer into a reset."""
-        transport, server = self.transport, self._server
-        if server.cutting or not server.timeouts.linger:
+        transport, shared = self.transport, self._shared
+        if shared.cutting or not shared.timeouts.linger:
             return
-        self._allow("linger", server.timeouts.linger)
+        self._allow("linger", shared.timeouts.linger)
         left = _LINGER_BYTES
         try:
             transport.finish_sending()
-            while left > 0 and (size := transport.recv_into(server.buffer)):
+            while left > 0 and (size := transport.recv_into(shared.buffer)):
                 left -= size
         except (Disconnected, DeadlineExceeded):
             pass

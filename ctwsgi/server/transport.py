@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A non-blocking socket that greenlets wait on, with deadlines that others enforce.
 
-`Transport` works on the bare socket: gevent's socket objects cost as much as a small request.
+`SocketTransport` works on the bare socket: gevent's socket objects cost as much as a small request.
 `TlsTransport` leaves the work to gevent.ssl.
 """
 
@@ -30,8 +30,8 @@ _TURN = 1e-6
 """Not 0: only with a timer does the loop look for what has become ready meanwhile."""
 
 
-class Side:
-    """One direction of a transport: who waits there, until when (monotonic seconds), for what."""
+class Direction:
+    """Receiving or sending: who waits there, until when (monotonic seconds), and for what."""
 
     __slots__ = ("deadline", "greenlet", "watcher", "which")
 
@@ -49,12 +49,12 @@ class Side:
         self.greenlet = gevent.getcurrent()
 
     def interrupt(self, error: BaseException) -> None:
-        """Ends the wait, if there is one. Only from the hub, see Transport.interrupt()."""
+        """Ends the wait, if there is one. Only from the hub, see SocketTransport.interrupt()."""
         if self.greenlet is not None:
             self.greenlet.throw(error)
 
 
-class Transport:
+class SocketTransport:
     """Blocking calls over a non-blocking socket: one greenlet may receive while another sends."""
 
     __slots__ = ("_hub", "receiving", "resumed", "sending", "sock", "stall")
@@ -63,12 +63,15 @@ class Transport:
         self.sock = sock
         self.stall = stall
         """Seconds that a send may wait for the client to take anything; 0: for ever."""
-        self.receiving = Side()
+        self.receiving = Direction()
         """Its deadline is the connection's to set; that of `sending` follows from `stall`."""
-        self.sending = Side()
+        self.sending = Direction()
         self.resumed = inf
         """When this connection's greenlet began to run, or somebody else last had a turn."""
         self._hub = get_hub()
+
+    def handshake(self) -> None:
+        """Before the first byte: nothing to do without TLS."""
 
     def share(self) -> None:
         """Lets others run, if this connection has kept the processor for long enough.
@@ -192,7 +195,7 @@ class Transport:
             self.sending.which = "send"
             self.sending.deadline = time.monotonic() + self.stall
 
-    def _wait(self, side: Side) -> None:
+    def _wait(self, side: Direction) -> None:
         side.enter()
         try:
             self._hub.wait(side.watcher)
@@ -201,18 +204,20 @@ class Transport:
             self.resumed = time.monotonic()
 
 
-class TlsTransport(Transport):
+class TlsTransport(SocketTransport):
     """The same over gevent.ssl, which blocks by itself."""
 
-    __slots__ = ("_wrapped",)
+    __slots__ = ("_wrap", "_wrapped")
 
-    def __init__(self, sock: Any, stall: float) -> None:
+    def __init__(self, sock: Any, stall: float, wrap: Callable[[Any], Any]) -> None:
+        """`wrap` does the handshake on a socket and returns the TLS socket."""
         super().__init__(sock, stall)
+        self._wrap = wrap
         self._wrapped = False
 
-    def handshake(self, wrap: Callable[[Any], Any]) -> None:
-        """Replaces the socket by the TLS socket that `wrap` makes of it."""
-        self.sock = self._blocking(self.receiving, wrap, self.sock)
+    def handshake(self) -> None:
+        """Replaces the socket by the TLS socket."""
+        self.sock = self._blocking(self.receiving, self._wrap, self.sock)
         self._wrapped = True
 
     def wait_readable(self) -> None:
@@ -256,7 +261,7 @@ class TlsTransport(Transport):
                 pass  # it wants to read the client's answer, or nobody is there any more
             self.sock.settimeout(None)
 
-    def _blocking(self, side: Side, call: Callable[..., Any], argument: Any) -> Any:
+    def _blocking(self, side: Direction, call: Callable[..., Any], argument: Any) -> Any:
         side.enter()
         try:
             return call(argument)

@@ -16,7 +16,7 @@ from typing import Any
 from gunicorn import glogging
 
 from ..origin import Address
-from ..server.server import Access
+from ..server import Access
 from ..wire.address import show
 
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029]')
