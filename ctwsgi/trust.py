@@ -23,6 +23,7 @@ from ipaddress import (
 from typing import Any
 
 from .errors import OriginError, Reason
+from .guard import local_guard
 from .origin import Address
 from .wire.address import normal_host, show
 
@@ -137,24 +138,6 @@ def show_listener(sockname: Any) -> str:
     return show(*sockname[:2])
 
 
-GUARD = ("ct status ! dnat", "ct state invalid,untracked")
-"""What a guard drops. A packet that conntrack does not follow has no status to compare: without
-the second, an ACK in the middle of nowhere passes where `nf_conntrack_tcp_loose` is 0, and a server
-that takes it for a SYN cookie come back has a socket whose first bytes are the client's.
-"""
-
-
-def guard_rule(port: int) -> str:
-    """The packet filter that makes `--guarded` true, for the host that the server runs on."""
-    return (
-        "table inet ctwsgi_guard {\n"
-        "    chain input {\n"
-        "        type filter hook input priority 0; policy accept;\n"
-        + "".join(f"        tcp dport {port} {condition} drop\n" for condition in GUARD)
-        + "    }\n}"
-    )
-
-
 def _inline_advice(source: str, sockname: Any, signed: bool, signable: bool) -> str:
     if not isinstance(sockname, tuple):
         return (
@@ -168,7 +151,7 @@ def _inline_advice(source: str, sockname: Any, signed: bool, signable: bool) -> 
         f"{show_listener(sockname)}: source {source} with --trust {INLINE} needs {lacking}, "
         f"or any client that dials this port writes its own origin.{why}\n"
         f"--guarded says that this nft rule stands (in a forward chain where a gateway does "
-        f"the NAT):\n{guard_rule(port)}"
+        f"the NAT):\n{local_guard(port)}"
     )
 
 
@@ -181,5 +164,5 @@ def _open_advice(source: str, sockname: Any, signable: bool) -> str:
         f"{signed if signable else ''}"
         f"  --trust {INLINE} --guarded              an injector in the path, and this nft rule\n"
         "                                        (in a forward chain where a gateway does "
-        f"the NAT):\n{guard_rule(sockname[1])}"
+        f"the NAT):\n{local_guard(sockname[1])}"
     )

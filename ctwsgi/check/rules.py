@@ -15,7 +15,7 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import Any
 
-from ..trust import GUARD
+from ..guard import CONDITIONS, UNTRACKED, guard_rules, guard_table
 from ..wire.address import show
 from .finding import Finding, Level
 from .nft import FAMILY, Helper, Limits, Rule, Ruleset, Values, compatible, covers, parse
@@ -68,20 +68,12 @@ class Target:
             limits["ip daddr" if self.version == 4 else "ip6 daddr"] = ((number, number),)
         return limits
 
-    def table(self, *conditions: str) -> str:
+    def guard(self, *conditions: str) -> str:
         """A guard, as nft takes it, that drops what meets one of the conditions."""
         packets = f"{self.protocol} dport {self._span}"
         if self.hook == "forward" and self.host:
             packets = f"{'ip' if self.version == 4 else 'ip6'} daddr {self.host} {packets}"
-        drops = "".join(f"        {packets} {condition} drop\n" for condition in conditions)
-        return (
-            "table inet ctwsgi_guard {\n"
-            f"    chain {self.hook} {{\n"
-            f"        type filter hook {self.hook} priority filter;\n"
-            f"{drops}"
-            "    }\n"
-            "}"
-        )
+        return guard_table(self.hook, guard_rules(packets, conditions))
 
 
 def check_rules(
@@ -144,7 +136,7 @@ def _check_target(
                 "rules",
                 f"{here}: translated, but not marked, so these clients write their own origin. "
                 "Do not translate them, and drop them:",
-                target.table(family),
+                target.guard(family),
             )
         return
     if _shut(ruleset, target, _Packets.DIRECT):
@@ -153,7 +145,7 @@ def _check_target(
         else:
             text = f"{here}: guarded, but not from what conntrack does not follow. "
             text += "Load this with nft -f:"
-            yield Finding(Level.TODO, "rules", text, target.table(GUARD[1]))
+            yield Finding(Level.TODO, "rules", text, target.guard(UNTRACKED))
     elif helper.kind == "ctproxy" and signed:
         text = f"{here}: signed; no guard, so the server must have --auth-key-file"
         yield Finding(Level.OK, "rules", text)
@@ -162,7 +154,7 @@ def _check_target(
         load = f"{key}load this with nft -f:"
         text = f"{here}: no guard: who dials it directly writes his own origin. "
         text += load[0].upper() + load[1:]
-        yield Finding(Level.TODO, "rules", text, target.table(*GUARD))
+        yield Finding(Level.TODO, "rules", text, target.guard(*CONDITIONS))
 
 
 def _targets(
