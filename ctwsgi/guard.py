@@ -31,7 +31,7 @@ def guard_table(hook: str, rules: list[str]) -> str:
     return (
         "table inet ctwsgi_guard {\n"
         f"    chain {hook} {{\n"
-        f"        type filter hook {hook} priority filter;\n"
+        f"        type filter hook {hook} priority filter; policy accept;\n"
         f"{lines}"
         "    }\n"
         "}"

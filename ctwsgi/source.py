@@ -24,7 +24,7 @@ IPV6_TRANSPARENT = 75  # linux/in6.h; the socket module names only IP_TRANSPAREN
 IP_TRANSPARENT = 19  # linux/in.h
 
 
-class Stage(Protocol):
+class OriginStage(Protocol):
     """Sits between the socket and the HTTP parser until it is `done`."""
 
     origin: Origin | None
@@ -50,7 +50,9 @@ class Source:
     def prepare(self, sock: socket.socket) -> None:
         """Sets up the listening socket. Called while privileges are still there."""
 
-    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> Origin | Stage:
+    def accept(
+        self, sock: Any, peer: Address | None, bound: Address | None
+    ) -> Origin | OriginStage:
         """`bound` is the listener's own address, None for a unix socket."""
         return Origin("none", orig_src=peer)
 
@@ -67,7 +69,7 @@ class CtframeSource(Source):
     def check(self, sockname: Any) -> None:
         self._trust.check(self.name, sockname, signed=self._signed, signable=False)
 
-    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> Stage:
+    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> OriginStage:
         self._trust.admit(peer)
         return FrameStage(peer)
 
@@ -111,7 +113,7 @@ class ProxySource(Source):
     def check(self, sockname: Any) -> None:
         self.trust.check(self.name, sockname, signed=self.keys is not None, signable=True)
 
-    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> Stage:
+    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> OriginStage:
         self.trust.admit(peer)
         return HeaderStage(self, peer)
 

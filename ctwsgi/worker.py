@@ -29,7 +29,7 @@ from .server import Access, WSGIServer
 from .serving import options
 from .serving.accesslog import reporter, wants_access
 from .serving.honoured import refuse_unhonoured
-from .serving.listeners import Keys, Listener, bound_name, make_listener, names_of
+from .serving.listeners import KeyRings, Listener, bound_name, make_listener, names_of
 from .serving.options import Options, show_name
 from .serving.patch import patch
 from .serving.summary import Summary
@@ -42,7 +42,7 @@ class CtWorker(Worker):  # type: ignore[misc]
 
     _inherited: ClassVar[int] = 0
     """How many sockets systemd handed to the master."""
-    _keys: ClassVar[Keys] = Keys()
+    _keys: ClassVar[KeyRings] = KeyRings()
     _settled: ClassVar[tuple[Any, list[Any], list[Listener]] | None] = None
     """The master's last good answer: Config, sockets, and a Listener for each of them."""
 

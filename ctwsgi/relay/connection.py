@@ -45,7 +45,7 @@ class AbortedError(Exception):
 
 
 @dataclass(slots=True)
-class Shared:
+class RelayShared:
     """What all connections of a relay have in common."""
 
     hub: Hub
@@ -58,10 +58,10 @@ class Shared:
     """One for all: nothing else runs between a read into it and the first attempt to send."""
 
 
-class Connection:
+class RelayedConnection:
     """Owns the client's socket, which is non-blocking, until `run` returns."""
 
-    def __init__(self, shared: Shared, client: socket.socket) -> None:
+    def __init__(self, shared: RelayShared, client: socket.socket) -> None:
         self.moved = monotonic()
         """When bytes last went in either direction."""
         self._shared = shared
@@ -207,10 +207,10 @@ class Connection:
         """Until the end of `src`'s stream. Waits before every read, so that all get their turn."""
         scratch = self._shared.scratch
         start = 0 if framing else HEADER_SIZE
-        room = scratch[HEADER_SIZE:]
+        payload = scratch[HEADER_SIZE:]
         while True:
             self._wait(src.readable)
-            size = src.receive_into(room)
+            size = src.receive_into(payload)
             if size is None:
                 continue
             if not size:

@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from ..wire.address import show
+from ..wire.address import show, split_endpoint
 
 BACKLOG = 1024
 
@@ -27,7 +27,7 @@ class Endpoint:
 
 def parse_listen(text: str) -> Endpoint:
     """`ADDR:PORT` or `[V6]:PORT`, port 0 for any free one; else ValueError."""
-    host, port = _split(text)
+    host, port = split_endpoint(text)
     return _resolve(text, host, port, socket.AI_NUMERICHOST)[0]
 
 
@@ -41,7 +41,7 @@ def parse_upstream(text: str) -> list[Endpoint]:
         if not path:
             raise ValueError(f"{text!r} names no path: write unix:/run/app.sock")
         return [Endpoint(socket.AF_UNIX, path)]
-    host, port = _split(text)
+    host, port = split_endpoint(text)
     if not port:
         raise ValueError(f"{text!r} has port 0: nothing can be reached there")
     return _resolve(text, host, port, 0)
@@ -62,17 +62,6 @@ def listen(endpoint: Endpoint) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _split(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if bracketed:
-        host = host[1:-1]
-    usable = host and port.isascii() and port.isdigit() and int(port) < 65536
-    if not usable or (":" in host) != bracketed:
-        raise ValueError(f"{text!r} is not ADDR:PORT (IPv6 in brackets)")
-    return host, int(port)
 
 
 def _resolve(text: str, host: str, port: int, flags: int) -> list[Endpoint]:

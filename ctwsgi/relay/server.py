@@ -25,7 +25,7 @@ from ..linux import normal_address, original_destination
 from ..loops import LoopGuard
 from ..origin import Address
 from ..wire.address import show
-from .connection import Connection, Shared
+from .connection import RelayedConnection, RelayShared
 from .endpoint import Endpoint
 from .injection import Injection
 from .resets import READ, ResetWatch
@@ -80,12 +80,12 @@ class Relay:
         self._guard = LoopGuard([*own, *filter(None, bound)])
         self._slots = BoundedSemaphore(self._bounds.max_connections)
         self._serving = Group()
-        self._connections: set[Connection] = set()
+        self._connections: set[RelayedConnection] = set()
         self._accepting = Group()
         self._watching = Group()
         self._logged: dict[str, float] = {}
         self._hub = gevent.get_hub()
-        self._shared = Shared(
+        self._shared = RelayShared(
             self._hub,
             upstreams,
             self._bounds.connect_timeout,
@@ -164,7 +164,7 @@ class Relay:
             reset(client)
         else:
             self._log.debug("%s dialled %s", show(*source), show(*destination))
-            connection = Connection(self._shared, client)
+            connection = RelayedConnection(self._shared, client)
             self._connections.add(connection)
             connection.run(opening, destination if self._injection.framed else None)
             self._connections.discard(connection)

@@ -33,10 +33,10 @@ class Side:
         self.sock = sock
         self.readable = readable
 
-    def receive_into(self, room: memoryview) -> int | None:
+    def receive_into(self, buffer: memoryview) -> int | None:
         """Bytes received, 0 at the end of the stream, None when there is nothing yet."""
         try:
-            return self.sock.recv_into(room)
+            return self.sock.recv_into(buffer)
         except BlockingIOError:
             return None
         except OSError as e:

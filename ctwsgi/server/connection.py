@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..http.channel import Buffer
     from ..http.request import Request
-    from ..source import Stage
+    from ..source import OriginStage
     from .shared import ServerShared
     from .transport import SocketTransport
 
@@ -61,7 +61,7 @@ class ServedConnection:
         self.transport = transport
         self.peer = normal_address(sockaddr)
         self._parser = RequestParser(shared.limits)
-        self._stage: Stage | None = None
+        self._stage: OriginStage | None = None
         self._origin: Origin | None = None
         self._base: dict[str, Any] | None = None
         self._request: Request | None = None

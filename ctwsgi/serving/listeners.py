@@ -25,7 +25,7 @@ class Listener:
     tls: ssl.SSLContext | None
 
 
-class Keys:
+class KeyRings:
     """Key rings by file. A file that turns bad on a reload leaves its last good ring in use."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Keys:
         return self._good[path]
 
 
-def make_listener(options: ListenerOptions, keys: Keys, log: Any) -> Listener:
+def make_listener(options: ListenerOptions, keys: KeyRings, log: Any) -> Listener:
     """ValueError or OSError say, in one line, what is wrong with a key or certificate."""
     ring = keys.load(options.auth_key_file, log) if options.auth_key_file else None
     source = make_source(

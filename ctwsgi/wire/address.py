@@ -61,3 +61,18 @@ def normal_host(host: str) -> str:
 def show(host: str, port: int) -> str:
     """`host:port` as people write it, IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_endpoint(text: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[V6]:PORT` to its two parts, port 0 allowed; else ValueError.
+
+    The host may be a name: the caller decides what it takes.
+    """
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    usable = host and port.isascii() and port.isdigit() and int(port) < 65536
+    if not usable or (":" in host) != bracketed:
+        raise ValueError(f"{text!r} is not HOST:PORT or [V6]:PORT")
+    return host, int(port)
