@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Who may write the origin of a connection, and whether a listener is safe to open (DESIGN 3.5).
+"""Who may write the origin of a connection, and whether a listener is safe to open.
 
-A frame or an unsigned header is believed because of where it comes from. Two cases:
+Two kinds of injectors (docs/threat-model.md):
 
-- terminating injectors (relay, haproxy) are the TCP peer: their networks are listed;
-- in-path injectors (kernel module, eBPF) leave the client as the peer, whose address proves
-  nothing: there the header is signed, or a packet filter lets only translated connections arrive.
+- A terminating injector (relay, haproxy) is the TCP peer. Its network must be listed.
+- An injector in the path (kernel module, eBPF) leaves the client as the TCP peer, so the peer's
+  address proves nothing. The header must be signed, or a packet filter must drop connections that
+  were not translated.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ INLINE = "inline"
 
 
 class UnsafeListener(ValueError):
-    """A listener on which anybody could write the origin. The message says what to add."""
+    """Anybody could write the origin on this listener. The message says what to add."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,16 @@ class Trust:
     networks: tuple[Network, ...] = LOOPBACK
     inline: bool = False
     guarded: bool = False
-    """A packet filter drops connections that were not translated; asserted by the operator."""
+    """The operator states that a packet filter drops connections that were not translated."""
     snat: bool = False
-    """Sources are rewritten between injector and server: do not compare them with the peer."""
+    """Source addresses are rewritten between injector and server: do not compare them with the
+    peer's."""
     stated: bool = False
-    """The operator said whom to trust; the default is meant for loopback only."""
+    """True when the operator said whom to trust; the default is safe on loopback only."""
 
     @classmethod
     def parse(cls, words: Iterable[str], *, guarded: bool = False, snat: bool = False) -> Trust:
-        """CIDRs and the word `inline`, also separated by commas. ValueError names the wrong one."""
+        """`words` are CIDRs or `inline`, also separated by commas; ValueError names a wrong one."""
         given = [w.strip() for word in words for w in word.split(",") if w.strip()]
         try:
             networks = tuple(parse_network(w) for w in given if w != INLINE)
@@ -74,16 +76,17 @@ class Trust:
         )
 
     def admit(self, peer: Address | None) -> None:
-        """Before a byte is read. OriginError(UNTRUSTED_PEER) when the peer is no known injector.
+        """Raises OriginError(UNTRUSTED_PEER) when the peer is no known injector.
 
-        A unix socket's peer (None) got past file permissions, which is as good as loopback.
+        Called before a byte is read. The peer of a unix socket (None) passed the file permissions,
+        so it is trusted like loopback.
         """
         if not self.inline and peer is not None and not self._trusts(peer[0]):
             raise OriginError(Reason.UNTRUSTED_PEER, "not among the networks of --trust")
 
     @cached_property
     def _trusts(self) -> Any:
-        # An injector is one of few hosts and connects often: ipaddress is asked once per host.
+        # Few hosts are injectors, and they connect often: parse each address once.
         @lru_cache(maxsize=1024)
         def trusts(host: str) -> bool:
             address = ip_address(host)
@@ -92,12 +95,15 @@ class Trust:
         return trusts
 
     def match_source(self, src: Address | None, peer: Address | None) -> None:
-        """In path, a header's source must be the TCP peer itself, or somebody else wrote it."""
+        """With an injector in the path the header's source must be the TCP peer.
+
+        A header with another source was written for another connection.
+        """
         if self.inline and not self.snat and src is not None and src != peer:
             raise OriginError(Reason.SRC_MISMATCH, "the header's source is not the TCP peer")
 
     def check(self, source: str, sockname: Any, *, signed: bool, signable: bool) -> None:
-        """UnsafeListener unless something makes the origins on this address trustworthy."""
+        """Raises UnsafeListener unless the origins on this address can be trusted."""
         if self.inline:
             if self.guarded or (signed and signable):
                 return
@@ -109,7 +115,7 @@ class Trust:
 
 
 def _collapsed(networks: Iterable[Network]) -> list[Network]:
-    """The same addresses in as few networks as possible: two halves are a whole."""
+    """The same addresses in as few networks as possible: 0.0.0.0/1 and 128.0.0.0/1 are one."""
     listed = list(networks)
     v4 = collapse_addresses([n for n in listed if isinstance(n, IPv4Network)])
     v6 = collapse_addresses([n for n in listed if isinstance(n, IPv6Network)])
@@ -117,7 +123,7 @@ def _collapsed(networks: Iterable[Network]) -> list[Network]:
 
 
 def parse_network(word: str) -> Network:
-    """As ip_network(); one of v4-mapped addresses is IPv4, since peers are told as such."""
+    """As ip_network(), but v4-mapped addresses become IPv4, as they do for a peer."""
     network = ip_network(word)
     mapped = ip_network("::ffff:0:0/96")
     if isinstance(network, IPv6Network) and network.subnet_of(mapped):  # type: ignore[arg-type]
@@ -132,7 +138,7 @@ def _is_local(sockname: Any) -> bool:
 
 
 def show_listener(sockname: Any) -> str:
-    """A listening address as people write it."""
+    """A listening address for messages."""
     if not isinstance(sockname, tuple):
         return f"unix:{sockname}"
     return show(*sockname[:2])

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What the packet filter makes of our helpers: who is marked, sent where, and guarded how.
+"""Checks the packet filter: which connections are marked, where they go, what guards the target.
 
-Each rule that gives connections `ctframe` or `ctproxy` is paired with the nat rules that may
-translate the same connections, and each pair with the guard of DESIGN 3.5 at its target. Rules are
-understood as far as check_nft.py goes. Beyond that a selection or a translation counts as wider
-than it is, and a guard not at all: a doubt is told, not hidden.
+For each rule that gives connections `ctframe` or `ctproxy` it looks for the nat rules that may
+translate the same connections, and at each target for the guard (docs/threat-model.md#the-guard).
+nft.py understands a part of nft's language only. A selection or a translation with other conditions
+counts as if it had none; a guard with other conditions does not count. So a doubt gives a finding.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from .nft import FAMILY, Helper, Limits, Rule, Ruleset, Values, compatible, cove
 KINDS = ("ctframe", "ctproxy")
 
 _CONNTRACK = -200
-"""NF_IP_PRI_CONNTRACK: before it there is no connection to give a helper to."""
+"""NF_IP_PRI_CONNTRACK: chains with a lower priority see no connection to give a helper to."""
 
 _UNREAD = "iptables gives connections helpers here, and its rules are not read: see kmod/README.md"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a translation leads connections of one IP version."""
+    """The destination of a translation, for one IP version."""
 
     protocol: str
     version: int
     ports: tuple[int, int]
     """From, to."""
     host: str
-    """Empty: an address of this host."""
+    """Empty for an address of this host."""
     hook: str
-    """Where a guard sees them: input or forward."""
+    """The hook of a guard for this target: input or forward."""
 
     def __str__(self) -> str:
         low, high = self.ports
@@ -57,7 +57,7 @@ class Target:
 
     @property
     def packets(self) -> Limits:
-        """Every packet of a connection to it, as a guard sees it."""
+        """The packets of connections to this target, as a guard sees them."""
         limits: dict[str, Values] = {
             "l4proto": (self.protocol,),
             "nfproto": (FAMILY[self.version],),
@@ -79,7 +79,7 @@ class Target:
 def check_rules(
     text: str, signed: bool | None, is_local: Callable[[str], bool]
 ) -> Iterator[Finding]:
-    """`text` is what `nft -j list ruleset` printed; `signed`: headers carry a tag."""
+    """`text` is what `nft -j list ruleset` printed. `signed`: headers have a signature."""
     try:
         ruleset = parse(text)
     except ValueError as e:
@@ -95,7 +95,7 @@ def check_rules(
     ]
     if not selecting:
         yield Finding(Level.NOTE, "rules", "none gives a connection ctframe or ctproxy")
-    findings: dict[Finding, None] = {}  # in order, each once
+    findings: dict[Finding, None] = {}  # keeps the order and drops repetitions
     for rule, helper in selecting:
         findings.update(dict.fromkeys(_check_selection(ruleset, rule, helper, signed, is_local)))
     yield from findings
@@ -128,7 +128,7 @@ def _check_target(
 ) -> Iterator[Finding]:
     here = f"{helper.kind}, {target}"
     if not _marks(helper, selected, target):
-        # The rule says nothing of these: nft gives them no helper, and no error either.
+        # nft gives such connections no helper, and reports no error.
         if not _shut(ruleset, target, _Packets.TRANSLATED) and not _is_marked(ruleset, target):
             family = f"meta nfproto {FAMILY[target.version]}"
             yield Finding(
@@ -160,7 +160,7 @@ def _check_target(
 def _targets(
     ruleset: Ruleset, selected: Limits, is_local: Callable[[str], bool]
 ) -> Iterator[Target | None]:
-    """Where nat rules may send what is selected, of either IP version; None: it is not known."""
+    """Targets of nat rules that may translate what is selected; None for an unknown target."""
     without_version = {k: v for k, v in selected.items() if k != "nfproto"}
     (protocol,) = selected["l4proto"]
     for rule in ruleset.rules:
@@ -185,7 +185,7 @@ def _targets(
 
 
 def _ports(port: Any, *limits: Limits) -> list[tuple[int, int]]:
-    """The target's; where the rule names none, those that were dialled."""
+    """The ports of the target; where the rule names none, those that clients dial."""
     if isinstance(port, int):
         return [(port, port)]
     dialled = next((each["dport"] for each in limits if "dport" in each), ())
@@ -193,12 +193,12 @@ def _ports(port: Any, *limits: Limits) -> list[tuple[int, int]]:
 
 
 class _Packets(Enum):
-    """What conntrack knows of them."""
+    """Packets by what conntrack knows about them."""
 
     TRANSLATED = True
     DIRECT = False
     UNKNOWN = None
-    """It does not follow them: no status to compare."""
+    """Conntrack does not follow them, so they have no status."""
 
 
 def _meets(rule: Rule, packets: _Packets) -> bool:
@@ -208,7 +208,7 @@ def _meets(rule: Rule, packets: _Packets) -> bool:
 
 
 def _shut(ruleset: Ruleset, target: Target, packets: _Packets) -> bool:
-    """Whether a guard drops all of these that go to the target."""
+    """Whether a guard drops all of these packets that go to the target."""
     decided: dict[object, bool] = {}
     for rule in ruleset.rules:
         if rule.chain.hook not in (target.hook, "") or rule.chain in decided:
@@ -223,7 +223,7 @@ def _shut(ruleset: Ruleset, target: Target, packets: _Packets) -> bool:
 
 
 def _marks(helper: Helper, selected: Limits, target: Target) -> bool:
-    """Whether connections to the target get what this helper writes. ctframe knows no IPv6."""
+    """Whether this helper marks connections to the target. ctframe is for IPv4 only."""
     if target.version == 6 and helper.kind == "ctframe":
         return False
     family = FAMILY[target.version]

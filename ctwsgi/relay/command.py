@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi relay`: options in, a Relay out, and what signals do to it.
+"""`ctwsgi relay`: makes a Relay from the options, runs it, and handles signals.
 
-Exit code 2, with one line that says what to do, for anything that keeps it from starting.
+When it cannot start, it exits with code 2 and one line that says what to do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger("ctwsgi.relay")
 _DEFAULTS = Bounds()
 
 _SPARE_DESCRIPTORS = 64
-"""For listeners, the event loop, the log, and what Python opens now and then."""
+"""Descriptors for listeners, the event loop, the log, and files that Python opens."""
 
 
 @click.command()
@@ -145,7 +145,7 @@ def relay(
 
 
 def _handle_signals(running: Relay, injection: Injection, key_file: str | None) -> Event:
-    """From now on; the event is set by the first signal that asks for an end."""
+    """Installs the handlers. The first SIGTERM or SIGINT sets the event; the second aborts."""
     stopping = Event()
 
     def stop() -> None:
@@ -204,7 +204,7 @@ def _listen(text: str) -> socket.socket:
 
 
 def _allow_descriptors(wanted: int) -> None:
-    """Raise the soft limit as far as it takes; a hard limit that is too low gets a warning."""
+    """Raises the soft limit to `wanted`; warns if the hard limit is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     infinite = resource.RLIM_INFINITY
     if soft == infinite or soft >= wanted:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `--listen` and `--upstream` say, turned into what bind() and connect() take."""
+"""Parses `--listen` and `--upstream` into socket addresses for bind() and connect()."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BACKLOG = 1024
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One socket address. `sockaddr` is what the socket calls take for `family`."""
+    """One socket address, as the socket calls take it for `family`."""
 
     family: int
     sockaddr: Any
@@ -26,15 +26,15 @@ class Endpoint:
 
 
 def parse_listen(text: str) -> Endpoint:
-    """`ADDR:PORT` or `[V6]:PORT`, port 0 for any free one; else ValueError."""
+    """Parses `ADDR:PORT` or `[V6]:PORT`; port 0 means any free port. ValueError."""
     host, port = split_endpoint(text)
     return _resolve(text, host, port, socket.AI_NUMERICHOST)[0]
 
 
 def parse_upstream(text: str) -> list[Endpoint]:
-    """`HOST:PORT`, `[V6]:PORT` or `unix:PATH` to what it means now, in the order to try.
+    """Parses `HOST:PORT`, `[V6]:PORT` or `unix:PATH` to the addresses to try, in that order.
 
-    A name is resolved here, once; ValueError when that fails.
+    A host name is resolved here, once. ValueError when that fails.
     """
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
@@ -48,12 +48,12 @@ def parse_upstream(text: str) -> list[Endpoint]:
 
 
 def listen(endpoint: Endpoint) -> socket.socket:
-    """A listening, non-blocking socket. OSError when the address cannot be had."""
+    """A listening, non-blocking socket. OSError when the address cannot be bound."""
     sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if endpoint.family == socket.AF_INET6:
-            # Else [::]:PORT would take IPv4's port too, and 0.0.0.0:PORT beside it could not bind.
+            # Without it [::]:PORT takes the IPv4 port as well, and 0.0.0.0:PORT cannot bind.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(endpoint.sockaddr)
         sock.listen(BACKLOG)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""One connection, from accept to close: learn the origin, then answer requests, one at a time.
+"""One connection, from accept to close: learn the origin, then answer requests one at a time.
 
-It runs in a greenlet of its own. The origin belongs to the connection: what the first bytes (or
-the kernel) tell holds for every request on it.
+Each connection runs in its own greenlet. The origin is learnt once, from the first bytes or from
+the kernel, and holds for every request on the connection.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from .transport import SocketTransport
 
 _LINGER_BYTES = 1 << 24
-"""What a client may still send to a connection that has said goodbye."""
+"""How many bytes a client may still send while a closing connection lingers."""
 
 
 class Idle(Exception):
-    """Thrown into a connection that waits for its client, when the server is being stopped."""
+    """Thrown into a connection that waits for its client while the server is being stopped."""
 
 
 class ServedConnection:
-    """What the server keeps of a client. Implements http.channel.Channel."""
+    """One client of the server. Implements http.channel.Channel."""
 
     __slots__ = (
         "_base",
@@ -66,17 +66,16 @@ class ServedConnection:
         self._base: dict[str, Any] | None = None
         self._request: Request | None = None
         self._broken = False
-        self._body_budget = 0.0  # seconds that the client may still take over this body
+        self._body_budget = 0.0  # seconds that the client has left for this body
         self.idle_since = inf
-        """Monotonic seconds since when it waits for the first byte of a request; inf: it does not.
-        """
+        """Since when (monotonic seconds) it waits for a request's first byte; inf: it does not."""
 
     @property
     def closing(self) -> bool:
         return self._shared.draining and not self._parser.next_begun
 
     def run(self) -> None:
-        """The greenlet's body. Ends with the socket closed, whatever happens."""
+        """Serves the connection. The socket is closed when this returns, whatever happens."""
         outcomes = self._shared.outcomes
         self.transport.resumed = time.monotonic()
         try:
@@ -99,7 +98,7 @@ class ServedConnection:
     # The origin.
 
     def _learn_origin(self) -> None:
-        """Waits for as many bytes as the source needs; the rest of them goes to the parser."""
+        """Receives until the source knows the origin; bytes behind the header go to the parser."""
         shared = self._shared
         transport = self.transport
         self._allow("origin", shared.timeouts.origin)
@@ -135,7 +134,7 @@ class ServedConnection:
     # Bytes in.
 
     def _allow(self, which: str, timeout: float) -> float:
-        """The client gets `timeout` seconds for what comes next; 0 is for ever. Returns now."""
+        """Sets the receiving deadline `timeout` seconds from now; 0 is no deadline. Returns now."""
         side = self.transport.receiving
         side.which = which
         now = time.monotonic()
@@ -143,7 +142,7 @@ class ServedConnection:
         return now
 
     def _receive(self) -> bool:
-        """One recv, through the origin's stage, into the parser. False at the end of the stream."""
+        """One recv() through the origin's stage into the parser. False at the end of the stream."""
         self.transport.share()
         buffer = self._shared.buffer
         size = self.transport.recv_into(buffer)
@@ -163,7 +162,7 @@ class ServedConnection:
         return True
 
     def receive_body(self) -> None:
-        """Channel: more of the current request's body. BodyError when it ends or breaks."""
+        """Channel: receives more of the request's body. BodyError when the body breaks off."""
         parser, request, side = self._parser, self._request, self.transport.receiving
         assert request is not None
         if parser.error is not None:
@@ -190,14 +189,14 @@ class ServedConnection:
         except Disconnected as e:
             raise BodyError(f"the client was lost in the middle of the request body: {e}") from e
         finally:
-            side.deadline = inf  # the application's own time is not the client's
-        # Each byte buys time, so that neither a stall nor a trickle lasts for ever.
+            side.deadline = inf  # while the application works, the client has no deadline
+        # Each byte adds time, so that neither a stalled body nor a slow one lasts for ever.
         earned = sum(map(len, request.body)) / self._shared.limits.body_rate
         left = self._body_budget - (time.monotonic() - began)
         self._body_budget = min(timeout, left + earned)
 
     def _next_request(self) -> Request | None:
-        """Blocks until a request's head is there. None: the client has finished."""
+        """Blocks until a request's head is complete. None: the client has finished sending."""
         parser, transport = self._parser, self.transport
         side = transport.receiving
         if not parser.idle:  # a part came with the origin, or with the request before
@@ -209,12 +208,12 @@ class ServedConnection:
                 transport.share()
                 continue
             if side.which == "keepalive" and parser.idle:
-                # Nothing is there yet, as a rule: waiting first saves a recv() in vain.
+                # Usually nothing has arrived yet: waiting first saves a recv() in vain.
                 transport.wait_readable()
             if not self._receive():
                 return None
             if parser.idle:
-                continue  # line ends between requests, or a whole request
+                continue  # empty lines between requests, or a whole request
             self.idle_since = inf
             if side.which == "keepalive":
                 self._allow("request", self._shared.timeouts.request)
@@ -246,7 +245,7 @@ class ServedConnection:
             raise
 
     def _broke_off(self, error: BaseException) -> None:
-        """Part of something is out: an application that goes on must not send the rest of it."""
+        """A send failed part-way: nothing more may be sent, or the client would see a gap."""
         if not isinstance(error, ConcurrentObjectUseError):
             self._broken = True
         if isinstance(error, Idle):
@@ -263,7 +262,7 @@ class ServedConnection:
                     return
                 if self._parser.idle:
                     self.idle_since = self._allow("keepalive", timeouts.keepalive)
-                else:  # the next one came along with this one, in part
+                else:  # a part of the next request came with this one
                     self._allow("request", timeouts.request)
         except HTTPError as e:
             self._refuse(e, head_only=self._parser.head_only)
@@ -299,7 +298,7 @@ class ServedConnection:
         if not whole or self._broken or shared.cutting:
             return False
         if transport.receiving.greenlet is not None or transport.sending.greenlet is not None:
-            return False  # another greenlet of the application's is left behind in here
+            return False  # another greenlet of the application still uses the transport
         if response.closes or response.truncated:
             if request.keep_alive or not request.complete or self._parser.ahead:
                 self._linger()
@@ -307,14 +306,14 @@ class ServedConnection:
         return request.complete or self._drain(request)
 
     def _run(self, response: Response, environ: dict[str, Any]) -> bool:
-        """Runs the application. False when the connection cannot go on, or is already over."""
+        """Runs the application. False when the connection must end or has ended."""
         shared = self._shared
         try:
             response.run(shared.application, environ)
             return True
         except (Disconnected, DeadlineExceeded):
             shared.outcomes.counters["disconnected"] += (
-                1  # or takes nothing, which is the same to us
+                1  # or it takes no data, which ends the same way
             )
         except BodyError as e:
             if e.answer is not None:
@@ -322,8 +321,8 @@ class ServedConnection:
         except (Idle, KeyboardInterrupt):
             raise
         except BaseException:
-            # sys.exit(), a gevent.Timeout that nobody caught: its request ends, not the server.
-            # RAW_URI, because PATH_INFO is decoded and could forge a line of the log.
+            # Also sys.exit() and an uncaught gevent.Timeout: they end the request, not the server.
+            # RAW_URI, because PATH_INFO is decoded and could contain a line break.
             shared.outcomes.log.exception(
                 "error in the application: %s %s", environ["REQUEST_METHOD"], environ["RAW_URI"]
             )
@@ -332,7 +331,7 @@ class ServedConnection:
         return False
 
     def _give_up(self, response: Response, error: HTTPError) -> None:
-        """Tells the client, as far as it can still be told."""
+        """Tells the client that its request failed, if the response has not begun."""
         request = self._request
         assert request is not None
         if not response.head_sent:
@@ -349,10 +348,10 @@ class ServedConnection:
             self.send(error.reply(head_only=head_only))
             self._linger()
         except (Disconnected, DeadlineExceeded):
-            pass  # it will never know
+            pass  # the client is gone: nobody reads the answer
 
     def _drain(self, request: Request) -> bool:
-        """Reads away what the application left of the body, up to a bound."""
+        """Reads the rest of a body that the application did not read, up to a bound."""
         left = self._shared.limits.drain
         try:
             while True:
@@ -364,14 +363,18 @@ class ServedConnection:
                     break
                 self.receive_body()
         except BodyError as e:
-            # The answer is out already: one request has one.
+            # The response has been sent, so this error gets no answer, only a count.
             if e.answer is not None:
                 self._shared.outcomes.bad_request(e.answer, self.peer)
         self._linger()
         return False
 
     def _linger(self) -> None:
-        """Says goodbye and waits, so that unread input does not turn the answer into a reset."""
+        """Sends FIN and waits for the client to close.
+
+        If the socket were closed with unread input, the kernel would send RST and the client might
+        lose the answer.
+        """
         transport, shared = self.transport, self._shared
         if shared.cutting or not shared.timeouts.linger:
             return

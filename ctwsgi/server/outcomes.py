@@ -33,7 +33,7 @@ class Access:
 
 
 class Outcomes:
-    """One for all connections of a server."""
+    """The counters and logs that all connections of a server share."""
 
     __slots__ = ("access", "counters", "limited_log", "log", "served")
 

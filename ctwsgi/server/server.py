@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""`WSGIServer`: a gevent StreamServer that tells a WSGI application each connection's origin.
+"""`WSGIServer`: a gevent StreamServer that gives a WSGI application each connection's origin.
 
     from gevent.monkey import patch_all; patch_all()
     from ctwsgi import WSGIServer
 
     WSGIServer(("127.0.0.1", 8000), application, source="conntrack").serve_forever()
 
-Used like gevent.pywsgi.WSGIServer; docs/differences.md says where it behaves otherwise.
+It is used like gevent.pywsgi.WSGIServer; docs/differences.md lists what differs.
 """
 
 from __future__ import annotations
 
-import _socket  # the C class: no Python layer between us and the kernel
+import _socket  # the C class: without the Python methods of socket.socket
 import errno
 import logging
 import socket
@@ -44,16 +44,18 @@ if TYPE_CHECKING:
 _REAP_EVERY = 1.0
 _ACCEPT_PAUSE = 0.5
 _SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Accepting again at once would fail again: the connection stays in the queue meanwhile."""
+"""After these errors accept() would fail again at once: the server pauses, and the connection stays
+in the kernel's queue."""
 _IDLE_GRACE = 0.5
-"""Seconds: a client that has just been answered, or has just connected, may be sending already."""
+"""Seconds that a draining server leaves to a new or just answered connection: its client may be
+sending already."""
 
 
 class WSGIServer(StreamServer):
     """Serves `application` on `listener`: an address as gevent takes it, or a listening socket.
 
-    `source` is a name from source.SOURCES or a Source. start() raises ValueError, with what to
-    do, when the listener would let anybody write an origin (UnsafeListener).
+    `source` is a name from source.SOURCES or a Source. start() raises UnsafeListener, a ValueError
+    that says what to do, when anybody could write an origin on this listener.
     """
 
     max_accept = 100
@@ -88,12 +90,12 @@ class WSGIServer(StreamServer):
         self._connections: set[ServedConnection] = set()
         self._ended = Event()
         self._drains = Event()
-        """Not set while drain() is at work."""
+        """Not set while drain() runs."""
         self._drains.set()
         self._reaper: Any = None
         self._greenlets: Greenlets
         if multiprocess:
-            self.max_accept = 1  # leave some for the other workers
+            self.max_accept = 1  # leave connections for the other workers
         super().__init__(listener, None, backlog, **ssl_args)
 
     @property
@@ -153,17 +155,17 @@ class WSGIServer(StreamServer):
     # Starting.
 
     def handle(self, *args: Any) -> None:
-        """StreamServer wants the name; do_handle() below does the work."""
+        """StreamServer requires the name; do_handle() below does the work."""
         raise NotImplementedError
 
     def init_socket(self) -> None:
-        """Binds if need be; checks that this source may listen here."""
+        """Binds if needed, and checks that this source may listen here."""
         super().init_socket()
-        self.socket.setblocking(False)  # an ordinary listener blocks: the hub must not
+        self.socket.setblocking(False)  # accept() must never block the hub
         shared = self._shared
         shared.bound = normal_address(self.address)
         if shared.bound is not None:
-            # Accepted sockets inherit it, at no cost for each of them.
+            # Accepted sockets inherit the option, which saves a call for each of them.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             shared.source.check(self.address)
@@ -176,7 +178,7 @@ class WSGIServer(StreamServer):
         self._greenlets = Greenlets()
 
     def start(self) -> None:
-        """Starts to accept. Deadlines are enforced from here on."""
+        """Starts to accept, and to enforce deadlines."""
         if self.started:
             return
         super().start()
@@ -212,7 +214,7 @@ class WSGIServer(StreamServer):
     # Accepting: StreamServer's loop calls full(), do_read() and do_handle().
 
     def full(self) -> bool:
-        """At the cap, clients wait in the kernel's backlog until a connection ends."""
+        """True at the cap: clients then wait in the kernel's backlog until a connection ends."""
         return len(self._connections) >= self.max_connections
 
     def do_read(self) -> Any:
@@ -245,7 +247,7 @@ class WSGIServer(StreamServer):
             self.start_accepting()
 
     def do_handle(self, *args: Any) -> None:
-        """Gives the connection a greenlet."""
+        """Starts the connection's greenlet."""
         sock, address = args
         connection = ServedConnection(self._shared, self._transport(sock), address)
         self._connections.add(connection)
@@ -261,7 +263,7 @@ class WSGIServer(StreamServer):
         return TlsTransport(sock, stall, partial(wrap, **(self.ssl_args or {})))
 
     def _serve(self, connection: ServedConnection) -> None:
-        """The body of a connection's greenlet."""
+        """The function that a connection's greenlet runs."""
         try:
             connection.run()
         finally:
@@ -281,18 +283,21 @@ class WSGIServer(StreamServer):
     # Deadlines and stopping.
 
     def _reap(self) -> None:
-        """In the hub: one pass over all connections instead of a timer for each request."""
+        """Ends waits that have passed their deadline. Runs in the hub.
+
+        One pass over all connections costs less than a timer for each request.
+        """
         now = time.monotonic()
-        # Each in a callback of its own: what one lets escape does not keep us from the next.
-        again = self.loop.run_callback
+        # A callback for each, so that an exception in one does not stop the loop.
+        call = self.loop.run_callback
         for connection in self._connections:
             transport = connection.transport
             if transport.expired(now):
-                again(transport.expire, now)
+                call(transport.expire, now)
             if self._shared.cutting:
-                again(transport.interrupt, Idle())
+                call(transport.interrupt, Idle())
             elif self._shared.draining and connection.idle_since < now - _IDLE_GRACE:
-                again(self._close_idle, connection)
+                call(self._close_idle, connection)
 
     @staticmethod
     def _close_idle(connection: ServedConnection) -> None:
@@ -300,9 +305,9 @@ class WSGIServer(StreamServer):
             connection.transport.interrupt(Idle())
 
     def drain(self, timeout: float) -> bool:
-        """Stops accepting, lets begun requests end, closes idle connections. False: some remain.
+        """Stops accepting, answers begun requests, closes idle connections.
 
-        Blocks the calling greenlet for `timeout` seconds at most.
+        Blocks the calling greenlet for `timeout` seconds at most. False: connections remain.
         """
         self._shared.draining = True
         self._drains.clear()
@@ -320,7 +325,7 @@ class WSGIServer(StreamServer):
             self._drains.set()
 
     def stop(self, timeout: float | None = None) -> None:
-        """drain()s for `timeout` seconds (default: stop_timeout), then cuts what is left."""
+        """drain()s for `timeout` seconds (default: stop_timeout), then ends the rest."""
         if not self.drain(self.stop_timeout if timeout is None else timeout):
             self._shared.cutting = True
             self.loop.run_callback(self._reap)
@@ -335,7 +340,7 @@ class WSGIServer(StreamServer):
             self._reaper = None
 
     def serve_forever(self, stop_timeout: float | None = None) -> None:
-        """Starts, and returns once the server has been stopped; a drain() may take its time."""
+        """Starts, and returns when the server has been stopped; it waits for a running drain()."""
         if not self.started:
             self.start()
         try:

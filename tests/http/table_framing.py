@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Clauses 1 to 3: trailers, Upgrade, Transfer-Encoding and Content-Length.
 
-RFC 9112 throughout; the clause numbers are DESIGN section 6's.
+The RFC is 9112; the clause numbers are those of docs/server-behaviour.md.
 """
 
 from .cases import Answer, Table, aborted, broken_body, chunked, get, lines, ok, post, refused
