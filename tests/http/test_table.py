@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""docs/server-behaviour.md, clause by clause: every row whole, byte by byte, and split at every offset.
+"""docs/server-behaviour.md, clause by clause: each row whole, by byte, and split at every offset.
 
 The rows are in table_*.py, named by clause. Whole requests go over TCP; the others over a unix
 socket, where each piece is sent once the server has read the one before (wire.py says how).
