@@ -2,7 +2,8 @@
 """`python -m ctwsgi`."""
 
 if not __package__:
-    # gunicorn's USR2 runs this file by its path; beside it, our `http` would hide Python's.
+    # On USR2 gunicorn runs this file by its path, with this folder in sys.path: ctwsgi/http would
+    # then hide Python's http.
     import os
     import sys
 

@@ -13,7 +13,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
-from ctwsgi.server.server import WSGIServer
+from ctwsgi.server import WSGIServer
 
 DEADLINE = 20.0
 

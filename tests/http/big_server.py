@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from ctwsgi.server.server import WSGIServer
+from ctwsgi.server import WSGIServer
 
 STEP = 65536
 BLOCK = bytes(range(256)) * (STEP // 256)

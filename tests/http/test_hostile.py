@@ -18,7 +18,7 @@ import gevent.event
 import pytest
 
 from ctwsgi.http.limits import Timeouts
-from ctwsgi.server.connection import Connection
+from ctwsgi.server.connection import ServedConnection
 from tests.running import running
 
 from .cases import get, post
@@ -127,7 +127,7 @@ def test_a_connection_is_freed_without_the_garbage_collector(ending: str) -> Non
     # Not the real log, because pytest keeps its records, whose tracebacks refer to the frames.
     quiet = logging.Logger("quiet", logging.CRITICAL + 1)
     with running(application, timeouts=NEVER, log=quiet) as runner:
-        others = {id(o) for o in gc.get_objects() if type(o) is Connection}
+        others = {id(o) for o in gc.get_objects() if type(o) is ServedConnection}
         gc.collect()
         gc.disable()
         try:
@@ -138,7 +138,9 @@ def test_a_connection_is_freed_without_the_garbage_collector(ending: str) -> Non
                     client._rest()
             settled(runner)
             runner.call(lambda: gevent.sleep(0))
-            left = [o for o in gc.get_objects() if type(o) is Connection and id(o) not in others]
+            left = [
+                o for o in gc.get_objects() if type(o) is ServedConnection and id(o) not in others
+            ]
             assert len(left) == 0
         finally:
             gc.enable()

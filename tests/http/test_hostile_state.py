@@ -15,7 +15,7 @@ import gevent
 import gevent.event
 import pytest
 
-from ctwsgi.server.server import WSGIServer
+from ctwsgi.server import WSGIServer
 from tests.running import running
 
 from .cases import get, lines, post
