@@ -150,7 +150,7 @@ static __always_inline int without_flow(struct __sk_buff *skb, struct packet *pa
 	case SELECTED_OURS:
 		if (is_syn)
 			return our_syn(skb, packet, key, settings, work);
-		if (!settings->pass_existing && CTPROXY_BUG != 2)
+		if (!settings->pass_existing)
 			return drop(COUNT_drop_no_syn);
 		count(COUNT_existing);
 		return PASS;
@@ -222,8 +222,6 @@ static __always_inline int with_flow(struct __sk_buff *skb, struct packet *packe
 	bpf_spin_unlock(&flow->lock);
 	if (reopened)
 		count(COUNT_flows_opened);
-	if (CTPROXY_BUG == 8 && packet_has(packet, TCP_RST))
-		flow_delete(key);
 	return take_step(skb, packet, work, &step);
 }
 
@@ -326,7 +324,7 @@ int ctwsgi_ingress(struct __sk_buff *skb)
 	if (!settings || !work)
 		return PASS;
 	parsed = packet_parse(skb, &packet, settings->link_header);
-	if (parsed == PARSED_ICMP && CTPROXY_BUG != 6)
+	if (parsed == PARSED_ICMP)
 		return icmp_correct(skb, &packet);
 	if (parsed != PARSED_TCP)
 		return PASS;

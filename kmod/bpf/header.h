@@ -91,7 +91,7 @@ static __always_inline int sign(struct work *work, __u32 len, const struct setti
 	} else {
 		blake2s_add(hash, BLAKE2S_BLOCK, false);
 		__builtin_memcpy(hash->block, work->block[1], BLAKE2S_BLOCK);
-		blake2s_add(hash, CTPROXY_BUG == 10 ? BLAKE2S_BLOCK : len - BLAKE2S_BLOCK, true);
+		blake2s_add(hash, len - BLAKE2S_BLOCK, true);
 	}
 	__builtin_memcpy(tlv + 9, hash->h, BLAKE2S_DIGEST);
 	return 0;

@@ -18,11 +18,6 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-/* A number from 1 to 10 builds in one deliberate mistake: tests/bpf/bugs.py says which. */
-#ifndef CTPROXY_BUG
-#define CTPROXY_BUG 0
-#endif
-
 #define AF_INET 2
 
 #define NSEC_PER_SEC 1000000000ULL

@@ -49,7 +49,7 @@ static __always_inline bool must_go(const struct options *options, const __u8 *o
 {
 	if (options->remove == REMOVE_OF_SYN)
 		return option[0] == OPTION_MPTCP || is_fast_open(option, len);
-	return options->remove == REMOVE_SACK && option[0] == OPTION_SACK && CTPROXY_BUG != 5;
+	return options->remove == REMOVE_SACK && option[0] == OPTION_SACK;
 }
 
 /* One byte of an option that goes, or a NOP, or a whole option. Returns 1 at the end. */

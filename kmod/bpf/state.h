@@ -125,7 +125,7 @@ static __always_inline bool state_syn(struct flow *flow, const struct syn *syn)
 	again = flow->phase == PHASE_SYN && flow->latest == syn->first;
 	if (flow->phase != PHASE_PROVEN || !flow->fin)
 		flow->latest = syn->first;
-	if (flow->phase == PHASE_OPEN && CTPROXY_BUG != 9)
+	if (flow->phase == PHASE_OPEN)
 		return opens;
 	flow->reopens = 1;
 	flow->established = syn->established;
@@ -156,8 +156,6 @@ static __always_inline void decide(const struct flow *flow, const struct packet 
 	__u32 ahead = packet_seq(packet) - flow->first;
 
 	step->action = ACTION_PASS;
-	if (CTPROXY_BUG == 1 && flow->sent_header)
-		return;
 	if (packet_has(packet, TCP_RST)) {
 		if (ahead == 0)
 			step->action = ACTION_RESET_TWICE;
@@ -167,7 +165,7 @@ static __always_inline void decide(const struct flow *flow, const struct packet 
 		step->action = ACTION_HEADER_FIRST;
 	} else if (ahead == 0 || is_keepalive(packet, ahead)) {
 		step->action = ACTION_BECOME_HEADER;
-	} else if ((__s32)ahead < 0 && CTPROXY_BUG != 4) {
+	} else if ((__s32)ahead < 0) {
 		step_drop(step, COUNT_drop_below);
 	}
 }
@@ -278,7 +276,7 @@ static __always_inline void state_client(struct flow *flow, const struct packet 
 	step->action = ACTION_PASS;
 	if (flow->phase < PHASE_OPEN) {
 		/* A reset of what the server still had of an older connection may pass. */
-		if (!packet_has(packet, TCP_RST) && CTPROXY_BUG != 3)
+		if (!packet_has(packet, TCP_RST))
 			step_drop(step, COUNT_drop_early);
 		return;
 	}
@@ -329,8 +327,7 @@ static __always_inline void state_synack(struct flow *flow, const struct packet 
 		note_diagonal(flow, diagonal, now);
 		return;
 	}
-	opens = (flow->phase != PHASE_OPEN || CTPROXY_BUG == 9) && first == flow->latest &&
-		flow->reopens && !flow->fin;
+	opens = flow->phase != PHASE_OPEN && first == flow->latest && flow->reopens && !flow->fin;
 	/* There could be no telling what is a retransmission of which. */
 	if (flow->phase == PHASE_PROVEN && first == flow->first)
 		opens = false;
@@ -363,7 +360,7 @@ static __always_inline void state_synack(struct flow *flow, const struct packet 
 static __always_inline void answer(struct flow *flow, struct order *order, __u64 now,
 				   struct step *step)
 {
-	if (CTPROXY_BUG == 1 || !flow->heard || is_within(now, flow->answered, ANSWER_INTERVAL))
+	if (!flow->heard || is_within(now, flow->answered, ANSWER_INTERVAL))
 		return;
 	flow->answered = now;
 	step->answer = 1;

@@ -65,7 +65,7 @@ static __always_inline bool flow_stays(struct flow *flow, const struct flow_key 
 		count(COUNT_flows_closed);
 		return true;
 	}
-	return lives || (flow->told && is_within(now, flow->told, COOKIE_LIFE) && CTPROXY_BUG != 7);
+	return lives || (flow->told && is_within(now, flow->told, COOKIE_LIFE));
 }
 
 /* What is left to be done when a batch ends. */
