@@ -342,7 +342,7 @@ def test_the_filters_of_others_stay(gateway: Gateway) -> None:
         ("", "lo", "--source conntrack"),
         ("add bridge0 type bridge; set server master bridge0", "server", "attach to bridge0"),
         ("set server mtu 500", "server", "MTU is 500"),
-        ("add gre1 type gre local 10.77.2.1 remote 10.77.2.2", "gre1", "never tried"),
+        ("add gre1 type gre local 10.77.2.1 remote 10.77.2.2", "gre1", "not supported"),
     ],
 )
 def test_devices_that_will_not_do(gateway: Gateway, make: str, name: str, reason: str) -> None:

@@ -107,9 +107,7 @@ def _run(mistake: int, cases: list[str]) -> Outcome:
 
 def main() -> int:
     """The exit status."""
-    parser = argparse.ArgumentParser(
-        prog="tests.bpf.mistakes", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="tests.bpf.mistakes", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--mistake", type=int, action="append", choices=CASES, help="only this one; repeatable"
     )
