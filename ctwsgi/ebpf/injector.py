@@ -2,8 +2,8 @@
 """Attach, replace and detach the program; read and write its maps.
 
 The maps of a device are pinned in /sys/fs/bpf/ctwsgi/NETNS/IFINDEX, for root only, and stay when
-the process ends. Attaching to a device that has the program replaces it in one step: the new one takes
-over flows, counters and scratch memory, and gets new settings, servers and key.
+the process ends. Attaching to a device that has the program replaces it in one step: the new one
+takes over flows, counters and scratch memory, and gets new settings, servers and key.
 """
 
 from __future__ import annotations
