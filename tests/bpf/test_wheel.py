@@ -33,14 +33,15 @@ pytestmark = [
     ),
 ]
 
-# The page's gateway reaches its server by eth1: here a device has its neighbour's name.
+# A device of the lab has the name of the host at its other end. On the page the clients are behind
+# eth0, and the server is behind eth1.
 TOPOLOGY = Topology(
     hosts=(
-        Host("client", default="gateway"),
+        Host("eth0", default="gateway"),
         Host("gateway", forwards=True),
         Host("eth1", default="gateway"),
     ),
-    wires=(Wire("client", "gateway"), Wire("gateway", "eth1")),
+    wires=(Wire("eth0", "gateway"), Wire("gateway", "eth1")),
 )
 SERVER, PORT = "10.0.0.5", 8080
 
@@ -84,7 +85,7 @@ def lab() -> Iterator[Lab]:
         try:
             yield lab
         finally:
-            # What is pinned outlives its namespace.
+            # Pins stay when their namespace ends.
             lab.gateway.run([sys.executable, "-m", "ctwsgi", "gateway", "detach", "eth1"])
 
 
@@ -135,17 +136,24 @@ def test_the_page_step_by_step(lab: Lab, installed: Path) -> None:
     for _ in range(2):
         host = draw_destination(4)[0]
         curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "20", f"http://{host}/"]
-        told = json.loads(lab.client.run(curl).stdout)
+        told = json.loads(lab.eth0.run(curl).stdout)
         assert told["ct.orig_dst"] == [host, 80]
-        assert told["ct.orig_src"][0] == lab.client.address()
+        assert told["ct.orig_src"][0] == lab.eth0.address()
         assert (told["ct.source"], told["ct.verified"]) == ("proxy", True)
     status = json.loads(lab.gateway.run(newcomer.argv("ctwsgi gateway status eth1 --json")).stdout)
     assert status[0]["counters"]["ctproxy_headers"] == 2
     assert status[0]["key_id"] == 1
+    _own_traffic_of_the_server_is_left_alone(lab)
     # The guard drops a direct connection.
     direct = ["curl", "-sS", "--max-time", "1", f"http://{show((SERVER, PORT))}/"]
-    assert lab.client.run(direct, check=False).returncode == 28  # CURLE_OPERATION_TIMEDOUT
+    assert lab.eth0.run(direct, check=False).returncode == 28  # CURLE_OPERATION_TIMEDOUT
     _after_a_reboot(lab, newcomer, boot)
+
+
+def _own_traffic_of_the_server_is_left_alone(lab: Lab) -> None:
+    """Its connection to port 80 of another host is not translated back to itself."""
+    with lab.eth0.listen("0.0.0.0", 80) as other, lab.eth1.connect((lab.eth0.address(), 80)):
+        other.accept()[0].close()
 
 
 def test_without_clang_attach_says_how_to_get_the_program(lab: Lab, tmp_path: Path) -> None:
@@ -178,6 +186,6 @@ def _after_a_reboot(lab: Lab, newcomer: Newcomer, boot: list[str]) -> None:
     lab.gateway.run(newcomer.argv(load))
     host = draw_destination(4)[0]
     curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "20", f"http://{host}/"]
-    told = until(lambda: lab.client.run(curl).stdout, "an answer")
+    told = until(lambda: lab.eth0.run(curl).stdout, "an answer")
     assert json.loads(told)["ct.verified"] is True
     assert process.stop() == 0
