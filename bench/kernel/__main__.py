@@ -77,8 +77,8 @@ def run_in_guest(kernel: Kernel, words: list[str], plugin: str = "", module: str
 
 def version(*command: str) -> str:
     """The first line of what a program prints about its version."""
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return said.splitlines()[0]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return output.splitlines()[0]
 
 
 def compare(kernel: Kernel, options: argparse.Namespace, words: list[str]) -> int:

@@ -36,8 +36,8 @@ def _programs(space: Namespace, device: str) -> dict[str, int]:
 def _runs(program: int) -> tuple[int, int]:
     """How often a program has run, and for how long in total."""
     command = ["bpftool", "-j", "prog", "show", "id", str(program)]
-    said = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    return said.get("run_cnt", 0), said.get("run_time_ns", 0)
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return found.get("run_cnt", 0), found.get("run_time_ns", 0)
 
 
 @contextmanager

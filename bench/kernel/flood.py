@@ -90,8 +90,8 @@ def flooded(bench: Bench, injector: Injector | None) -> None:
         raise RuntimeError("the flood was over too soon")
     fresh = connect(bench, 1)
     answers.append(f"a new one is accepted meanwhile: {fresh is not None and ask(fresh)}")
-    said, _ = flood.communicate()
-    print(f"  {json.loads(said)['sent']:,} SYNs; " + "; ".join(answers))
+    output, _ = flood.communicate()
+    print(f"  {json.loads(output)['sent']:,} SYNs; " + "; ".join(answers))
     if injector:
         forget(bench, injector)
 

@@ -77,7 +77,7 @@ class Bench:
         for space, port in waited:
             while not gateway.answers(space, port):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{space.name}: nobody listens on port {port}")
+                    raise TimeoutError(f"{space.name}: no server listens on port {port}")
                 time.sleep(0.1)
         self.rest()
 

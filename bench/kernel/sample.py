@@ -91,9 +91,9 @@ class Sample:
     def _page_fault(self) -> str:
         """The same for nginx, whose answer has the addresses that it has understood."""
         answer = bytes.fromhex(self.last)
-        said = f"{CLIENT} {self.workload.dialled}" if self.side.writes == "proxy" else "none"
-        if not answer.startswith(b"HTTP/1.1 200 ") or not answer.endswith(f"\n{said}".encode()):
-            return f"{answer!r} instead of {said}"
+        expected = f"{CLIENT} {self.workload.dialled}" if self.side.writes == "proxy" else "none"
+        if not answer.startswith(b"HTTP/1.1 200 ") or not answer.endswith(f"\n{expected}".encode()):
+            return f"{answer!r} instead of {expected}"
         back = self.sent * len(answer)
         return "" if self.received == back else f"{self.received} came back instead of {back}"
 

@@ -37,8 +37,8 @@ _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def _refuses(function: _Function) -> _Function:
-    """Turn an error into one line on standard error."""
+def _one_line_errors(function: _Function) -> _Function:
+    """Print a GatewayError or KeyFileError as one line, and end with status 2."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -181,7 +181,7 @@ def gateway() -> None:
 @gateway.command()
 @click.argument("device", metavar="DEV")
 @_attach_options
-@_refuses
+@_one_line_errors
 def attach(device: str, **options: Any) -> None:
     """Attach to DEV, or replace what is attached without losing a connection."""
     replaced = Injector(device).attach(_wanted(**options))
@@ -190,7 +190,7 @@ def attach(device: str, **options: Any) -> None:
 
 @gateway.command()
 @click.argument("device", metavar="DEV")
-@_refuses
+@_one_line_errors
 def detach(device: str) -> None:
     """Detach from DEV. Before, close the listener or delete the rules."""
     injector = Injector(device)
@@ -205,7 +205,7 @@ def detach(device: str) -> None:
 @click.argument("devices", metavar="DEV...", nargs=-1, required=True)
 @click.option("--json", "style", flag_value="json", help="A JSON list.")
 @click.option("--prometheus", "style", flag_value="prometheus", help="Prometheus' text format.")
-@_refuses
+@_one_line_errors
 def status(devices: tuple[str, ...], style: str | None) -> None:
     """Show counters and flows. Exit status 1 when a DEV has lost its program."""
     statuses = [Status.of(Injector(device)) for device in devices]
@@ -222,7 +222,7 @@ def status(devices: tuple[str, ...], style: str | None) -> None:
 @gateway.command()
 @click.argument("device", metavar="DEV")
 @_attach_options
-@_refuses
+@_one_line_errors
 def run(device: str, **options: Any) -> None:
     """Attach to DEV and keep running. SIGHUP reads the key file again.
 
@@ -313,7 +313,7 @@ def _notify(state: str) -> None:
 )
 @click.option("--auth-key-file", metavar="FILE", help="The key file that the unit names.")
 @click.option("--unit", is_flag=True, help="Print the systemd unit instead of the rules.")
-@_refuses
+@_one_line_errors
 def rules(
     device: str,
     servers: tuple[tuple[str, int], ...],

@@ -56,8 +56,8 @@ def find_device(name: str) -> Device:
     except OSError:
         raise GatewayError(f"no device {name!r} in this network namespace: see `ip link`") from None
     # Not from /sys, which may show the devices of another network namespace.
-    said = _output("ip", "-o", "link", "show", "dev", name)
-    kind, mtu, master = (_word(pattern, said) for pattern in ("link/", "mtu ", "master "))
+    output = _output("ip", "-o", "link", "show", "dev", name)
+    kind, mtu, master = (_word(pattern, output) for pattern in ("link/", "mtu ", "master "))
     if kind == "loopback":
         raise GatewayError(
             f"{name}: a server on this host needs no eBPF injector: use --source conntrack, or the "

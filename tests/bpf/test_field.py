@@ -127,8 +127,8 @@ def test_other_servers_read_the_header(gateway: Gateway, name: str) -> None:
             for version in (4, 6):
                 host, dialled = draw_destination(version)
                 url = f"http://{f'[{host}]' if version == 6 else host}:{dialled}/"
-                told = lab.client.run(["curl", "-sS", "-g", "--max-time", "20", url]).stdout
-                assert told == f"{lab.client.address(version)} {host} {dialled}"
+                answer = lab.client.run(["curl", "-sS", "-g", "--max-time", "20", url]).stdout
+                assert answer == f"{lab.client.address(version)} {host} {dialled}"
 
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000

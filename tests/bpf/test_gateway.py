@@ -191,7 +191,7 @@ def test_flows_end_with_conntracks_entry(gateway: Gateway) -> None:
     with gateway.listening() as listener:
         gateway.visit(listener)
     assert gateway.counters()["flows_opened"] == 1
-    until(lambda: "flows" not in gateway.counters(), "the flow goes, with nobody's help")
+    until(lambda: "flows" not in gateway.counters(), "the timer deletes the flow")
 
 
 def test_one_armed_is_refused(gateway: Gateway, tmp_path: Path) -> None:
@@ -227,8 +227,8 @@ def test_status_for_programs(gateway: Gateway) -> None:
     assert f'ctwsgi_gateway_dropped_total{{device="{DEVICE}",reason="no_syn"}} 0\n' in text
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(line.rpartition(" ")[2].isdecimal() for line in samples)
-    said = gateway.command("status", DEVICE).stdout
-    assert said.startswith(f"{DEVICE}: attached, backends, headers unsigned\n")
+    output = gateway.command("status", DEVICE).stdout
+    assert output.startswith(f"{DEVICE}: attached, backends, headers unsigned\n")
 
 
 def test_detach_leaves_nothing(gateway: Gateway) -> None:
@@ -237,9 +237,9 @@ def test_detach_leaves_nothing(gateway: Gateway) -> None:
     shown = gateway.lab.gateway.run(["tc", "qdisc", "show", "dev", DEVICE]).stdout
     assert "clsact" not in shown
     assert gateway.command("detach", DEVICE).stdout == f"{DEVICE}: nothing was attached\n"
-    told = gateway.command("status", DEVICE, check=False)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert "nothing is attached" in told.stderr
+    refused = gateway.command("status", DEVICE, check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "nothing is attached" in refused.stderr
 
 
 def test_a_device_that_vanishes_leaves_nothing_for_long() -> None:
@@ -264,8 +264,8 @@ def test_a_device_that_vanishes_leaves_nothing_for_long() -> None:
 
 def closing(gateway: Gateway, value: bool) -> None:
     """Set `closing` as `detach` does; a `detach` that was killed leaves it set."""
-    said = f"from ctwsgi.ebpf.injector import Injector as I; I({DEVICE!r}).change(closing={value})"
-    gateway.lab.gateway.run([sys.executable, "-c", said])
+    code = f"from ctwsgi.ebpf.injector import Injector as I; I({DEVICE!r}).change(closing={value})"
+    gateway.lab.gateway.run([sys.executable, "-c", code])
 
 
 def test_nothing_begins_while_it_closes(gateway: Gateway) -> None:
@@ -317,8 +317,8 @@ def test_detach_resets_what_is_being_opened(gateway: Gateway, phase: str, versio
                 sock.setblocking(False)
                 sock.connect_ex(draw_destination(version))
             until(lambda: lab.server.run(half).stdout, "the server has half a connection")
-            said = gateway.command("detach", DEVICE).stdout
-            assert said.endswith("reset because their header had not arrived: 1\n")
+            output = gateway.command("detach", DEVICE).stdout
+            assert output.endswith("reset because their header had not arrived: 1\n")
             assert not lab.server.run(half).stdout
             code = errno.ECONNRESET if phase == "open" else errno.ECONNREFUSED
             assert until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "") == code

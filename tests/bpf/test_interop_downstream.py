@@ -53,8 +53,8 @@ def serve(gateway: Gateway, *options: str) -> Process:
 def ask(node: Node, address: tuple[str, int]) -> dict[str, Any]:
     """The application's answer: what it knows about the connection."""
     curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "20"]
-    told: dict[str, Any] = json.loads(node.run([*curl, f"http://{show(address)}/json"]).stdout)
-    return told
+    answer: dict[str, Any] = json.loads(node.run([*curl, f"http://{show(address)}/json"]).stdout)
+    return answer
 
 
 HAPROXY = """
@@ -101,10 +101,10 @@ def test_a_balancer_reads_and_writes_again(gateway: Gateway) -> None:
     with lab.gateway.rules(dnat((address, FRONT), ("fd77:0:0:2::2", FRONT))):
         for _ in range(2):
             destination = draw_destination(4)
-            told = ask(lab.client, destination)
-            assert told["orig_dst"] == list(destination)
-            assert told["orig_src"][0] == lab.client.address()
-            assert (told["source"], told["verified"]) == ("proxy", False)
+            answer = ask(lab.client, destination)
+            assert answer["orig_dst"] == list(destination)
+            assert answer["orig_src"][0] == lab.client.address()
+            assert (answer["source"], answer["verified"]) == ("proxy", False)
     until(lambda: "L7OK" in _stats(gateway), "a check that passed")
     # A peer other than the balancer is refused.
     before = len(server.log())
@@ -129,10 +129,10 @@ def test_a_check_has_a_listener_of_its_own(gateway: Gateway) -> None:
     gateway.command("attach", DEVICE, "--auth-key-file", keys)
     with lab.gateway.rules(dnat((address, SERVICE), ("fd77:0:0:2::2", SERVICE))):
         destination = draw_destination(4)
-        told = ask(lab.client, destination)
-        assert (told["orig_dst"], told["verified"]) == (list(destination), True)
-    told = ask(lab.gateway, (address, HEALTH))
-    assert (told["orig_dst"], told["source"]) == (None, "none")
+        answer = ask(lab.client, destination)
+        assert (answer["orig_dst"], answer["verified"]) == (list(destination), True)
+    answer = ask(lab.gateway, (address, HEALTH))
+    assert (answer["orig_dst"], answer["source"]) == (None, "none")
     # The same check fails at the listener that demands a header.
     before = len(server.log())
     url = f"http://{address}:{SERVICE}/json"

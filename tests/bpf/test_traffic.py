@@ -66,16 +66,16 @@ def test_attached_and_detached_under_traffic(gateway: Gateway) -> None:
     attach = ("attach", DEVICE, "--existing", "pass")
     gateway.command(*attach)
     lose(gateway, 5)
-    said = ""
+    output = ""
     with gateway.listening() as listener, Crowd(gateway, listener, 100) as crowd:
         for _ in range(ROUNDS):
             flow_on(crowd, 100)
             with closed(gateway):
-                said += gateway.command("detach", DEVICE).stdout
+                output += gateway.command("detach", DEVICE).stdout
                 gateway.command(*attach)
         flow_on(crowd, 100)
     assert not crowd.wrong, crowd.wrong[:3]
     # ETIMEDOUT: each retransmission of a SYN may have met a time when SYNs were dropped.
     assert {*crowd.ends} <= {"eof", "ECONNRESET", "ECONNREFUSED", "ETIMEDOUT"}, crowd.ends
-    assert "reset" in said, "no connection was half-open at a detach"
+    assert "reset" in output, "no connection was half-open at a detach"
     assert crowd.ends["eof"] > crowd.ends.total() / 2, crowd.ends

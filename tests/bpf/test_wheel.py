@@ -136,10 +136,10 @@ def test_the_page_step_by_step(lab: Lab, installed: Path) -> None:
     for _ in range(2):
         host = draw_destination(4)[0]
         curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "20", f"http://{host}/"]
-        told = json.loads(lab.eth0.run(curl).stdout)
-        assert told["ct.orig_dst"] == [host, 80]
-        assert told["ct.orig_src"][0] == lab.eth0.address()
-        assert (told["ct.source"], told["ct.verified"]) == ("proxy", True)
+        answer = json.loads(lab.eth0.run(curl).stdout)
+        assert answer["ct.orig_dst"] == [host, 80]
+        assert answer["ct.orig_src"][0] == lab.eth0.address()
+        assert (answer["ct.source"], answer["ct.verified"]) == ("proxy", True)
     status = json.loads(lab.gateway.run(newcomer.argv("ctwsgi gateway status eth1 --json")).stdout)
     assert status[0]["counters"]["ctproxy_headers"] == 2
     assert status[0]["key_id"] == 1
@@ -186,6 +186,6 @@ def _after_a_reboot(lab: Lab, newcomer: Newcomer, boot: list[str]) -> None:
     lab.gateway.run(newcomer.argv(load))
     host = draw_destination(4)[0]
     curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "20", f"http://{host}/"]
-    told = until(lambda: lab.eth0.run(curl).stdout, "an answer")
-    assert json.loads(told)["ct.verified"] is True
+    answer = until(lambda: lab.eth0.run(curl).stdout, "an answer")
+    assert json.loads(answer)["ct.verified"] is True
     assert process.stop() == 0
