@@ -151,14 +151,15 @@ class Service:
         servers = [f"--backend={show(self.address(version))}" for version in (4, 6)]
         key = f"--auth-key-file={self._key_file}"
         try:
-            gateway.run([*command, "attach", "server", *servers, key])
+            with undisturbed():  # killed half-way, it would leave pinned objects
+                gateway.run([*command, "attach", "server", *servers, key])
             with (
                 gateway.rules(dnat(self.address(4), self.address(6))),
                 gateway.rules(guard(self.port, "forward")),
             ):
                 yield
         finally:
-            # What is pinned outlives the lab.
+            # The pinned objects outlive the lab.
             with undisturbed():
                 gateway.run([*command, "detach", "server"])
 

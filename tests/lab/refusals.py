@@ -22,7 +22,7 @@ from .legs import Mismatch, Service
 from .node import Node
 from .rules import Table, dnat, guard, redirect
 from .topology import draw_destination
-from .wait import until
+from .wait import receive, until
 
 _REQUEST = b"GET /json HTTP/1.1\r\nHost: forged\r\nConnection: close\r\n\r\n"
 _LONG_AGO = 3600
@@ -77,7 +77,7 @@ def _send(service: Service, sender: Node, header: bytes) -> bytes:
         answer = b""
         try:
             sock.sendall(header + _REQUEST)
-            while data := sock.recv(65536):
+            while data := receive(sock, 65536):
                 answer += data
         except (ConnectionResetError, BrokenPipeError):
             pass  # closed with our request unread, as a refusal may
