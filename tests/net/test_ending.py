@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A program that uses a lab and is told to end at any of its waits: it ends so, and leaves nothing.
+"""A program that uses a lab ends by a signal at each of its waits, and leaves nothing.
 
-tests/unit/lab/test_ending.py has the same for single waits, and for the places that drop exceptions.
+tests/unit/lab/test_ending.py tests single waits, and the places that drop exceptions.
 """
 
 from __future__ import annotations

@@ -224,8 +224,10 @@ def serving(net, server, directory, options=None):
         yield
 
 
-SERVERS = ["gunicorn-sync", "gunicorn-gevent", "gunicorn-gthread", "flask-run", "ctwsgi-serve"]
-KEEPS_ALIVE = ["gunicorn-gevent", "gunicorn-gthread", "ctwsgi-serve"]
+GTHREAD = pytest.param("gunicorn-gthread", marks=pytest.mark.full)
+FLASK_RUN = pytest.param("flask-run", marks=pytest.mark.full)
+SERVERS = ["gunicorn-sync", "gunicorn-gevent", GTHREAD, FLASK_RUN, "ctwsgi-serve"]
+KEEPS_ALIVE = ["gunicorn-gevent", GTHREAD, "ctwsgi-serve"]
 """The sync worker and werkzeug's server close after each response."""
 
 REDIRECTED = {
@@ -322,7 +324,10 @@ class TestConntrack:
 
 
 @namespaces
-@pytest.mark.parametrize("server", ["gunicorn-gevent", "flask-run", "ctwsgi-serve"])
+@pytest.mark.parametrize(
+    "server",
+    ["gunicorn-gevent", FLASK_RUN, pytest.param("ctwsgi-serve", marks=pytest.mark.full)],
+)
 def test_options_under_a_real_server(server, tmp_path):
     options = {
         "allow": ["198.18.1.0/24", "198.18.2.1:80", "2001:db8:1::/64", SERVER_V4],
@@ -454,7 +459,7 @@ HEADERS = {
     "v1": (proxy_v1, ("203.0.113.9", 4711), ("198.18.7.1", 80)),
     "v1-ipv6": (proxy_v1, ("2001:db8::9", 4711), ("2001:db8:1::7", 443)),
 }
-WORKERS = ["gunicorn-sync", "gunicorn-gevent", "gunicorn-gthread"]
+WORKERS = {"gunicorn-sync": (), "gunicorn-gevent": (), "gunicorn-gthread": pytest.mark.full}
 
 
 @pytest.fixture(scope="module")
@@ -473,7 +478,10 @@ def proxied(request, tmp_path_factory):
 def trusting(workers):
     return pytest.mark.parametrize(
         "proxied",
-        [pytest.param((worker, {"trust_gunicorn_proxy": True}), id=worker) for worker in workers],
+        [
+            pytest.param((worker, {"trust_gunicorn_proxy": True}), id=worker, marks=marks)
+            for worker, marks in workers.items()
+        ],
         indirect=True,
     )
 

@@ -55,8 +55,10 @@ def test_a_redirect_rule_that_catches_the_relay_itself_is_a_loop(field):
 
 
 def test_an_upstream_that_refuses(field):
-    with field.link.gateway.inside(), socket.create_server(("127.0.0.1", 0)) as taken:
-        upstream = "127.0.0.1:%d" % taken.getsockname()[1]
+    with field.link.gateway.inside():
+        taken = field.stack.enter_context(socket.socket())
+    taken.bind(("127.0.0.1", 0))  # bound, so that nobody else gets the port; not listening
+    upstream = "127.0.0.1:%d" % taken.getsockname()[1]
     relay = field.start("--format", "proxy", upstream=upstream)
     assert_dial_is_reset(field)
     relay.wait_count("upstream:ECONNREFUSED")
