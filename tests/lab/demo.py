@@ -59,7 +59,7 @@ class Report:
         try:
             run()
         except FAILURES as e:
-            end_if_told()  # the signal may be the reason: Ctrl-C reaches young children, too
+            end_if_told()  # perhaps a Ctrl-C, which has also reached a child in its first moment
             self.failed += 1
             print(f"not ok {line}: {e}", flush=True)
         else:
@@ -126,7 +126,7 @@ def _show_all(options: argparse.Namespace) -> int:
         end_if_told()
         print(f"demo: {e}", file=sys.stderr)
         if not report.passed + report.failed:
-            return 1  # nothing began: that line is all there is to say
+            return 1  # no check has begun: a count would say nothing
         report.failed += 1
     end_if_told()
     print(f"{report.passed} passed, {report.failed} failed")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether the kernel module can inject in this lab: loads it, or says in one line why not."""
+"""Loads the kernel module if need be, or says in one line why it cannot inject here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctwsgi.check.host import module_refusal, module_version
 from .command import run_command
 
 BUILT = Path(__file__).parents[2] / "kmod" / "ctinject" / "ctinject.ko"
-"""What `make -C kmod` leaves for the running kernel, or for another one."""
+"""Built by `make -C kmod`, for the running kernel or for another one."""
 
 
 def why_no_module() -> str | None:

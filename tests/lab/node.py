@@ -111,7 +111,7 @@ class Node:
             started(command, self._lab.environ, theirs.fileno(), DEVNULL, errors) as child,
         ):
             theirs.close()
-            # The child's end is a message as well: the end of the stream.
+            # A child that fails closes the socket, which makes it readable, too.
             if not until_ready(ours.fileno(), POLLIN) or not until_ended(child):
                 raise TimeoutError(f"{self.name}: no socket within {DEADLINE:g} s")
             _, descriptors, _, _ = recv_fds(ours, 1, 1)
