@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Runs a command to its end. When a signal interrupts the wait, the command is killed.
 
-`subprocess.run` has neither: it does not see the signals of ending.py, and it loses a child that it
-was about to start.
+`subprocess.run` would not notice the signals of ending.py.
 """
 
 from __future__ import annotations

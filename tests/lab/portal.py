@@ -21,7 +21,8 @@ from pathlib import Path
 
 from tests import ROOT
 
-from .ending import Ended, end_in_order
+from .command import kill
+from .ending import Ended, end_in_order, undisturbed
 from .lab import Lab
 from .node import Node
 from .process import Process
@@ -204,8 +205,8 @@ def main() -> int:
         try:
             portal.portal.wait()
         finally:
-            proxy.terminate()
-            proxy.wait()
+            with undisturbed():
+                kill(proxy)
     return 0
 
 

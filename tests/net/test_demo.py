@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`make demo` from outside: what it prints, that it can fail, and that it leaves nothing behind."""
+"""`make demo` seen from outside: its output, its failures, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -101,19 +101,19 @@ def visits(lines):
 
 @pytest.fixture(scope="module")
 def module():
-    """Why the kernel module is not shown here, or None; the guests of tests/kernel show it."""
+    """Why the demo does not show the kernel module here, or None; the guests show it."""
     return why_no_module()
 
 
 @pytest.fixture(scope="module")
 def ebpf():
-    """The same for the eBPF program."""
+    """Why the demo does not show the eBPF program here, or None."""
     return why_no_ebpf()
 
 
 @pytest.fixture
 def wanted(ebpf, module):
-    """The legs, each with an IP version."""
+    """The legs that the demo has to show, each with an IP version."""
     return (
         WANTED | (set() if ebpf else WANTED_OF_EBPF) | (set() if module else WANTED_OF_THE_MODULE)
     )
@@ -121,7 +121,7 @@ def wanted(ebpf, module):
 
 @pytest.fixture(scope="module")
 def finished():
-    """(exit status, output, errors) of two demos that ran side by side: ours, and without root."""
+    """(exit status, output, errors) of two demos side by side: one as we are, one without root."""
     with marked() as mark:
         demos = [start(command, mark) for command in (DEMO, unprivileged(DEMO))]
         outputs = [demo.communicate(timeout=100) for demo in demos]
@@ -183,7 +183,7 @@ def test_it_fails_without_the_guard(mark):
 
 
 def test_a_visit_with_another_answer_is_not_ok():
-    """The checks behind the lines: each fact that differs is named."""
+    """The check of a visit names each fact that differs."""
     with Lab() as lab:
         service = Service(lab, LOCAL, lab.scratch / "no-keys")
         service.ready()
