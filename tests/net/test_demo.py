@@ -19,10 +19,12 @@ import pytest
 
 from tests import ROOT
 from tests.lab import NOWHERE, Lab, LabError, draw_destination, unavailable, until
+from tests.lab.demo import Report
 from tests.lab.ebpf import why_no_ebpf
 from tests.lab.legs import LOCAL, Mismatch, Service
 from tests.lab.module import why_no_module
 from tests.lab.outside import running_with, unprivileged
+from tests.lab.refusals import guard_at_gateway, guard_at_server
 from tests.lab.requirements import SEARCH
 from tests.lab.rules import redirect
 
@@ -170,6 +172,7 @@ def test_each_draws_its_own_destinations(finished):
     assert not drawn[0] & drawn[1]
 
 
+@pytest.mark.full
 def test_it_fails_without_the_guard(mark):
     demo = start([*DEMO, "--without-guard", "--without-portal", "--without-ebpf"], mark)
     out, _ = demo.communicate(timeout=100)
@@ -182,23 +185,44 @@ def test_it_fails_without_the_guard(mark):
     assert out.endswith("passed, 2 failed\n")
 
 
-def test_a_visit_with_another_answer_is_not_ok():
-    """The check of a visit names each fact that differs."""
+def test_the_checks_of_the_guard_fail_without_it(service):
+    for check in (guard_at_server, guard_at_gateway):
+        with pytest.raises(Mismatch, match="the direct SYN was answered"):
+            check(service, standing=False)
+
+
+@pytest.fixture(scope="module")
+def service():
+    """The leg with REDIRECT on the server, in a lab of its own."""
     with Lab() as lab:
         service = Service(lab, LOCAL, lab.scratch / "no-keys")
         service.ready()
-        with pytest.raises(Mismatch, match=r"orig_dst is None, not \['10\.77\.2\.2', \d+\]"):
-            service.visit(service.address(4))
-        with pytest.raises(LabError, match="curl"):
-            service.visit((lab.server.address(4), 9))  # nobody listens there
-        service.leg = replace(LOCAL, source="tproxy", verified=False)
-        with (
-            lab.server.rules(redirect(service.port)),
-            pytest.raises(
-                Mismatch, match=r"^source is 'conntrack', not 'tproxy'; verified is True"
-            ),
-        ):
-            service.visit(draw_destination(4))
+        yield service
+
+
+def test_a_failed_check_fails_the_demo(capfd):
+    report = Report()
+
+    def fail():
+        raise Mismatch("another answer")
+
+    report.check("first", fail)
+    report.check("second", lambda: None)
+    assert (report.passed, report.failed) == (1, 1)
+    assert capfd.readouterr().out == "not ok first: another answer\nok second\n"
+
+
+def test_a_visit_with_another_answer_is_not_ok(service):
+    """The check of a visit names each fact that differs."""
+    server = service.lab.server
+    with pytest.raises(Mismatch, match=r"orig_dst is None, not \['10\.77\.2\.2', \d+\]"):
+        service.visit(service.address(4))
+    with pytest.raises(LabError, match="curl"):
+        service.visit((server.address(4), 9))  # nobody listens there
+    service.leg = replace(LOCAL, source="tproxy", verified=False)
+    differs = r"^source is 'conntrack', not 'tproxy'; verified is True"
+    with server.rules(redirect(service.port)), pytest.raises(Mismatch, match=differs):
+        service.visit(draw_destination(4))
 
 
 @pytest.mark.parametrize(
