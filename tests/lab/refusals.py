@@ -26,7 +26,7 @@ from .wait import receive, until
 
 _REQUEST = b"GET /json HTTP/1.1\r\nHost: forged\r\nConnection: close\r\n\r\n"
 _LONG_AGO = 3600
-"""Seconds; the server accepts headers of the last 300."""
+"""Seconds; the server accepts headers that are up to 300 s old."""
 
 
 def forgeries(key: Key) -> dict[str, Callable[[Address, Address], bytes]]:

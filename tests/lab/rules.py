@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ctwsgi.trust import GUARD
+from ctwsgi.guard import guard_rules
 
 from .topology import NOWHERE
 
@@ -106,6 +106,6 @@ def guard(port: int, hook: str) -> Table:
         _chain(
             "in",
             f"type filter hook {hook} priority filter;",
-            *(f"tcp dport {port} {condition} counter drop" for condition in GUARD),
+            *guard_rules(f"tcp dport {port}", verdict="counter drop"),
         ),
     )
