@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from pathlib import Path
 
 from tests import ROOT
 
-from .ending import end_in_order
+from .command import kill
+from .ending import Ended, end_in_order, undisturbed
 from .lab import Lab
 from .node import Node
 from .process import Process
@@ -203,8 +205,8 @@ def main() -> int:
         try:
             portal.portal.wait()
         finally:
-            proxy.terminate()
-            proxy.wait()
+            with undisturbed():
+                kill(proxy)
     return 0
 
 
@@ -239,7 +241,7 @@ Ctrl-C takes everything away."""
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(0)  # Ctrl-C is how it is ended
+    except Ended as e:
+        sys.exit(0 if e.number == signal.SIGINT else e.code)  # Ctrl-C is how to end it
     except (LabError, OSError, RuntimeError) as e:
         sys.exit(f"portal: {e}")
