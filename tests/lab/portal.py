@@ -164,7 +164,7 @@ class PortalLab:
 
     def command(self, *words: str) -> list[str]:
         """`ctwsgi-portal WORDS` with this configuration."""
-        prefix = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "ctwsgi_portal.cli"]
+        prefix = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "ctwsgi_portal"]
         return [*prefix, "-c", str(self.config), *words]
 
     def run(self, *words: str) -> str:

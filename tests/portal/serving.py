@@ -73,7 +73,7 @@ def fresh_host() -> str:
     return f"127.{128 + secrets.randbelow(127)}.{os.getpid() % 255}.{1 + next(_numbers) % 254}"
 
 
-class Portal:
+class PortalProcess:
     """A running portal. `settings` fill the places of CONFIG."""
 
     def __init__(
@@ -107,7 +107,7 @@ class Portal:
         self.log_path = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Portal:
+    def __enter__(self) -> PortalProcess:
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command(), "-c", str(self.config), "run"],
@@ -217,7 +217,7 @@ class Answer:
 class Visitor:
     """A client at one address, without cookies unless they are asked for."""
 
-    portal: Portal
+    portal: PortalProcess
     address: str
     cookies: dict[str, str] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ import socket
 import pytest
 from ctwsgi_portal.web import api
 
-from .serving import API, Portal
+from .serving import API, PortalProcess
 from .stores import report
 
 KEYS = {
@@ -29,7 +29,7 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory):
-    with Portal(
+    with PortalProcess(
         tmp_path_factory.mktemp("api"),
         tls=True,
         access='limit = "10MB"',

@@ -16,7 +16,7 @@ from werkzeug.security import check_password_hash
 
 from tests.lab.wait import until
 
-from .serving import Portal, fresh_client, make_certificate, run
+from .serving import PortalProcess, fresh_client, make_certificate, run
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ class TestRun:
         ],
     )
     def test_what_stops_the_start_is_one_line(self, tmp_path, change, why):
-        portal = Portal(tmp_path)
+        portal = PortalProcess(tmp_path)
         portal.config.write_text(portal.config.read_text().replace(*change, 1))
         with pytest.raises(AssertionError), portal:
             pass
@@ -222,14 +222,14 @@ class TestRun:
         assert "Traceback" not in portal.log
 
     def test_hup_reads_the_configuration_again(self, tmp_path):
-        with Portal(tmp_path) as portal:
+        with PortalProcess(tmp_path) as portal:
             visitor = portal.visitor()
             portal.config.write_text(portal.config.read_text().replace("Be kind", "Be quick"))
             portal._process.send_signal(signal.SIGHUP)
             until(lambda: "Be quick" in visitor.get("/").text, "the new terms")
 
     def test_a_mistake_at_a_hup_changes_nothing(self, tmp_path):
-        with Portal(tmp_path) as portal:
+        with PortalProcess(tmp_path) as portal:
             visitor, good = portal.visitor(), portal.config.read_text()
             own = f'bind = "{portal.host}:8081"'
             mistakes = (
@@ -250,7 +250,7 @@ class TestRun:
     def test_it_starts_without_its_store_and_finds_it_later(self, tmp_path):
         place = tmp_path / "not a directory yet"
         place.touch()
-        with Portal(tmp_path, tls=True, store=f"sqlite:{place}/portal.db") as portal:
+        with PortalProcess(tmp_path, tls=True, store=f"sqlite:{place}/portal.db") as portal:
             visitor = portal.visitor()
             assert visitor.get("/").status == 503
             assert visitor.api().status == 503
@@ -261,7 +261,7 @@ class TestRun:
             assert visitor.api().status == 200
 
     def test_a_restart_forgets_nothing(self, tmp_path):
-        portal = Portal(tmp_path)
+        portal = PortalProcess(tmp_path)
         with portal:
             visitor = portal.visitor()
             visitor.accept()
@@ -272,7 +272,7 @@ class TestRun:
             assert page.accept(page=form).status == 303  # a form that was open meanwhile
 
     def test_a_broken_store_is_a_page_not_a_traceback(self, tmp_path):
-        with Portal(tmp_path) as portal:
+        with PortalProcess(tmp_path) as portal:
             visitor = portal.visitor()
             assert visitor.get("/").status == 200
             for path in tmp_path.glob("portal.db*"):

@@ -11,7 +11,7 @@ from ctwsgi_portal.web.destinations import MOST, Destinations
 
 from tests.lab.wait import until
 
-from .serving import Portal, Visitor, fresh_client
+from .serving import PortalProcess, Visitor, fresh_client
 from .stores import report
 
 
@@ -44,7 +44,7 @@ def test_click_through_from_any_page_and_back(portal):
 
 
 def test_with_each_store(store_url, tmp_path):
-    with Portal(tmp_path, store=store_url, methods='["click", "voucher"]') as portal:
+    with PortalProcess(tmp_path, store=store_url, methods='["click", "voucher"]') as portal:
         visitor = portal.visitor()
         code = portal.run("vouchers", "create", "1", "--limit", "1MB").strip()
         splash = visitor.follow(visitor.dial(host="news.example"))
@@ -127,7 +127,7 @@ def test_over_ipv6(portal):
 
 def test_each_ip_version_has_its_url(tmp_path):
     url6 = "http://[2001:db8:20::1]:8081"
-    with Portal(tmp_path, portal=f'url6 = "{url6}"') as portal:
+    with PortalProcess(tmp_path, portal=f'url6 = "{url6}"') as portal:
         old, new = portal.visitor(), portal.visitor("2001:db8:20::5")
         assert old.dial(("198.18.0.1", 80)).location.startswith(f"{portal.url}/?to=")
         assert new.dial(("2001:db8::99", 80)).location.startswith(f"{url6}/?to=")
@@ -154,7 +154,7 @@ def test_a_form_that_is_sent_twice_leaves_one_session(portal):
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory):
     settings = 'limit = "5MB"\ngrants_per_day = 2\nextend = false'
-    with Portal(
+    with PortalProcess(
         tmp_path_factory.mktemp("strict"), access=settings, portal="continue_after = 3"
     ) as running:
         yield running

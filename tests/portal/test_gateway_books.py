@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import pytest
 from ctwsgi_portal.gateway import nft
 from ctwsgi_portal.gateway.clients import MAX_ADDRESSES, Clients, look_up, seen, taken_over, usable
-from ctwsgi_portal.gateway.elements import Batch, Elements
+from ctwsgi_portal.gateway.elements import ElementBatch, Elements
 from ctwsgi_portal.gateway.ledger import Ledger
 from ctwsgi_portal.gateway.neighbours import Neighbours
 from ctwsgi_portal.gateway.ruleset import Rules, load_script, render
@@ -26,7 +26,7 @@ class Kernel:
     def __init__(self) -> None:
         self.ends: dict[tuple[str, str], float] = {}
 
-    def apply(self, batch: Batch) -> None:
+    def apply(self, batch: ElementBatch) -> None:
         for element in batch.remove:
             self.ends.pop(element, None)
         for element, end in batch.add.items():
@@ -299,6 +299,6 @@ class TestRuleset:
 @pytest.mark.parametrize("key", ["10.0.0.1 }; flush ruleset; #", "10.0.0.1\n", "", "{ }", "x"])
 def test_nft_gets_addresses_and_nothing_else(key: str) -> None:
     """What stands in the store comes from other machines."""
-    for batch in (Batch(remove=[("macs", key)]), Batch(add={("macs", key): NOW})):
+    for batch in (ElementBatch(remove=[("macs", key)]), ElementBatch(add={("macs", key): NOW})):
         with pytest.raises(nft.NftError, match="neither an address nor a MAC"):
             nft.apply(batch)

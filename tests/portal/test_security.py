@@ -14,14 +14,14 @@ from ctwsgi_portal.config import load
 from ctwsgi_portal.state.codes import ALPHABET, digest, new_code, normal_code
 from ctwsgi_portal.state.secret import SecretError, read_secret
 from ctwsgi_portal.web.accept import PER_CLIENT, PER_USER
-from ctwsgi_portal.web.portal import Portal as Inside
+from ctwsgi_portal.web.portal import Portal
 from ctwsgi_portal.web.security import TOKEN_AGE, Tokens
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from werkzeug.security import generate_password_hash
 
 from tests.lab.streams import receive_until_closed
 
-from .serving import BROWSER, OWN, REDIRECTED, Portal
+from .serving import BROWSER, OWN, REDIRECTED, PortalProcess
 
 EVIL = "evil.example"
 
@@ -34,7 +34,7 @@ def doors(tmp_path_factory):
         f'[admin]\npassword_hash = "{generate_password_hash("operator")}"\n'
         'allow = ["127.0.0.0/8"]\n'
     )
-    with Portal(
+    with PortalProcess(
         tmp_path_factory.mktemp("doors"),
         methods='["click", "voucher", "password"]',
         extra=users + admin,
@@ -45,7 +45,7 @@ def doors(tmp_path_factory):
 def inside(portal):
     """The portal's own objects on its configuration, to make what only it could make."""
     config = load(portal.config)
-    return Inside(config, portal.store(), read_secret(config.portal.secret_file))
+    return Portal(config, portal.store(), read_secret(config.portal.secret_file))
 
 
 # vouchers are random and rate-limited
@@ -138,7 +138,7 @@ def test_a_password_lets_in_a_wrong_one_does_not(doors):
 
 def test_attempts_at_one_user_are_limited_from_wherever_they_come(tmp_path):
     users = f'[users]\ncarol = "{generate_password_hash("x", "pbkdf2:sha256:1")}"\n'
-    with Portal(tmp_path, methods='["password"]', extra=users) as portal:
+    with PortalProcess(tmp_path, methods='["password"]', extra=users) as portal:
         guess = {"user": "carol", "password": "y"}
         statuses = [
             portal.visitor().accept("password", **guess).status for _ in range(PER_USER + 1)
@@ -187,7 +187,7 @@ def test_no_header_changes_the_destination(portal, name):
 
 
 def test_a_client_that_dials_the_redirected_listener_writes_no_origin(tmp_path):
-    with Portal(tmp_path) as portal:
+    with PortalProcess(tmp_path) as portal:
         text = portal.config.read_text().replace("127.0.0.0/8", "127.0.0.99/32")
     portal.config.write_text(text)
     head = b"PROXY TCP4 127.3.2.1 198.18.0.1 4000 80\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -483,7 +483,7 @@ def test_a_destination_is_worth_nothing_in_another_clients_browser(portal):
 
 
 def test_the_portals_own_address_behind_its_own_redirect_is_refused(tmp_path):
-    with Portal(tmp_path, portal='own = ["203.0.113.7", "203.0.113.8:8081"]') as portal:
+    with PortalProcess(tmp_path, portal='own = ["203.0.113.7", "203.0.113.8:8081"]') as portal:
         visitor = portal.visitor()
         for destination in (
             (portal.host, OWN),
@@ -517,7 +517,7 @@ def test_logs_hold_no_client_data_unless_configured(tmp_path):
     for log, named in (("", False), ("access = true\nclients = true\n", True)):
         folder = tmp_path / f"named-{named}"
         folder.mkdir()
-        with Portal(
+        with PortalProcess(
             folder,
             portal=f'theme = "{theme}"',
             methods='["click", "voucher"]',
