@@ -5,7 +5,7 @@
 
 The guest has one processor, and QEMU counts its instructions instead of the time (-icount): a
 duration is what client, gateway and server have executed together, whatever else the machine does.
-docs/kernel-benchmarks.md has the method, its limits and the last table.
+docs/benchmarks.md#the-kernel-module has the method, its limits and the last table.
 
     __main__.py   outside: builds, boots, prints
     machine.py    the guest whose clock counts instructions

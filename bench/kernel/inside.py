@@ -6,7 +6,7 @@ workload. Between two samples the guest rests until nothing of the one is left f
 TIME_WAIT, no conntrack entry, no freed memory on its way.
 
 Without --module it also runs on a machine of one's own, against the clock on the wall; --rest 0
-then, and one processor (taskset): docs/kernel-benchmarks.md says what for.
+then, and one processor (taskset): docs/benchmarks.md#the-kernel-module says what for.
 """
 
 from __future__ import annotations
