@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--kernel", action="append", choices=SERIES, help="only this one")
     parser.add_argument("--table", type=Path, help="write the outcome as Markdown")
     parser.add_argument("--limit", type=float, help="seconds for a guest's suites")
+    parser.add_argument("--outcomes", type=Path, help="write each case's, see tests/stages")
     options = parser.parse_args()
     if lacking := guest.lacking():
         print(f"the kernel's tests are skipped: install {' '.join(lacking)}")
@@ -47,6 +48,7 @@ def main() -> int:
         runs = list(pool.map(run_kernel, names))
     for one in runs:
         report.print_run(one)
+    report.write_outcomes(runs, options.outcomes, options.full)
     if options.table:
         options.table.write_text(report.markdown(runs))
     return report.print_total(runs)

@@ -14,6 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.stages.outcomes import FAILED, PASSED, Writer
+
+NO_SUITES = ("harness", "guest", "kernel log")
+"""Where a failure stands that belongs to no case: it cannot be run again alone."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -109,6 +114,22 @@ def print_total(runs: list[Run]) -> int:
     passed = sum(len(run.cases) for run in runs) - failed
     print(f"\n{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
+
+
+def write_outcomes(runs: list[Run], path: Path | None, full: bool) -> None:
+    """For the stage that this is a part of."""
+    writer = Writer(path)
+    for run in runs:
+        for case in run.cases:
+            again = ["-m", "tests.kernel", "--kernel", run.kernel]
+            again += ["--suite", case.suite, "--case", case.name] + (["--full"] if full else [])
+            writer.end(
+                f"{run.kernel} {case}",
+                PASSED if case.ok else FAILED,
+                case.why,
+                () if case.suite in NO_SUITES else again,
+                case.seconds,
+            )
 
 
 def markdown(runs: list[Run]) -> str:
