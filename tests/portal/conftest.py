@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fixtures: a store of each kind, and portals as real processes on loopback."""
+"""Fixtures: a store of each kind, and a portal as a real process on loopback."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def store(store_url: str) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalProcess]:
-    """One portal for the tests of a module that need no settings of their own."""
+    """One portal for all tests of a module that need no settings of their own."""
     with PortalProcess(tmp_path_factory.mktemp("portal")) as running:
         yield running

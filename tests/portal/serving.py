@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """`ctwsgi-portal run` as a real process, and clients that visit it over real sockets.
 
-Each portal has a loopback address of its own, so that its three ports are the same everywhere and
-none is guessed. A client's address is another one of 127.0.0.0/8 or, over IPv6, ::1. The redirected
-listener reads PROXY headers: `Visitor.dial` writes one, as a relay on the gateway would.
+Each portal has a loopback address of its own, so all can have the same three ports. A client has
+another address of 127.0.0.0/8 or, over IPv6, ::1. The redirected listener reads PROXY headers;
+`Visitor.dial` writes one, as a relay on the gateway does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from email.message import Message
 from itertools import count
@@ -28,7 +29,8 @@ from ctwsgi_portal.state import Store, open_store
 from tests.lab.wait import until
 
 DEADLINE = 30.0
-REDIRECTED, OWN, API = 8080, 8081, 8443
+REDIRECTED, OWN, API = 28080, 28081, 28443
+"""Ports outside the kernel's ephemeral range, which few other programs listen at."""
 
 _numbers = count(secrets.randbelow(200))
 
@@ -50,11 +52,11 @@ workers = 1
 en = "Be kind & fair."
 zh = "请文明上网。"
 [listen.redirected]
-bind = "{host}:8080"
+bind = "{host}:{redirected}"
 source = "proxy"
 trust = ["127.0.0.0/8"]
 [listen.portal]
-bind = "{host}:8081"
+bind = "{host}:{own_port}"
 {own}
 {listen}
 [access]
@@ -69,12 +71,12 @@ addresses = ["127.0.0.0/9", "::1/128", "10.20.0.0/16", "2001:db8:20::/48"]
 
 
 def fresh_host() -> str:
-    """A loopback address that no other test of this run, and hardly one of another run, uses."""
+    """A loopback address for one portal. It is different in each call, and probably in each run."""
     return f"127.{128 + secrets.randbelow(127)}.{os.getpid() % 255}.{1 + next(_numbers) % 254}"
 
 
 class PortalProcess:
-    """A running portal. `settings` fill the places of CONFIG."""
+    """A portal that runs inside `with`. `settings` fill the places of CONFIG."""
 
     def __init__(
         self, folder: Path, *, tls: bool = False, store: str = "", **settings: str
@@ -92,6 +94,8 @@ class PortalProcess:
             "store": self.store_url,
             "folder": str(folder),
             "host": self.host,
+            "redirected": str(REDIRECTED),
+            "own_port": str(OWN),
             "methods": '["click"]',
             "own": cert,
             "listen": api,
@@ -135,7 +139,7 @@ class PortalProcess:
     def _is_up(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log
-        # A worker has to have loaded the application, not only the master the socket.
+        # The master listens before a worker has loaded the application.
         try:
             self.visitor().get("/nothing")
         except OSError:
@@ -147,30 +151,30 @@ class PortalProcess:
         return self.log_path.read_text(errors="replace")
 
     def store(self) -> Store:
-        """The portal's, opened by the test as an agent would."""
+        """The portal's store, opened as an agent opens it."""
         return open_store(self.store_url)
 
     def run(self, *words: str, status: int = 0, given: str = "") -> str:
-        """Another command of ctwsgi-portal with this configuration; its output."""
+        """Runs another command of ctwsgi-portal with this configuration. Returns its output."""
         return run(self.config, *words, status=status, given=given)
 
     def visitor(self, address: str = "") -> Visitor:
-        """A client; without an address one that nobody else has."""
+        """A client, with a random address unless one is given."""
         return Visitor(self, address or fresh_client())
 
 
 def fresh_client() -> str:
-    """An address of the network `guests`."""
+    """A random address of the network `guests`."""
     return f"127.{secrets.randbelow(100) + 1}.{secrets.randbelow(256)}.{secrets.randbelow(254) + 1}"
 
 
 def command() -> list[str]:
-    """ctwsgi-portal, as installed here."""
+    """The installed command."""
     return [str(Path(sys.executable).with_name("ctwsgi-portal"))]
 
 
 def run(config: Path, *words: str, status: int = 0, given: str = "") -> str:
-    """Runs ctwsgi-portal; its output, both streams; AssertionError for another exit status."""
+    """Runs ctwsgi-portal. Returns both output streams; AssertionError for another exit status."""
     done = subprocess.run(
         [*command(), "-c", str(config), *words],
         input=given,
@@ -201,7 +205,7 @@ class Answer:
         return self.headers["Location"] or ""
 
     def field(self, name: str, form: str = "") -> str:
-        """The value of a hidden field; `form` is the form's action, and its method after a #."""
+        """The value of a hidden field. `form` is the form's action, or ACTION#METHOD."""
         action, _, method = form.partition("#")
         for text in re.findall(r"<form.*?</form>", self.text, re.DOTALL):
             if action and f'action="{action}"' not in text:
@@ -215,7 +219,7 @@ class Answer:
 
 @dataclass
 class Visitor:
-    """A client at one address, without cookies unless they are asked for."""
+    """A client with one address, and the cookies that the portal has set."""
 
     portal: PortalProcess
     address: str
@@ -231,7 +235,7 @@ class Visitor:
         headers: dict[str, str] | None = None,
         body: str | None = None,
     ) -> Answer:
-        """What a client gets that dials `destination` and is redirected."""
+        """The answer to a client that dials `destination` and is redirected."""
         version = 6 if ":" in destination[0] else 4
         source = ("2001:db8:20::5" if "." in self.address else self.address) if version == 6 else (
             self.address
@@ -245,15 +249,15 @@ class Visitor:
         return _exchange(connection, method, path, body, sent)
 
     def get(self, path: str = "/", **headers: str) -> Answer:
-        """From the portal's own listener."""
+        """Asks the portal's own listener."""
         return self.request("GET", path, None, **headers)
 
     def post(self, path: str, form: dict[str, str], **headers: str) -> Answer:
-        """A form to the portal's own listener."""
+        """Sends a form to the portal's own listener."""
         return self.request("POST", path, urlencode(form), **headers)
 
     def request(self, method: str, path: str, body: str | None, **headers: str) -> Answer:
-        """`headers`: `_` in a name stands for `-`."""
+        """Asks the portal's own listener. A `_` in a header's name stands for `-`."""
         own = {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {**BROWSER, **own}
         if body is not None:
@@ -267,21 +271,21 @@ class Visitor:
         return answer
 
     def api(self, path: str = "/captive-portal/api") -> Answer:
-        """From the RFC 8908 listener, over TLS."""
+        """Asks the listener of RFC 8908, over TLS."""
         return _exchange(self._connection(API), "GET", path, None, {})
 
     def accept(self, method: str = "click", page: Answer | None = None, **form: str) -> Answer:
-        """Fills in the form of the splash page, or of `page`."""
+        """Sends the form of the splash page, or of `page`."""
         page = page or self.get("/")
         values = {name: page.field(name, f"/accept#{method}") for name in ("token", "to", "lang")}
         return self.post("/accept", {**values, "method": method, **form})
 
     def log_out(self) -> Answer:
-        """By the form of the status page."""
+        """Sends the logout form of the status page."""
         return self.post("/logout", {"token": self.get("/status").field("token", "/logout")})
 
     def follow(self, answer: Answer) -> Answer:
-        """A redirect within the portal."""
+        """Follows a redirect within the portal."""
         where = answer.location.removeprefix(self.portal.url)
         assert where.startswith("/"), answer.location
         return self.get(where)
@@ -299,7 +303,7 @@ class Visitor:
 
 
 class _Prefixed(http.client.HTTPConnection):
-    """Sends a PROXY header before anything else."""
+    """A connection that sends a PROXY header first."""
 
     def __init__(self, host: str, port: int, head: bytes) -> None:
         super().__init__(host, port, timeout=DEADLINE)
@@ -331,15 +335,39 @@ def _exchange(
         connection.close()
 
 
+_CA = """
+[ca]
+default_ca = test
+[test]
+database = {folder}/index
+new_certs_dir = {folder}
+rand_serial = yes
+default_md = sha256
+policy = any
+copy_extensions = copyall
+unique_subject = no
+[any]
+commonName = supplied
+"""
+
+
 def make_certificate(folder: Path, host: str, days: int = 2) -> Path:
-    """Self-signed, for that address, key included. It has expired when `days` is negative."""
+    """Makes a self-signed certificate for an address, with its key in the file. It ends in `days`
+    days; a negative number makes one that has expired.
+    """
     path, key, request = folder / "certificate.pem", folder / "key.pem", folder / "request.pem"
+    # `openssl ca` takes dates of the past in every version; `openssl x509 -days` does not.
+    settings = folder / "ca.cnf"
+    settings.write_text(_CA.format(folder=folder))
+    (folder / "index").touch()
+    end = time.time() + days * 86400
+    begin, end_ = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(t)) for t in (end - 864000, end))
     for words in (
         ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
          "-subj", "/CN=portal.test", "-addext", f"subjectAltName=IP:{host},DNS:portal.test",
          "-keyout", str(key), "-out", str(request)],
-        ["x509", "-req", "-in", str(request), "-signkey", str(key), "-days", str(days),
-         "-copy_extensions", "copyall", "-out", str(path)],
+        ["ca", "-batch", "-selfsign", "-notext", "-config", str(settings), "-in", str(request),
+         "-keyfile", str(key), "-out", str(path), "-startdate", begin, "-enddate", end_],
     ):  # fmt: skip
         subprocess.run(["openssl", *words], check=True, capture_output=True)
     path.write_text(path.read_text() + key.read_text())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The pages: small, complete in themselves, readable by everybody, in both languages, themed."""
+"""The pages: size, accessibility, both languages, themes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .serving import PortalProcess
 WEB = Path(ctwsgi_portal.web.__file__).parent
 
 LARGEST = 16 * 1024
-"""Bytes of a page: a mini browser on a bad radio link gets it in a dozen packets."""
+"""Bytes of a page, which then needs a dozen packets on a bad radio link."""
 
 VOID = {"meta", "input", "br", "hr", "line", "img", "link"}
 
 
 class Page(HTMLParser):
-    """Tags with attributes, whether they nest, and the text of each id."""
+    """The tags with their attributes, and the text. Asserts that tags nest."""
 
     def __init__(self, text):
         super().__init__()

@@ -18,7 +18,7 @@ from tests import ROOT
 PORTAL = Path(ctwsgi_portal.__file__).parent
 
 _LISTED = re.compile(r"`(ctwsgi(?:\.\w+)+)")
-_LOADED_BY_NAME = re.compile(r"(ctwsgi(?:\.\w+)*):(\w+)")
+_LOADED_BY_NAME = re.compile(r"^(ctwsgi(?:\.\w+)*):(\w+)$")
 """`MODULE:NAME`, as `ctwsgi serve` takes an application."""
 
 
@@ -37,9 +37,8 @@ def names(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.Import):
             # What is used of the module is not known, so the whole module has to be listed.
             yield from (n.name for n in node.names if n.name.partition(".")[0] == "ctwsgi")
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if found := _LOADED_BY_NAME.fullmatch(node.value):
-                yield f"{found[1]}.{found[2]}"
+        elif isinstance(node, ast.Constant):
+            yield from (".".join(found) for found in _LOADED_BY_NAME.findall(str(node.value)))
 
 
 def test_the_portal_imports_public_names_only() -> None:

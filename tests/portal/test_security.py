@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The security of the portal: point by point, each attack over real sockets."""
+"""The portal's security decisions (demo_app/docs/portal.md), each by attacks over real sockets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVIL = "evil.example"
 
 @pytest.fixture(scope="module")
 def doors(tmp_path_factory):
-    """All three methods, an admin page, and a relay that is trusted at one address only."""
+    """A portal with all three methods and an admin page."""
     users = f'[users]\nalice = "{generate_password_hash("correct horse")}"\n'
     admin = (
         f'[admin]\npassword_hash = "{generate_password_hash("operator")}"\n'
@@ -43,7 +43,7 @@ def doors(tmp_path_factory):
 
 
 def inside(portal):
-    """The portal's own objects on its configuration, to make what only it could make."""
+    """A Portal with the configuration and secret of the process, to make tokens as it does."""
     config = load(portal.config)
     return Portal(config, portal.store(), read_secret(config.portal.secret_file))
 
@@ -55,7 +55,8 @@ def test_voucher_codes_are_random():
     codes = [new_code() for _ in range(5000)]
     assert len(set(codes)) == len(codes)
     assert all(re.fullmatch(f"[{ALPHABET}]{{5}}-[{ALPHABET}]{{5}}", code) for code in codes)
-    # Each place takes each letter: 5000/32 = 156 expected, sd 12.3; 80 is six of them away.
+    # Each letter is expected 5000/32 = 156 times in each place. The limits are six standard
+    # deviations (12.3) away.
     for place in range(5):
         counts = [sum(code[place] == letter for code in codes) for letter in ALPHABET]
         assert min(counts) > 80
@@ -82,7 +83,7 @@ def test_codes_are_stored_nowhere(doors):
         data = file.read_bytes()
         assert code.encode() not in data
         assert code.replace("-", "").encode() not in data
-    # Nor can they be found from what is stored without the secret.
+    # The stored digest depends on the secret.
     stored = doors.store().vouchers()[-1].digest
     assert stored == digest(read_secret(str(doors.folder / "secret")), code)
     assert stored != hashlib.sha256(normal_code(code).encode()).hexdigest()
@@ -116,7 +117,7 @@ def test_one_voucher_one_device(doors):
     session = doors.store().covering("guests", first.address)
     assert session.grant.method == "voucher"
     assert second.accept("voucher", code=code).status == 403
-    # Its time goes on while the device is away.
+    # Its lifetime goes on while the device is away.
     first.log_out()
     assert first.accept("voucher", code=code).status == 303
     again = doors.store().covering("guests", first.address)
@@ -220,7 +221,7 @@ def test_who_is_in_no_network_gets_nothing(portal):
 
 
 def forms(doors):
-    """Every form that there is: (who, path, fields without the token, its purpose)."""
+    """Every form by its purpose: (visitor, path, fields without the token)."""
     guest = doors.visitor()
     guest.accept()
     operator = doors.visitor()
@@ -275,7 +276,7 @@ def test_a_form_without_its_own_token_does_nothing(doors, name):
 
 
 def expired(portal, purpose, bearer):
-    """What Tokens made a little more than TOKEN_AGE ago."""
+    """A token that Tokens made a little more than TOKEN_AGE ago."""
 
     class Old(TimestampSigner):
         def get_timestamp(self):
@@ -441,7 +442,7 @@ def test_the_host_header_is_never_reflected(portal, host):
 
 
 def test_another_name_for_the_portal_gets_no_form(portal):
-    # What DNS rebinding would need is a page with a token at a name of the attacker's.
+    # DNS rebinding needs a page with a token at a name of the attacker's.
     own = f"{portal.host}:{OWN}"
     for host in (EVIL, f"{own}/", f"{own}/{EVIL}", f"x@{own}", f"{own}?", f"{own}#", portal.host):
         answer = portal.visitor().get("/", Host=host)
@@ -483,14 +484,14 @@ def test_a_destination_is_worth_nothing_in_another_clients_browser(portal):
 
 
 def test_the_portals_own_address_behind_its_own_redirect_is_refused(tmp_path):
-    with PortalProcess(tmp_path, portal='own = ["203.0.113.7", "203.0.113.8:8081"]') as portal:
+    with PortalProcess(tmp_path, portal=f'own = ["203.0.113.7", "203.0.113.8:{OWN}"]') as portal:
         visitor = portal.visitor()
         for destination in (
             (portal.host, OWN),
-            ("127.0.0.1", OWN),  # any local address with a port of the portal's
+            ("127.0.0.1", OWN),  # any local address, with one of the portal's ports
             ("127.0.0.1", REDIRECTED),
             ("203.0.113.7", OWN),
-            ("203.0.113.8", 8081),
+            ("203.0.113.8", OWN),
         ):
             answer = visitor.dial(destination)
             assert answer.status == 508, destination
@@ -498,7 +499,7 @@ def test_the_portals_own_address_behind_its_own_redirect_is_refused(tmp_path):
         own_name = portal.url.removeprefix("http://")
         assert visitor.dial(("198.18.0.1", 80), host=own_name).status == 508
         assert visitor.dial(("198.18.0.1", 80), host=own_name.upper()).status == 508
-        # A router's own page, which people open by its address, is no loop.
+        # A page of the router itself, which people open by its address, is no loop.
         for destination in (("127.0.0.1", 80), ("203.0.113.7", 80), ("203.0.113.8", 80)):
             assert visitor.dial(destination).status == 302
 

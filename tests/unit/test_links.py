@@ -31,7 +31,9 @@ def files(*patterns: str) -> list[Path]:
     """The checkout's, without what tools have left in it."""
     found = []
     for folder, folders, names in os.walk(ROOT):
-        folders[:] = [f for f in folders if f not in _NOT_OURS and not f.endswith(("_cache", "cache__"))]
+        folders[:] = [
+            f for f in folders if f not in _NOT_OURS and not f.endswith(("_cache", "cache__"))
+        ]
         paths = (Path(folder, name) for name in names)
         found += [path for path in paths if any(path.match(pattern) for pattern in patterns)]
     return sorted(found)
