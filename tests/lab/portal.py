@@ -147,8 +147,7 @@ class PortalLab:
             self._relay().wait_listening(RELAY)
 
     def _relay(self) -> Process:
-        """Starts the relay on the gateway, for clients of both IP versions. It connects over IPv4.
-        """
+        """Starts the relay on the gateway, for clients of both versions. It connects over IPv4."""
         upstream = f"{self._node.address()}:{REDIRECTED}"
         listens = ["--listen", f"0.0.0.0:{RELAY}", "--listen", f"[::]:{RELAY}"]
         ctwsgi = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "ctwsgi"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -30,15 +31,37 @@ def full(*values):
     return pytest.param(*values, marks=pytest.mark.full)
 
 
-@pytest.fixture
-def config(tmp_path):
-    path = tmp_path / "etc" / "portal.toml"
+def init(folder):
+    """Runs init there. Returns the path of the configuration."""
+    path = folder / "portal.toml"
     run(path, "init", "--name", 'The "Inn" 客栈', "--url", "http://127.0.0.1:8081",
         "--network", "10.9.0.0/16", "--network", "fd00:9::/64", "--interface", "eth7")  # fmt: skip
     return path
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a configuration that init wrote."""
+    folder = tmp_path_factory.mktemp("made")
+    init(folder)
+    return folder
+
+
+@pytest.fixture
+def config(made, tmp_path):
+    """A copy of it for one test."""
+    path = tmp_path / "etc" / "portal.toml"
+    path.parent.mkdir()
+    path.write_text((made / path.name).read_text().replace(str(made), str(path.parent)))
+    shutil.copy(made / "secret", path.parent)
+    return path
+
+
 class TestInit:
+    @pytest.fixture
+    def config(self, tmp_path):
+        return init(tmp_path / "etc")
+
     def test_what_it_writes_is_valid_and_private(self, config):
         read = load(config)
         assert read.portal.name == 'The "Inn" 客栈'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A Redis that may forget grants is named, by `check` and at every start."""
+"""`check` and every start name the settings of Redis by which grants may be lost."""
 
 from __future__ import annotations
 
