@@ -48,8 +48,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def start(folder: Path, host: str) -> subprocess.Popen[bytes]:
     """Starts a node that is not in a cluster yet."""
     process = subprocess.Popen(
-        ["redis-server", "--bind", host, "--port", str(PORT), "--dir", str(folder),
-         "--cluster-enabled", "yes", "--save", ""],
+        ["redis-server", "--bind", host, "--port", str(PORT), "--dir", str(folder), "--save", "",
+         "--cluster-enabled", "yes", "--cluster-announce-ip", host],
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     wait_for(host, "ping", b"PONG")
