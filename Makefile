@@ -4,7 +4,7 @@
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo portal test test-full test-kernel test-repeat test-kasan lint format bench bench-kernel wheel clean
+.PHONY: help demo portal test test-full test-kernel test-repeat test-pythons test-kasan lint format bench bench-kernel wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,10 @@ test-full: ## everything: whole matrices, many more examples for each property, 
 test-repeat: ## N=20 rounds of STAGE=namespaces or TESTS='PATH...', beside busy loops with LOAD=1
 	@tests/setup full
 	@$(PY) -m tests.stages.repeat -n $(or $(N),20) $(if $(LOAD),--load) $(addprefix --stage ,$(STAGE)) $(TESTS)
+
+test-pythons: ## the unit, protocol and serve tests on each Python, 3.10 and newer, that is here
+	@tests/setup pythons
+	@$(PY) -m tests.pythons
 
 test-kasan: ## the same on a kernel with KASAN, lockdep and kmemleak, built the first time: 20 minutes
 	@tests/setup kasan

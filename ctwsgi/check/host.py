@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What `ctwsgi check` asks the kernel: the module, its keys and counters, conntrack's settings.
+"""The kernel's part of `ctwsgi check`: the module, its keys and counters, conntrack's settings.
 
-Everything is read from files below `root`, which is / but in tests. Keys, counters and conntrack's
-table are those of the network namespace that this process is in.
+It reads files below `root`, which is / except in tests. Keys, counters and conntrack's table are
+those of this process's network namespace.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ELSEWHERE = (
 
 
 def _read(path: Path) -> str | None:
-    """The text, stripped; None when there is no such file. PermissionError is the caller's."""
+    """The text, stripped; None when there is no such file. Raises PermissionError."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -53,12 +53,12 @@ def _read(path: Path) -> str | None:
 
 
 def module_version(root: Path = Path("/")) -> str | None:
-    """Of the module that is loaded, else None."""
+    """The version of the loaded module, else None."""
     return _read(root / "sys/module/ctinject/version")
 
 
 def module_refusal(root: Path = Path("/")) -> str | None:
-    """Why this kernel loads no module at all, or None."""
+    """Why this kernel can load no module, or None."""
     if _read(root / "proc/modules") is None:
         return "this kernel is built without modules"
     if _read(root / "proc/sys/kernel/modules_disabled") == "1":
@@ -67,7 +67,7 @@ def module_refusal(root: Path = Path("/")) -> str | None:
 
 
 def installed_module(root: Path, release: str) -> Path | None:
-    """The file that modprobe would load for the kernel called `release`."""
+    """The file that modprobe loads for the kernel `release`."""
     found = sorted((root / "lib/modules" / release).glob("**/ctinject.ko*"))
     return found[0] if found else None
 
@@ -83,7 +83,7 @@ def _file_version(module: Path) -> str | None:
 
 
 def check_module(root: Path, release: str, wanted: bool) -> Iterator[Finding]:
-    """Whether it is loaded, or can be. Not being able to is something to do if it is `wanted`."""
+    """Whether the module is loaded or can be. If it cannot, that is a todo when it is `wanted`."""
     lacking = Level.TODO if wanted else Level.NOTE
     loaded, installed = module_version(root), installed_module(root, release)
     if loaded is not None:
@@ -124,7 +124,7 @@ def check_module(root: Path, release: str, wanted: bool) -> Iterator[Finding]:
 
 
 def check_conntrack(root: Path) -> Iterator[Finding]:
-    """Conntrack is what every source and injector but TPROXY rests on."""
+    """Every source and injector but TPROXY needs conntrack."""
     settings = root / "proc/sys/net/netfilter"
     most, count = _read(settings / "nf_conntrack_max"), _read(settings / "nf_conntrack_count")
     if most is None or count is None:
@@ -158,14 +158,14 @@ def check_conntrack(root: Path) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Keys:
-    """`signed`: headers carry a tag; None: not known, or there is no module."""
+    """`signed`: headers have a signature; None: not known, or there is no module."""
 
     findings: tuple[Finding, ...] = ()
     signed: bool | None = None
 
 
 def check_keys(root: Path) -> Keys:
-    """/proc/net/ctinject_keys lists ids, never keys."""
+    """Reads /proc/net/ctinject_keys, which lists the ids of keys."""
     path = root / "proc/net/ctinject_keys"
     try:
         text = _read(path)
@@ -195,7 +195,7 @@ def check_legacy(root: Path) -> Iterator[Finding]:
 
 
 def check_counters(root: Path) -> Iterator[Finding]:
-    """/proc/net/ctinject: what was written, and a hint for every reason that packets died of."""
+    """Reads /proc/net/ctinject: what was written, and a hint for each reason of dropped packets."""
     text = _read(root / "proc/net/ctinject")
     if text is None:
         return

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ..cli.errors import CannotDo
+from ..wire.address import split_endpoint
 from ..wire.auth import Key, KeyFileError, KeyRing
 from . import rules as setups
 from .errors import GatewayError
@@ -33,12 +35,6 @@ REFRESH = 30.0
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-class CannotDo(click.ClickException):
-    """Printed as one line, without the usage text."""
-
-    exit_code = 2
 
 
 def _told(function: _Function) -> _Function:
@@ -68,17 +64,16 @@ def _mark(ctx: click.Context, option: click.Parameter, text: str | None) -> tupl
     return numbers
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise click.BadParameter(f"{text!r} is not HOST:PORT or [V6]:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 def _addresses(
     ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[tuple[str, int], ...]:
-    return tuple(map(_address, texts))
+    try:
+        endpoints = tuple(map(split_endpoint, texts))
+    except ValueError as e:
+        raise click.BadParameter(str(e)) from None
+    if any(port == 0 for _, port in endpoints):
+        raise click.BadParameter("port 0 is no server's: write 1 to 65535")
+    return endpoints
 
 
 _OPTIONS = (

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..guard import guard_rules
 from ..origin import Address
-from ..trust import GUARD
 from ..wire.address import pack_host, show
 from .errors import GatewayError
 
@@ -69,7 +69,7 @@ def ruleset(setup: Setup) -> str:
             select.append(f"{chosen} ct state new ct mark set {setup.mark:#x}")
         translate.append(f"{chosen} dnat {family} to {show(host, port)}")
         guarded = f"{family} daddr {host} tcp dport {port}"
-        guard += [f"{guarded} {condition} drop" for condition in GUARD]
+        guard += guard_rules(guarded)
         guard.append(f'{guarded} oifname != "{setup.device}" drop')
     chains = [
         _chain("select", "type filter hook prerouting priority mangle;", *select) if select else "",

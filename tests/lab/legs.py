@@ -46,7 +46,7 @@ class Leg:
     redirect, tproxy, local: on the server's own, the last with the module.
     """
     verified: bool
-    """What DESIGN section 4 demands `ct.verified` to be."""
+    """What docs/environ.md says `ct.verified` is."""
     serve: tuple[str, ...] = ()
     relay: tuple[str, ...] = ()
     helper: str = ""

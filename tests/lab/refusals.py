@@ -85,7 +85,7 @@ def _send(service: Service, sender: Node, header: bytes) -> bytes:
 
 
 def guard_at_server(service: Service, standing: bool = True) -> None:
-    """REDIRECT and guard on the server's host: the rule of DESIGN 3.5 in INPUT, local NAT."""
+    """REDIRECT and guard on the server's host: docs/threat-model.md#the-guard in INPUT."""
     server = service.lab.server
     _check_guard(service, server, redirect(service.port), "input", standing)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ctwsgi.trust import GUARD
+from ctwsgi.guard import guard_rules
 
 from .topology import NOWHERE
 
@@ -96,7 +96,7 @@ def mark(helper: str, port: int) -> Table:
 
 
 def guard(port: int, hook: str) -> Table:
-    """Only translated connections reach `port` (DESIGN 3.5).
+    """Only translated connections reach `port` (docs/threat-model.md#the-guard).
 
     `hook` is input on the listener's own host, forward on a gateway. The counter lets a check
     wait for the dropped SYN instead of for a time.
@@ -106,6 +106,6 @@ def guard(port: int, hook: str) -> Table:
         _chain(
             "in",
             f"type filter hook {hook} priority filter;",
-            *(f"tcp dport {port} {condition} counter drop" for condition in GUARD),
+            *guard_rules(f"tcp dport {port}", verdict="counter drop"),
         ),
     )

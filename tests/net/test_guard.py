@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 
 from ctwsgi.ebpf.rules import Setup, ruleset
-from ctwsgi.trust import guard_rule
+from ctwsgi.guard import local_guard
 from tests.lab import Lab, unavailable, until
 from tests.lab.node import Node
 
@@ -43,7 +43,7 @@ def lab() -> Iterator[Lab]:
 
 
 def test_at_the_server(lab: Lab) -> None:
-    stops_what_conntrack_does_not_follow(lab, lab.server, guard_rule(PORT))
+    stops_what_conntrack_does_not_follow(lab, lab.server, local_guard(PORT))
 
 
 def test_at_the_gateway(lab: Lab) -> None:

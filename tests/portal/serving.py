@@ -16,8 +16,9 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
+import tempfile
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from email.message import Message
 from itertools import count
 from pathlib import Path
@@ -335,40 +336,41 @@ def _exchange(
         connection.close()
 
 
-_CA = """
-[ca]
-default_ca = test
-[test]
-database = {folder}/index
-new_certs_dir = {folder}
+_AUTHORITY = """[ca]
+default_ca = own
+[own]
+database = index.txt
+new_certs_dir = .
 rand_serial = yes
+unique_subject = no
 default_md = sha256
 policy = any
 copy_extensions = copyall
-unique_subject = no
 [any]
 commonName = supplied
 """
+"""For `openssl ca`, the one command that gives a certificate both its dates in every OpenSSL 3."""
 
 
 def make_certificate(folder: Path, host: str, days: int = 2) -> Path:
-    """Makes a self-signed certificate for an address, with its key in the file. It ends in `days`
-    days; a negative number makes one that has expired.
-    """
-    path, key, request = folder / "certificate.pem", folder / "key.pem", folder / "request.pem"
-    # `openssl ca` takes dates of the past in every version; `openssl x509 -days` does not.
-    settings = folder / "ca.cnf"
-    settings.write_text(_CA.format(folder=folder))
-    (folder / "index").touch()
-    end = time.time() + days * 86400
-    begin, end_ = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(t)) for t in (end - 864000, end))
-    for words in (
-        ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-subj", "/CN=portal.test", "-addext", f"subjectAltName=IP:{host},DNS:portal.test",
-         "-keyout", str(key), "-out", str(request)],
-        ["ca", "-batch", "-selfsign", "-notext", "-config", str(settings), "-in", str(request),
-         "-keyfile", str(key), "-out", str(path), "-startdate", begin, "-enddate", end_],
-    ):  # fmt: skip
-        subprocess.run(["openssl", *words], check=True, capture_output=True)
-    path.write_text(path.read_text() + key.read_text())
+    """Self-signed, for that address, key included. It has expired when `days` is negative."""
+    path = folder / "certificate.pem"
+    today = datetime.now(timezone.utc)
+    start, end = (
+        (today + timedelta(days=n)).strftime("%Y%m%d%H%M%SZ") for n in (min(days, 0) - 1, days)
+    )
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        key = scratch / "key.pem"
+        (scratch / "ca.conf").write_text(_AUTHORITY)
+        (scratch / "index.txt").touch()
+        for words in (
+            ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-subj", "/CN=portal.test", "-addext", f"subjectAltName=IP:{host},DNS:portal.test",
+             "-keyout", "key.pem", "-out", "request.pem"],
+            ["ca", "-batch", "-notext", "-selfsign", "-config", "ca.conf", "-keyfile", "key.pem",
+             "-startdate", start, "-enddate", end, "-in", "request.pem", "-out", "made.pem"],
+        ):  # fmt: skip
+            subprocess.run(["openssl", *words], cwd=scratch, check=True, capture_output=True)
+        path.write_text((scratch / "made.pem").read_text() + key.read_text())
     return path

@@ -22,6 +22,7 @@ import ctwsgi
 from tests import ROOT
 
 PAGE = (ROOT / "docs" / "api.md").read_text()
+_STARS = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}
 _HEADING = re.compile(r"^### `([\w.]+)`$", re.MULTILINE)
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -65,7 +66,7 @@ def _default(value: object) -> str:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    stars = _STARS.get(parameter.kind.name, "")
     text = f"{stars}{parameter.name}: {parameter.annotation}"
     if parameter.default is parameter.empty:
         return text
@@ -77,7 +78,7 @@ def _parameter(parameter: inspect.Parameter) -> str:
 def signature(name: str) -> str:
     """`name` with its parameters, as the page writes it but for line breaks."""
     found = inspect.signature(find(name))
-    words = []
+    words: list[str] = []
     for parameter in found.parameters.values():
         star = parameter.kind is parameter.KEYWORD_ONLY and not any(
             w.startswith("*") for w in words

@@ -82,7 +82,7 @@ def test_the_rule_that_is_missing():
     assert v4.remedy == (
         "table inet ctwsgi_guard {\n"
         "    chain forward {\n"
-        "        type filter hook forward priority filter;\n"
+        "        type filter hook forward priority filter; policy accept;\n"
         "        ip daddr 10.0.0.5 tcp dport 8080 ct status ! dnat drop\n"
         "        ip daddr 10.0.0.5 tcp dport 8080 ct state invalid,untracked drop\n"
         "    }\n"

@@ -68,7 +68,7 @@ USUAL = ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--listen", "127.0.0.1", *USUAL[2:], "--format", "proxy"), "not ADDR:PORT"),
+        (("--listen", "127.0.0.1", *USUAL[2:], "--format", "proxy"), "not HOST:PORT"),
         (("--listen", "192.0.2.1:80", *USUAL[2:], "--format", "proxy"), "choose a free address"),
         ((*USUAL[:2], "--upstream", "unix:", "--format", "proxy"), "names no path"),
         ((*USUAL, "--format", "proxy", "--self", "here"), "neither ADDR nor ADDR:PORT"),
