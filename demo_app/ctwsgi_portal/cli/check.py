@@ -133,4 +133,4 @@ def _advice(config: Config) -> Iterator[Finding]:
         yield "note", "[admin] password travels in clear, unless you come through a tunnel"
     for network in config.networks:
         if not any(net.version == 6 for net in network.addresses):
-            yield "note", f"network {network.name} has no IPv6: its devices' IPv6 stays shut"
+            yield "note", f"network {network.name} has no IPv6: its devices cannot use it"

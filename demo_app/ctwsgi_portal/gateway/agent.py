@@ -171,7 +171,8 @@ class Agent:
             if session.grant.expires_at <= now:
                 continue
             if not usable(session):
-                log.error("session %s of the store is left out: no address", session.grant.id[:40])
+                text = "session %s of the store is left out: wrong address or MAC"
+                log.error(text, session.grant.id[:40])
                 continue
             client = self._clients.put(session)
             self._ledger.enter(client.id, client.voucher)
