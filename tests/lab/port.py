@@ -40,7 +40,10 @@ def _another(port: int) -> str:
 
 def _by(port: int) -> str:
     """The listening program, as far as this user may know it."""
-    for found in psutil.net_connections("tcp"):
-        if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:
-            return f" by {psutil.Process(found.pid).name()} (pid {found.pid})"
+    try:
+        for found in psutil.net_connections("tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:
+                return f" by {psutil.Process(found.pid).name()} (pid {found.pid})"
+    except psutil.Error:
+        pass  # it has ended, or this user may not ask
     return ""
