@@ -26,5 +26,6 @@ CASES = {
     8: "gateway/other-kind-*",
     9: "gateway/syns-*",
     10: "gateway6/signed/*",
+    11: "gateway/checksums-completed",
 }
 """For each mistake, the cases of `python -m tests.bpf` of which at least one must fail."""
