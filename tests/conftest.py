@@ -4,8 +4,8 @@
 `make test-full` sets CTWSGI_TEST_FULL=1: properties get many more examples, and tests marked `full`
 are run. Elsewhere these are left out, unless they are named one by one (FILE::TEST).
 
-Who starts us in the background, as `.ci/run &` in a script does, has SIGINT ignored, and so have
-all that descend from us. Tests that send it to theirs need what a terminal would give them.
+A shell that starts this process in the background, as in `.ci/run &`, has it ignore SIGINT, and its
+children inherit that. Tests that send SIGINT to their children need the default handler.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A processor that is busy elsewhere says nothing about an example: no deadline for each.
+# No deadline for each example, because the machine may be busy.
 settings.register_profile("ours", deadline=None)
 settings.register_profile(
     "full", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is marked `full`."""
+    """Deselects tests marked `full`."""
     if os.environ.get("CTWSGI_TEST_FULL"):
         return
     named = [word for word in config.args if "::" in word]
