@@ -9,6 +9,6 @@ if not __package__:
 
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from .cli import main
+from ctwsgi.cli import main  # absolute: run by its path this file has no package
 
 main(prog_name="ctwsgi")

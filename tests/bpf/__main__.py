@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.kernel.guest import endtoend, matrix, named
 from tests.kernel.guest.attacks import cases as attacks
@@ -26,6 +27,7 @@ from tests.kernel.guest.loads import parallel
 from tests.kernel.guest.places import PLACES
 from tests.kernel.guest.report import Report
 from tests.kernel.guest.run import Runner
+from tests.stages.outcomes import FAILED, PASSED, Writer
 
 from .available import unavailable
 
@@ -90,6 +92,24 @@ def _sequences(count: int, first: int) -> Iterable[Case]:
         yield Case("walk", f"ebpf/{place}/{part}", injector, PLACES[place], body, limit=900)
 
 
+class StageReport(Report):
+    """Writes each case's outcome for the stage as well."""
+
+    def __init__(self, path: Path | None, writer: Writer, full: bool) -> None:
+        super().__init__(path)
+        self._writer = writer
+        self._again = ["-m", "tests.bpf", *(["--full"] if full else []), "--case"]
+
+    def begin(self, suite: str, case: str) -> None:
+        super().begin(suite, case)
+        self._writer.begin(f"{suite}/{case}")
+
+    def end(self, suite: str, case: str, why: str, seconds: float, facts: dict[str, Any]) -> None:
+        super().end(suite, case, why, seconds, facts)
+        outcome = FAILED if why else PASSED
+        self._writer.end(f"{suite}/{case}", outcome, why, [*self._again, case], seconds)
+
+
 def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="tests.bpf", description=__doc__)
@@ -99,6 +119,7 @@ def main() -> int:
     parser.add_argument("--case", action="append", help="only those whose name matches; repeatable")
     parser.add_argument("-x", "--first-failure", action="store_true", help="end with it")
     parser.add_argument("--report", type=Path, help="JSON lines")
+    parser.add_argument("--outcomes", type=Path, help="write each case's, see tests/stages")
     options = parser.parse_args()
     if why := unavailable():
         print(f"the eBPF injector is not tested on this kernel: {why}")
@@ -109,7 +130,7 @@ def main() -> int:
     else:
         cases = [each for each in _cases(options.full) if _matches(each, options.case or ["*"])]
     began = time.monotonic()
-    report = Report(options.report)
+    report = StageReport(options.report, Writer(options.outcomes), options.full)
     runner = Runner(report)
     try:
         asyncio.run(runner.run(cases, options.first_failure))

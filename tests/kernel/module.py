@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests import ROOT
 
-from .kernels import SERIES, Kernel, get, locked
+from .kernels import SERIES, Kernel, MissingError, get, locked
 
 SOURCE = ROOT / "kmod"
 MADE = {".ko", ".o", ".mod", ".cmd", ".symvers", ".order"}
@@ -72,13 +72,14 @@ def main() -> int:
     parser.add_argument("--bug", type=int, default=0)
     parser.add_argument("--kernel", action="append", choices=SERIES, help="only this one")
     options = parser.parse_args()
+    status = 0
     for series in options.kernel or SERIES:
         try:
             print(build(get(series), options.bug))
-        except BuildError as error:
+        except (BuildError, MissingError) as error:
             print(error)
-            return 1
-    return 0
+            status = 1
+    return status
 
 
 if __name__ == "__main__":
