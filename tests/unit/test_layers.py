@@ -16,7 +16,7 @@ import pytest
 from tests import ROOT
 
 CTWSGI = (
-    ("version", "errors", "origin", "guard"),
+    ("version", "errors", "origin", "guard", "drops"),
     ("wire",),
     ("linux", "trust"),
     ("loops", "source"),
