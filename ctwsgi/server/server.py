@@ -118,7 +118,12 @@ class WSGIServer(StreamServer):
 
     @property
     def source(self) -> Source:
+        """May be replaced at any time; the next connection gets the new one, without a check()."""
         return self._shared.source
+
+    @source.setter
+    def source(self, source: Source) -> None:
+        self._shared.source = source
 
     @property
     def timeouts(self) -> Timeouts:

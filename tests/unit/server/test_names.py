@@ -11,6 +11,7 @@ import ctwsgi
 import ctwsgi.server
 from ctwsgi import WSGIServer
 from ctwsgi.server import Access
+from ctwsgi.source import make_source
 from tests.running import tell_origin
 
 
@@ -32,9 +33,10 @@ def test_what_the_server_was_given_can_be_read_again():
     assert (server.served, server.draining, server.bound) == (0, False, None)
 
 
-def test_application_and_access_can_be_replaced():
+def test_application_access_and_source_can_be_replaced():
     server = WSGIServer(("127.0.0.1", 0), tell_origin)
     seen: list[Access] = []
     server.access = seen.append
     server.application = print
-    assert (server.access, server.application) == (seen.append, print)
+    server.source = source = make_source("conntrack")
+    assert (server.access, server.application, server.source) == (seen.append, print, source)
