@@ -8,7 +8,8 @@ if not __package__:
     import sys
 
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    __package__ = "ctwsgi"  # relative imports need it, and a file run by its path has none
 
-from ctwsgi.cli import main  # absolute: run by its path this file has no package
+from .cli import main
 
 main(prog_name="ctwsgi")

@@ -12,26 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..drops import COMMON_HINTS
 from .finding import Finding, Level
 
 _RELAY = "`ctwsgi relay` injects without it (docs/relay.md)"
 
 HINTS = {
+    **COMMON_HINTS,
     "unarmed": "the first packets that a rule has ever selected here; their senders repeat them",
     "no_syn": "connections that were under way when rule or module came; they must connect again",
-    "early": "clients sent data to a server that had not answered",
-    "below": "clients sent into the place of the header: an attack, or a very late copy",
-    "ack": "clients acknowledged what the server never sent: an attack, or a very old connection",
-    "behind_fin": "data behind the end of a connection",
-    "synack": "SYN-ACKs that answer no SYN that is open: late, or sent in the server's name",
-    "signature_option": "TCP-MD5 and TCP-AO forbid any change: exempt these clients in the rule",
     "flow_limit": "raise /sys/module/ctinject/parameters/max_flows",
     "memory": "raise /sys/module/ctinject/parameters/max_memory (KiB), or give the host memory",
     "frame_limit": "raise /sys/module/ctinject/parameters/max_frames, or prefer ctproxy",
     "sequence": "segments far outside of the connection",
     "no_key": "a key was removed while connections that it signs were opening",
     "build": "the kernel had no memory for a packet",
-    "malformed": "packets that contradict themselves",
     "mtu": "UDP datagrams that would not fit behind the prefix: the sender has to leave room",
     "gso": "several UDP datagrams in one packet: ethtool -K DEVICE rx-udp-gro-forwarding off",
     "unloading": "packets while the module was unloaded",

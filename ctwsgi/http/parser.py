@@ -193,9 +193,7 @@ class RequestParser:
 
     def _parse(self, size: int) -> None:
         """Parses the next `size` kept bytes, which belong to one head or one body."""
-        part = self._rest[
-            self._at : self._at + size
-        ]  # Python makes no copy of a whole bytes object
+        part = self._rest[self._at : self._at + size]  # no copy, if it is all of _rest
         self._at += size
         body_of = self._current
         self._tail = b""

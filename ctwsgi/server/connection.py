@@ -311,10 +311,8 @@ class ServedConnection:
         try:
             response.run(shared.application, environ)
             return True
-        except (Disconnected, DeadlineExceeded):
-            shared.outcomes.counters["disconnected"] += (
-                1  # or it takes no data, which ends the same way
-            )
+        except (Disconnected, DeadlineExceeded):  # the client is gone, or it takes no data
+            shared.outcomes.counters["disconnected"] += 1
         except BodyError as e:
             if e.answer is not None:
                 self._give_up(response, e.answer)

@@ -94,9 +94,8 @@ def names_of(
     if not sockets:
         return [frozenset([name]) for name in spelled]
     real = [bound_name(s.getsockname()) for s in sockets]
-    if len(spelled) != len(
-        real
-    ):  # handed over by another master (USR2): only the addresses are known
+    if len(spelled) != len(real):
+        # The sockets come from another master (USR2): only their addresses are known.
         return [frozenset([name]) for name in real]
     return [frozenset(pair) for pair in zip(spelled, real, strict=True)]
 

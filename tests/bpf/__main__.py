@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernel tests' cases for the eBPF injector, on the kernel that runs here.
+"""Run the kernel tests' cases for the eBPF injector on this machine's kernel.
 
 Ends with the line `N passed, N failed[, N skipped]`. `--full` takes all cases that need no netem;
 `--sequences` instead draws that many sequences of an attacker's packets, see attacks/walk.py.
@@ -32,16 +32,16 @@ from tests.stages.outcomes import FAILED, PASSED, Writer
 from .available import unavailable
 
 NOT_HERE = ("flowtable", "other-minute", "two-thousand", "vlan", "wireguard")
-"""Cases that want more than every kernel has, or than a minute."""
+"""Cases that need what not every kernel has, or more than a minute."""
 
 PLACES_PLAIN = ("gateway", "gateway6")
 WORLDS_FULL = ("kept/", "signed/")
 PART = 500
-"""Sequences that one case draws."""
+"""Number of sequences that one case draws."""
 
 
 def _wanted(case: Case, full: bool) -> bool:
-    """The plain run takes a part of it: the guests run them all."""
+    """Whether the run has this case. Without `full` it has some; the guests run all."""
     if case.impairment.netem or any(name in case.name for name in NOT_HERE):
         return False
     if full:
@@ -53,7 +53,7 @@ def _wanted(case: Case, full: bool) -> bool:
 
 
 async def _twenty_thousand(trial: Trial) -> None:
-    """20,000 connections, 200 at once: more than a guest does in an hour."""
+    """20,000 connections, 200 at a time, which would take a guest more than an hour."""
     await trial.talk(parallel(20_000, 200))
 
 
@@ -82,7 +82,7 @@ def _matches(case: Case, patterns: list[str]) -> bool:
 
 
 def _sequences(count: int, first: int) -> Iterable[Case]:
-    """`count` sequences, half of them over IPv6, where the listener keeps no SYN."""
+    """Cases that draw `count` sequences: half of them over IPv6, half with SYN cookies always."""
     injector = Ebpf()
     parts = range(first // PART, (first + count) // PART)
     for part in parts:
@@ -93,7 +93,7 @@ def _sequences(count: int, first: int) -> Iterable[Case]:
 
 
 class StageReport(Report):
-    """Writes each case's outcome for the stage as well."""
+    """A report that also writes each outcome for tests/stages."""
 
     def __init__(self, path: Path | None, writer: Writer, full: bool) -> None:
         super().__init__(path)

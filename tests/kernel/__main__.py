@@ -30,7 +30,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
     parser.add_argument("--kernel", action="append", choices=SERIES, help="only this one")
-    parser.add_argument("--table", type=Path, help="write the outcome as Markdown")
     parser.add_argument("--limit", type=float, help="seconds for a guest's suites")
     parser.add_argument("--outcomes", type=Path, help="write them for tests/stages")
     options = parser.parse_args()
@@ -50,8 +49,6 @@ def main() -> int:
         report.print_run(one)
     size = [f"--{name}" for name in ("full", "smoke") if vars(options)[name]]
     report.write_outcomes(runs, options.outcomes, *size)
-    if options.table:
-        options.table.write_text(report.markdown(runs))
     return report.print_total(runs)
 
 

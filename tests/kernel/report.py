@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reads the guests' reports, counts the cases, prints them and writes them as Markdown.
+"""Reads the guests' reports, counts the cases and prints them.
 
 A report has one JSON object a line, written by the suite in the guest. A case that begins writes
 {"suite": str, "begin": CASE}, which names the case that was running when a guest died. A case that
@@ -144,50 +144,3 @@ def write_outcomes(runs: list[Run], path: Path | None, *size: str) -> None:
                 () if case.suite in NO_SUITES else again,
                 case.seconds,
             )
-
-
-def markdown(runs: list[Run]) -> str:
-    """A table with the cases as rows and the kernels as columns."""
-    rows: dict[tuple[str, str], dict[str, Case]] = {}
-    for run in runs:
-        for name, cases in _suites(run.cases).items():
-            for case in cases:
-                rows.setdefault((name, case.name), {})[run.kernel] = case
-    lines = _summary(runs)
-    suite = ""
-    for (name, case_name), outcomes in rows.items():
-        if name != suite:
-            suite = name
-            lines += ["", f"## {name}", "", _row("case", *(run.kernel for run in runs))]
-            lines += [_row("---", *("---" for _ in runs))]
-        lines.append(_row(case_name, *(_cell(outcomes.get(run.kernel)) for run in runs)))
-    return "\n".join(lines) + "\n"
-
-
-def _summary(runs: list[Run]) -> list[str]:
-    lines = [
-        _row("suite", *(f"Linux {run.version}" for run in runs)),
-        _row("---", *("---:",) * len(runs)),
-    ]
-    by_run = [_suites(run.cases) for run in runs]
-    for name in dict.fromkeys(name for suites in by_run for name in suites):
-        cells = []
-        for suites in by_run:
-            cases = suites.get(name, [])
-            passed = sum(case.ok for case in cases)
-            cells.append(f"{passed} of {len(cases)}")
-        lines.append(_row(name, *cells))
-    totals = (f"{len(run.cases) - len(run.failed)} of {len(run.cases)}" for run in runs)
-    lines.append(_row("all", *totals))
-    lines.append(_row("minutes", *(f"{run.seconds / 60:.0f}" for run in runs)))
-    return lines
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(case: Case | None) -> str:
-    if case is None:
-        return "-"
-    return f"{case.seconds:.1f} s" if case.ok else "**failed**"

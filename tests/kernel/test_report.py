@@ -11,7 +11,7 @@ import pytest
 
 from .boot import DIED, TIMED_OUT, Machine, Outcome
 from .kernels import Kernel, MissingError, NotOfferedError
-from .report import Run, markdown, print_run, print_total
+from .report import Run, print_run, print_total
 from .suites import add_options, collect
 from .suites import run as run_kernel
 
@@ -92,14 +92,6 @@ def test_status_without_a_failed_case(tmp_path: Path) -> None:
 def test_case_that_never_ended(tmp_path: Path) -> None:
     """A suite that exits early with status 0 is a failure."""
     assert failures(run_of(tmp_path, [PASSED, {**BEGUN, "begin": "big"}], Outcome(0)))
-
-
-def test_markdown(tmp_path: Path) -> None:
-    run = run_of(tmp_path, [{**PASSED, "case": "ctproxy/small/clean"}, FAILED], Outcome(1))
-    text = markdown([run])
-    assert "| matrix ctproxy | 1 of 1 |" in text
-    assert "| ctproxy/small/clean | 1.5 s |" in text
-    assert "| unload | **failed** |" in text
 
 
 def without_a_kernel(error: MissingError) -> Run:

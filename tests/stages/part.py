@@ -69,7 +69,8 @@ class RunningPart:
     ) -> None:
         self.part = part
         self._began = time.monotonic()
-        self._limit = limit
+        self.limit = limit
+        """Seconds, counted from the start."""
         self._log = folder / f"{part.name}.log"
         self._file = folder / f"{part.name}.jsonl"
         self._file.unlink(missing_ok=True)
@@ -92,7 +93,7 @@ class RunningPart:
 
     def poll(self) -> Result | None:
         """The result, once the process has ended. Kills it when its time is up."""
-        if time.monotonic() - self._began > self._limit and not self._killed:
+        if time.monotonic() - self._began > self.limit and not self._killed:
             self._killed = True
             self._process.kill()
         if self._process.poll() is None:
@@ -122,7 +123,7 @@ class RunningPart:
         failed = any(each.outcome == FAILED for each in outcomes)
         why = ""
         if self._killed:
-            why = f"killed after {self._limit:.0f} s"
+            why = f"killed after {self.limit:.0f} s"
         elif status == NOTHING_RAN:
             if not outcomes:
                 outcomes.append(Outcome(self.part.name, SKIPPED, self._last_line()))

@@ -21,7 +21,7 @@ from socket import (
 )
 from socket import socket as Socket
 
-from .case import Trial
+from .case import OFFLOADS, Trial
 from .endpoints import POOL, Client
 from .judge import require
 from .loads import CLOSE, HALF_CLOSE, MEGABYTE, SERVER_FIRST, SMALL, Load, parallel, upload
@@ -216,3 +216,21 @@ async def sequence_wrap(trial: Trial) -> None:
             return sock
 
         await trial.talk(upload("wrap", 50_000, 500), sockets=Sockets(client, plain_listener))
+
+
+@named("options", "gateway", "gateway6")
+async def checksums_completed(trial: Trial) -> None:
+    """Packets reach the injector without checksums, and the device behind it completes them. The
+    server verifies each: with offloads on every wire it would believe a wrong one.
+
+    loxilb counted such a sum twice (ebpf #93).
+    """
+    before = trial.listener.counters()["TcpInCsumErrors"]
+    trial.gateway.offloads("gs", OFFLOADS["off"])
+    try:
+        for load in (SMALL, upload("300k", 300_000, 1000), SERVER_FIRST, HALF_CLOSE):
+            await trial.talk(load)
+    finally:
+        trial.gateway.offloads("gs", OFFLOADS["on"])
+    errors = trial.listener.counters()["TcpInCsumErrors"] - before
+    require(not errors, f"{errors} wrong checksums")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The frame decoder and encoders: what a receiver with one reused buffer relies on."""
+"""The frame decoder with one reused buffer, and the encoders."""
 
 from __future__ import annotations
 
