@@ -25,12 +25,12 @@ def lab():
 
 
 @contextmanager
-def serving(lab, host, source):
+def serving(lab, host, source, port=0):
     """A WSGIServer on the server host of the lab; yields (runner, port)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with lab.server.socket(family) as listener:
         source.prepare(listener)
-        listener.bind((host, 0))
+        listener.bind((host, port))
         listener.listen()
         with running(tell_origin, listener, source=source) as runner:
             yield runner, runner.server.address[1]
@@ -101,11 +101,13 @@ def test_tproxy_knows_itself(lab):
         lab.client.connect((here, port)) as sock,
     ):
         check(ask(sock), "tproxy", None, sock.getsockname())
-    for own in ((here, None), (here, "port")):
-        with serving(lab, "0.0.0.0", make_source("tproxy")) as (runner, port):
-            runner.server.source = make_source("tproxy", own=[(own[0], own[1] and port)])
-            with lab.client.connect((here, port)) as sock:
-                check(ask(sock), "tproxy", None, sock.getsockname())
+    # The port has to be known before the source is made; the namespace is this lab's alone.
+    for own, port in (((here, None), 8001), ((here, 8002), 8002)):
+        with (
+            serving(lab, "0.0.0.0", make_source("tproxy", own=[own]), port),
+            lab.client.connect((here, port)) as sock,
+        ):
+            check(ask(sock), "tproxy", None, sock.getsockname())
 
 
 def test_conntrack_on_a_host_that_tracks_nothing(lab):
