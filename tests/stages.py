@@ -83,7 +83,7 @@ STAGES = (
         ),
     ),
     Stage("guests", 12, (("tests/kernel",),), commands=("tests.kernel",)),
-    Stage("mistakes", 15, (), ("tests.kernel.bugs", "tests.bpf.mistakes"), only_full=True),
+    Stage("mistakes", 15, (), ("tests.kernel.mistakes", "tests.bpf.mistakes"), only_full=True),
 )
 
 LIMIT, FULL_LIMIT = 1800, 4 * 3600

@@ -34,15 +34,22 @@
  */
 
 #include <linux/module.h>
+#include <net/netfilter/nf_conntrack_core.h>
 #include <net/netfilter/nf_conntrack_expect.h>
 #include <net/tcp.h>
 
 #include "conn.h"
-#include "ctproxy.h"
 #include "flow.h"
-#include "hooks.h"
+#include "header.h"
 #include "keys.h"
+#include "pernet.h"
+#include "segment.h"
+#include "stats.h"
 #include "tcpopt.h"
+
+bool conn_check_device = true;
+module_param_named(check_device, conn_check_device, bool, 0644);
+MODULE_PARM_DESC(check_device, "believe a reply only from the device that leads to the server");
 
 /* A cookie names one of four MSS: so many numbers may it be off. */
 #define COOKIE_SLACK 3u
@@ -81,6 +88,38 @@ struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format)
 	return (struct conn *)help->data;
 }
 
+/**
+ * conn_find() - the connection that a reply tuple belongs to
+ * @net: namespace
+ * @zone: the packet's
+ * @tuple: as the server's packet carries it
+ * @format: set to the helper's, when there is one
+ *
+ * Return: conntrack with a reference, confirmed and with a conn of ours; or NULL.
+ */
+struct nf_conn *conn_find(struct net *net, const struct nf_conntrack_zone *zone,
+			  const struct nf_conntrack_tuple *tuple, enum ctinject_format *format)
+{
+	struct nf_conntrack_tuple_hash *hash = nf_conntrack_find_get(net, zone, tuple);
+	struct nf_conn *ct;
+
+	if (!hash)
+		return NULL;
+	ct = nf_ct_tuplehash_to_ctrack(hash);
+	if (NF_CT_DIRECTION(hash) == IP_CT_DIR_REPLY && conn_of(ct, format))
+		return ct;
+	nf_ct_put(ct);
+	return NULL;
+}
+
+/* Whether the conntrack of a flow is gone, or has another helper or none. Under RCU. */
+bool conn_is_orphan(const struct flow *flow)
+{
+	enum ctinject_format format;
+
+	return nf_ct_is_dying(flow->ct) || conn_of(flow->ct, &format) != flow->conn;
+}
+
 /* Whether the client was going somewhere else than where the connection went. */
 bool conn_translated(const struct nf_conn *ct)
 {
@@ -103,14 +142,14 @@ int conn_device(const struct nf_hook_state *state)
 }
 
 /* How many sequence numbers the header takes, and who signs it: settled by the first SYN. */
-static void reserve_room(struct conn *conn, const struct nf_conn *ct, enum ctinject_format format)
+static void reserve_header(struct conn *conn, const struct nf_conn *ct, enum ctinject_format format)
 {
 	const struct signing_key *key;
 
 	if (format == CTINJECT_CTFRAME)
 		return;
 	key = keys_signing(nf_ct_net(ct));
-	conn->room = header_size(nf_ct_l3num(ct), key);
+	conn->header_len = header_size(nf_ct_l3num(ct), key);
 	conn->key_id = key ? key->id : 0;
 }
 
@@ -151,10 +190,10 @@ unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_con
 	if (seg->len && segment_trim(skb, seg, 0))
 		return stats_drop(state->net, STAT_drop_build);
 
-	expect_replies(ctinject_pernet(state->net), ct);
+	expect_replies(pernet_of(state->net), ct);
 	spin_lock_bh(&ct->lock);
 	if (conn->phase == CONN_NEW) {
-		reserve_room(conn, ct, format);
+		reserve_header(conn, ct, format);
 		conn->phase = CONN_SYN;
 	}
 	/* Where the FIN was is not forgotten: this SYN's SYN-ACK will end the conntrack. */
@@ -167,35 +206,29 @@ unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_con
 		conn->client_scales = tcpopt_window_scale(segment_tcp(skb, seg)) >= 0;
 	}
 	spin_unlock_bh(&ct->lock);
-	segment_set_seq(skb, seg, seq - conn->room);
+	segment_set_seq(skb, seg, seq - conn->header_len);
 	return NF_ACCEPT;
 }
 
-enum synack {
-	SYNACK_OPENS,		/* of the latest SYN, while none is settled */
-	SYNACK_AGAIN,		/* of the SYN that is settled */
-	SYNACK_FOREIGN,
-};
-
 /* What the server's SYN-ACK means, and the step that follows from it. Under ct->lock. */
-static enum synack settle(struct conn *conn, u32 first, const struct sk_buff *skb,
-			  const struct segment *seg)
+static enum conn_synack settle(struct conn *conn, u32 first, const struct sk_buff *skb,
+			       const struct segment *seg)
 {
 	int scale;
 
 	if (conn->phase == CONN_OPEN && first == conn->first &&
 	    segment_seq(skb, seg) + 1 == conn->server)
-		return SYNACK_AGAIN;
-	if (conn->phase == CONN_OPEN && CTINJECT_BUG != 7)
-		return SYNACK_FOREIGN;
+		return CONN_SYNACK_AGAIN;
+	if (conn->phase == CONN_OPEN)
+		return CONN_SYNACK_FOREIGN;
 	if (conn->phase != CONN_OPEN && (first != conn->latest || !conn->reopens || conn->fin))
-		return SYNACK_FOREIGN;
+		return CONN_SYNACK_FOREIGN;
 	/*
 	 * A late duplicate, or a server that has forgotten a connection whose client uses the
 	 * same number again: there could be no telling what is a retransmission of which.
 	 */
 	if (conn->phase == CONN_PROVEN && first == conn->first)
-		return SYNACK_FOREIGN;
+		return CONN_SYNACK_FOREIGN;
 	scale = tcpopt_window_scale(segment_tcp(skb, seg));
 	conn->first = first;
 	conn->server = segment_seq(skb, seg) + 1;
@@ -203,7 +236,7 @@ static enum synack settle(struct conn *conn, u32 first, const struct sk_buff *sk
 	conn->reopens = 0;
 	/* Whoever sees the phase without a lock sees the rest. */
 	smp_store_release(&conn->phase, CONN_OPEN);
-	return SYNACK_OPENS;
+	return CONN_SYNACK_OPENS;
 }
 
 /*
@@ -227,50 +260,38 @@ static bool begins_anew(const struct nf_conn *ct, const struct conn *conn, u32 n
  * @skb: the SYN-ACK; checksum and device are right
  * @seg: its offsets
  * @ct: conntrack of its reply tuple, confirmed
- * @format: what the rule asked for
- * @state: hook
  *
  * Its ack tells which SYN the server took, and that is the beginning of the stream.
  */
-unsigned int conn_on_synack(struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,
-			    enum ctinject_format format, const struct nf_hook_state *state)
+enum conn_synack conn_on_synack(const struct sk_buff *skb, const struct segment *seg,
+				struct nf_conn *ct)
 {
 	struct conn *conn = nfct_help_data(ct);
-	enum synack meaning;
+	enum conn_synack meaning;
 	struct flow *old;
-	enum stat_id why;
 	u32 first;
 
-	if (READ_ONCE(ctinject_closing))
-		return stats_drop(state->net, STAT_drop_unloading);
-	if (segment_writable(skb, seg))
-		return stats_drop(state->net, STAT_drop_build);
-	first = ntohl(segment_tcp(skb, seg)->ack_seq) + READ_ONCE(conn->room);
+	first = ntohl(segment_tcp(skb, seg)->ack_seq) + READ_ONCE(conn->header_len);
 	spin_lock_bh(&ct->lock);
 	meaning = settle(conn, first, skb, seg);
 	spin_unlock_bh(&ct->lock);
-	if (meaning == SYNACK_FOREIGN) {
-		if (begins_anew(ct, conn, segment_seq(skb, seg) + 1))
-			nf_ct_kill(ct);
-		return stats_drop(state->net, STAT_drop_synack);
-	}
-	if (meaning == SYNACK_OPENS) {
-		old = READ_ONCE(conn->flow);
-		if (old)
-			flow_kill(old);
-		if (format == CTINJECT_CTPROXY && ctproxy_open(ct, conn, &why)) {
-			spin_lock_bh(&ct->lock);
-			conn->phase = CONN_SYN;
-			conn->reopens = 1;
-			spin_unlock_bh(&ct->lock);
-			return stats_drop(state->net, why);
-		}
-	}
-	if (format == CTINJECT_CTPROXY)
-		ctproxy_raise_synack(skb, seg, conn);
-	else
-		tcpopt_lower_mss(skb, segment_tcp(skb, seg), FRAMEMAP_HEADER);
-	return NF_ACCEPT;
+	if (meaning == CONN_SYNACK_FOREIGN && begins_anew(ct, conn, segment_seq(skb, seg) + 1))
+		nf_ct_kill(ct);
+	if (meaning != CONN_SYNACK_OPENS)
+		return meaning;
+	old = READ_ONCE(conn->flow);
+	if (old)
+		flow_kill(old);
+	return meaning;
+}
+
+/* Takes back what a SYN-ACK has settled, which was dropped: the next one counts again. */
+void conn_unsettle(struct nf_conn *ct, struct conn *conn)
+{
+	spin_lock_bh(&ct->lock);
+	conn->phase = CONN_SYN;
+	conn->reopens = 1;
+	spin_unlock_bh(&ct->lock);
 }
 
 /**
@@ -339,7 +360,7 @@ int conn_spoil_cookie(struct sk_buff *skb, const struct segment *seg, const stru
 		      u32 at)
 {
 	const struct tcphdr *th = segment_tcp(skb, seg);
-	u32 ahead = at - (conn->first - conn->room);
+	u32 ahead = at - (conn->first - conn->header_len);
 	u32 acked = ntohl(th->ack_seq) - conn->server;
 
 	if (!th->ack || th->rst || ahead - acked + COOKIE_SLACK > 2 * COOKIE_SLACK)
@@ -367,10 +388,10 @@ static int help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
 
 	if (READ_ONCE(conn->phase) != CONN_NEW || !conn_translated(ct))
 		return NF_ACCEPT;
-	cn = ctinject_pernet(nf_ct_net(ct));
-	if (hooks_armed(cn))
+	cn = pernet_of(nf_ct_net(ct));
+	if (pernet_armed(cn))
 		return NF_ACCEPT;
-	hooks_want(cn);
+	pernet_want_hooks(cn);
 	return stats_drop(cn->net, STAT_drop_unarmed);
 }
 
@@ -380,9 +401,6 @@ static void destroy(struct nf_conn *ct)
 	const struct conn *conn = nfct_help_data(ct);
 	struct flow *flow;
 
-#if CTINJECT_BUG == 8
-	return;
-#endif
 	if (nf_ct_protonum(ct) != IPPROTO_TCP)
 		return;
 	rcu_read_lock();

@@ -21,6 +21,9 @@
 #include "conn.h"
 #include "ctframe.h"
 #include "flow.h"
+#include "limits.h"
+#include "segment.h"
+#include "stats.h"
 #include "tcpopt.h"
 
 /**
@@ -74,7 +77,7 @@ struct flow *ctframe_open(struct nf_conn *ct, struct conn *conn, enum stat_id *w
 
 	if (!flow)
 		return NULL;
-	framemap_init(&flow->map, conn->first, READ_ONCE(ctinject_max_frames));
+	framemap_init(&flow->map, conn->first, READ_ONCE(limits_frames));
 	ctframe_destination(flow->destination, ct);
 	flow->scale = conn->scale;
 	flow = flow_publish(flow, why);
@@ -356,7 +359,7 @@ static bool proves(const struct sk_buff *skb, const struct segment *seg, const s
 
 	if (th->syn || th->rst || !th->ack)
 		return false;
-	if (READ_ONCE(ctinject_check_device) && skb->skb_iif != READ_ONCE(conn->ifindex))
+	if (READ_ONCE(conn_check_device) && skb->skb_iif != READ_ONCE(conn->ifindex))
 		return false;
 	return seg->len || th->fin || after(ntohl(th->ack_seq), conn->first);
 }

@@ -4,6 +4,8 @@
 #define CTINJECT_CTFRAME_H
 
 #include "ctinject.h"
+#include "segment.h"
+#include "stats.h"
 
 struct flow *ctframe_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why);
 unsigned int ctframe_forward(struct sk_buff *skb, struct segment *seg, struct nf_conn *ct,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the files of the module share: per-connection data, flows, per-netns state.
+ * What the files of the module share: per-connection data and flows.
  *
  *	conn	one per connection, in the 32 bytes that a conntrack helper has: what the
  *		handshake taught. Lives and dies with the conntrack, so nothing leaks when a
@@ -11,23 +11,15 @@
 #ifndef CTINJECT_H
 #define CTINJECT_H
 
-#include <linux/netfilter.h>
 #include <linux/rhashtable.h>
 #include <linux/skbuff.h>
 #include <linux/spinlock.h>
 #include <linux/tcp.h>
-#include <linux/workqueue.h>
 #include <net/netfilter/nf_conntrack.h>
 
 #include "framemap.h"
 #include "header.h"
-#include "segment.h"
-#include "stats.h"
-
-/* Deliberate mistakes 1..8, to prove that the tests see them; kmod/README.md lists them. */
-#ifndef CTINJECT_BUG
-#define CTINJECT_BUG 0
-#endif
+#include "tcpopt.h"
 
 enum ctinject_format {
 	CTINJECT_CTFRAME,
@@ -63,8 +55,8 @@ enum conn_phase {
  * @time: Unix seconds of the latest SYN
  * @ifindex: device towards the server, 0 when it is on this host
  * @phase: enum conn_phase
- * @room: sequence numbers that the header occupies before @first; 0 for ctframe
- * @key_id: the key that signs, meaningful when @room is that of a signed header
+ * @header_len: sequence numbers that the header occupies before @first; 0 for ctframe
+ * @key_id: the key that signs, meaningful when @header_len is that of a signed header
  * @scale: the server's window scale, 0 unless both sides offered one
  * @client_scales: the SYN offered window scaling
  * @reopens: a SYN waits for its SYN-ACK
@@ -83,7 +75,7 @@ struct conn {
 	u32 time;
 	int ifindex;
 	u8 phase;
-	u8 room;
+	u8 header_len;
 	u8 key_id;
 	u8 scale : 4;
 	u8 client_scales : 1;
@@ -134,7 +126,7 @@ struct flow_key {
  * @heard: ctproxy: the client has acknowledged the SYN-ACK, and not reset the connection since
  * @headers: ctproxy: how often the header was sent
  * @headed: ctproxy: jiffies of the latest time
- * @room: ctproxy: length of @header
+ * @header_len: ctproxy: length of @header
  * @header: ctproxy: what is injected
  * @rcu: freed after a grace period: the reply hook looks it up without a lock
  */
@@ -160,48 +152,12 @@ struct flow {
 			u32 headers;
 			__be16 window;
 			bool heard, fin;
-			u8 refusals, room, timestamp_len;
+			u8 refusals, header_len, timestamp_len;
 			u8 timestamp[TCPOPT_TIMESTAMP_SPACE];
 			u8 header[HEADER_MAX];
 		};
 	};
 	struct rcu_head rcu;
 };
-
-struct signing_keys;
-
-#define PORTS 65536
-
-/**
- * struct ctinject_net - what a network namespace has of its own
- * @net: the namespace
- * @arming: puts the hooks in place
- * @armed: they are
- * @gone: they never will be again
- * @ops: the hooks
- * @server_ports: from where replies can come, a bit each: where no selected SYN went to there is
- *	nobody to look up
- * @flows: flows of this namespace: as long as there are none, replies are not looked up
- * @keys: signing keys, or NULL
- * @counters: one array per CPU
- */
-struct ctinject_net {
-	struct net *net;
-	struct work_struct arming;
-	bool armed, gone;
-	struct nf_hook_ops *ops;
-	unsigned long *server_ports;
-	atomic_t flows;
-	struct signing_keys __rcu *keys;
-	struct stats __percpu *counters;
-};
-
-struct ctinject_net *ctinject_pernet(const struct net *net);
-
-extern unsigned int ctinject_max_flows;
-extern unsigned int ctinject_max_frames;
-extern unsigned int ctinject_max_memory;
-extern bool ctinject_check_device;
-extern bool ctinject_closing;
 
 #endif

@@ -33,7 +33,10 @@
 #include "conn.h"
 #include "ctproxy.h"
 #include "flow.h"
+#include "header.h"
 #include "keys.h"
+#include "segment.h"
+#include "stats.h"
 #include "tcpopt.h"
 
 /* A burst of low acks asks for one header, not for one each. */
@@ -62,7 +65,7 @@
  */
 int ctproxy_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why)
 {
-	bool is_signed = conn->room != header_size(nf_ct_l3num(ct), false);
+	bool is_signed = conn->header_len != header_size(nf_ct_l3num(ct), false);
 	const struct signing_key *key = NULL;
 	struct flow *flow;
 
@@ -80,7 +83,7 @@ int ctproxy_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why)
 	flow->sent = conn->server;
 	flow->high = conn->first;
 	flow->answered = jiffies - ANSWER_INTERVAL;
-	flow->room = header_build(flow->header, ct, key, conn->time);
+	flow->header_len = header_build(flow->header, ct, key, conn->time);
 	return flow_publish(flow, why) ? 0 : -ENOMEM;
 }
 
@@ -98,8 +101,8 @@ void ctproxy_raise_synack(struct sk_buff *skb, const struct segment *seg,
 	u16 window = ntohs(segment_tcp(skb, seg)->window);
 
 	segment_set_ack(skb, seg, conn->first);
-	if (window > conn->room)
-		segment_set_window(skb, seg, window - conn->room);
+	if (window > conn->header_len)
+		segment_set_window(skb, seg, window - conn->header_len);
 }
 
 enum action {
@@ -145,10 +148,10 @@ static enum action decide(const struct flow *flow, const struct segment *seg,
 		return flow->headers ? PASS : HEADER_FIRST;
 	}
 	if (ahead == 0 && (seg->len || th->fin))
-		return CTINJECT_BUG == 2 || has_just_gone(flow) ? PASS : HEADER_FIRST;
+		return has_just_gone(flow) ? PASS : HEADER_FIRST;
 	if (ahead == 0 || keepalive(seg, ahead))
 		return BECOME_HEADER;
-	return CTINJECT_BUG == 6 ? PASS : DROP_BELOW;
+	return DROP_BELOW;
 }
 
 static void note(struct flow *flow, const struct sk_buff *skb, const struct segment *seg,
@@ -183,7 +186,7 @@ static void note(struct flow *flow, const struct sk_buff *skb, const struct segm
 static unsigned int pass(struct sk_buff *skb, const struct segment *seg, const struct conn *conn,
 			 const struct nf_hook_state *state)
 {
-	if (CTINJECT_BUG != 6 && conn_spoil_cookie(skb, seg, conn, segment_seq(skb, seg)))
+	if (conn_spoil_cookie(skb, seg, conn, segment_seq(skb, seg)))
 		return stats_drop(state->net, STAT_drop_build);
 	return NF_ACCEPT;
 }
@@ -212,7 +215,7 @@ unsigned int ctproxy_forward(struct sk_buff *skb, struct segment *seg, struct co
 	struct flow *flow = READ_ONCE(conn->flow);
 	u8 header[HEADER_MAX];
 	enum action action;
-	unsigned int room;
+	unsigned int header_len;
 	u32 at;
 	int err;
 
@@ -225,18 +228,18 @@ unsigned int ctproxy_forward(struct sk_buff *skb, struct segment *seg, struct co
 	}
 	action = decide(flow, seg, segment_tcp(skb, seg));
 	note(flow, skb, seg, action, state);
-	room = flow->room;
-	at = flow->first - room;
+	header_len = flow->header_len;
+	at = flow->first - header_len;
 	if (action != PASS)
-		memcpy(header, flow->header, room);
+		memcpy(header, flow->header, header_len);
 	spin_unlock_bh(&flow->lock);
 
 	switch (action) {
 	case BECOME_HEADER:
-		err = segment_become_header(skb, seg, at, header, room);
+		err = segment_become_header(skb, seg, at, header, header_len);
 		break;
 	case HEADER_FIRST:
-		err = segment_send_header(skb, seg, at, header, room, state);
+		err = segment_send_header(skb, seg, at, header, header_len, state);
 		forget_request(skb, state);
 		break;
 	case RESET_TWICE:
@@ -278,7 +281,7 @@ static bool only_for_us(const struct sk_buff *skb, const struct segment *seg, u3
 static void prepare_answer(struct answer *answer, struct flow *flow,
 			   const struct nf_hook_state *state)
 {
-	if (CTINJECT_BUG == 2 || state->hook != NF_INET_PRE_ROUTING)
+	if (state->hook != NF_INET_PRE_ROUTING)
 		return;
 	/* A client that was never heard may not exist: its handshake is not ours to complete. */
 	if (!flow->heard)
@@ -287,7 +290,7 @@ static void prepare_answer(struct answer *answer, struct flow *flow,
 		return;
 	flow->answered = jiffies;
 	answer->th = (struct tcphdr) {
-		.seq = htonl(flow->first - flow->room),
+		.seq = htonl(flow->first - flow->header_len),
 		.ack_seq = htonl(flow->acked),
 		.ack = 1,
 		.psh = 1,
@@ -295,8 +298,8 @@ static void prepare_answer(struct answer *answer, struct flow *flow,
 	};
 	memcpy(answer->options, flow->timestamp, sizeof(answer->options));
 	answer->optlen = flow->timestamp_len;
-	memcpy(answer->header, flow->header, flow->room);
-	answer->len = flow->room;
+	memcpy(answer->header, flow->header, flow->header_len);
+	answer->len = flow->header_len;
 	answer->mark = flow->mark;
 }
 
@@ -375,7 +378,7 @@ unsigned int ctproxy_reply(struct sk_buff *skb, const struct segment *seg, struc
 		return only_for_us(skb, seg, ahead) ? swallow(skb, state) : NF_ACCEPT;
 	}
 	/* Of an older connection: its business. */
-	if (ahead < (u32)-flow->room)
+	if (ahead < (u32)-flow->header_len)
 		goto pass;
 	if (!th->rst)
 		prepare_answer(&answer, flow, state);

@@ -4,6 +4,8 @@
 #define CTINJECT_CTPROXY_H
 
 #include "ctinject.h"
+#include "segment.h"
+#include "stats.h"
 
 int ctproxy_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why);
 void ctproxy_raise_synack(struct sk_buff *skb, const struct segment *seg,

@@ -17,7 +17,10 @@
 #include "conn.h"
 #include "ctframe.h"
 #include "datagram.h"
+#include "header.h"
 #include "keys.h"
+#include "segment.h"
+#include "stats.h"
 
 #define SIX 6
 

@@ -11,21 +11,15 @@
  */
 
 #include <linux/slab.h>
-#include <linux/workqueue.h>
 #include <net/netfilter/nf_conntrack_zones.h>
 
-#include "conn.h"
 #include "flow.h"
+#include "limits.h"
+#include "pernet.h"
 
 static struct rhashtable table;
 static struct kmem_cache *cache;
 
-/* Orphans are rare, and only hold memory. */
-#define SWEEP_INTERVAL (30 * HZ)
-static void sweep(struct work_struct *work);
-static DECLARE_DELAYED_WORK(sweeper, sweep);
-
-static atomic_long_t memory = ATOMIC_LONG_INIT(0);
 static atomic_t count = ATOMIC_INIT(0);
 
 static const struct rhashtable_params params = {
@@ -34,41 +28,6 @@ static const struct rhashtable_params params = {
 	.head_offset = offsetof(struct flow, node),
 	.automatic_shrinking = true,
 };
-
-/* Takes @bytes (gives back, when negative) out of what max_memory allows. */
-bool flow_charge(long bytes)
-{
-	long limit = (long)READ_ONCE(ctinject_max_memory) << 10;
-
-	if (atomic_long_add_return(bytes, &memory) <= limit || bytes <= 0)
-		return true;
-	atomic_long_sub(bytes, &memory);
-	return false;
-}
-
-/* The frame maps' allocator. */
-void *framemap_alloc(size_t bytes)
-{
-	void *memory;
-
-	if (!flow_charge(bytes))
-		return NULL;
-	memory = kmalloc(bytes, GFP_ATOMIC | __GFP_NOWARN);
-	if (!memory)
-		flow_charge(-(long)bytes);
-	return memory;
-}
-
-void framemap_free(void *memory, size_t bytes)
-{
-	kfree(memory);
-	flow_charge(-(long)bytes);
-}
-
-long flow_memory(void)
-{
-	return atomic_long_read(&memory);
-}
 
 struct flow *flow_find(const struct flow_key *key)
 {
@@ -109,10 +68,10 @@ struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_for
 	struct flow *flow;
 
 	*why = STAT_drop_flow_limit;
-	if (atomic_inc_return(&count) > READ_ONCE(ctinject_max_flows))
+	if (atomic_inc_return(&count) > READ_ONCE(limits_flows))
 		goto uncount;
 	*why = STAT_drop_memory;
-	if (!flow_charge(sizeof(*flow)))
+	if (!limits_charge(sizeof(*flow)))
 		goto uncount;
 	flow = kmem_cache_zalloc(cache, GFP_ATOMIC | __GFP_NOWARN);
 	if (!flow)
@@ -126,7 +85,7 @@ struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_for
 	return flow;
 
 uncharge:
-	flow_charge(-(long)sizeof(*flow));
+	limits_charge(-(long)sizeof(*flow));
 uncount:
 	atomic_dec(&count);
 	return NULL;
@@ -136,7 +95,7 @@ static void flow_free(struct flow *flow)
 {
 	if (flow->format == CTINJECT_CTFRAME)
 		framemap_release(&flow->map);
-	flow_charge(-(long)sizeof(*flow));
+	limits_charge(-(long)sizeof(*flow));
 	atomic_dec(&count);
 	kmem_cache_free(cache, flow);
 }
@@ -173,7 +132,7 @@ again:
 	old = rhashtable_lookup_get_insert_fast(&table, &flow->node, params);
 	if (!old) {
 		nf_conntrack_get(&ct->ct_general);
-		atomic_inc(&ctinject_pernet(flow->key.net)->flows);
+		atomic_inc(&pernet_of(flow->key.net)->flows);
 		WRITE_ONCE(conn->flow, flow);
 	}
 	spin_unlock_bh(&flow->lock);
@@ -210,7 +169,7 @@ void flow_unlink(struct flow *flow)
 	flow->dead = true;
 	WRITE_ONCE(flow->conn->flow, NULL);
 	rhashtable_remove_fast(&table, &flow->node, params);
-	atomic_dec(&ctinject_pernet(flow->key.net)->flows);
+	atomic_dec(&pernet_of(flow->key.net)->flows);
 	call_rcu(&flow->rcu, flow_free_rcu);
 }
 
@@ -220,14 +179,6 @@ void flow_kill(struct flow *flow)
 	spin_lock_bh(&flow->lock);
 	flow_unlink(flow);
 	spin_unlock_bh(&flow->lock);
-}
-
-/* Its conntrack is gone, or does not know of us any more. Under RCU. */
-bool flow_is_orphan(const struct flow *flow)
-{
-	enum ctinject_format format;
-
-	return nf_ct_is_dying(flow->ct) || conn_of(flow->ct, &format) != flow->conn;
 }
 
 /* Calls @visit for each flow, under RCU and without a lock. Process context. */
@@ -265,18 +216,6 @@ void flow_net_exit(const struct net *net)
 	flow_each(kill_if_in, net);
 }
 
-static void kill_orphan(struct flow *flow, const void *unused)
-{
-	if (flow_is_orphan(flow))
-		flow_kill(flow);
-}
-
-static void sweep(struct work_struct *work)
-{
-	flow_each(kill_orphan, NULL);
-	schedule_delayed_work(&sweeper, SWEEP_INTERVAL);
-}
-
 int flow_table_init(void)
 {
 	int err;
@@ -288,15 +227,12 @@ int flow_table_init(void)
 	err = rhashtable_init(&table, &params);
 	if (err)
 		kmem_cache_destroy(cache);
-	else
-		schedule_delayed_work(&sweeper, SWEEP_INTERVAL);
 	return err;
 }
 
 /* All namespaces are done with: no flow is left. */
 void flow_table_exit(void)
 {
-	cancel_delayed_work_sync(&sweeper);
 	rcu_barrier();
 	rhashtable_destroy(&table);
 	kmem_cache_destroy(cache);

@@ -12,7 +12,10 @@
 #include "ctframe.h"
 #include "ctproxy.h"
 #include "datagram.h"
-#include "hooks.h"
+#include "forward.h"
+#include "segment.h"
+#include "stats.h"
+#include "unload.h"
 
 static bool is_syn(const struct tcphdr *th)
 {
@@ -101,7 +104,7 @@ unsigned int hook_forward(void *priv, struct sk_buff *skb, const struct nf_hook_
 	if (segment_corrupt(skb, &seg, IPPROTO_TCP, state))
 		return stats_drop(state->net, STAT_drop_malformed);
 	if (CTINFO2DIR(ctinfo) == IP_CT_DIR_ORIGINAL) {
-		if (READ_ONCE(ctinject_closing))
+		if (READ_ONCE(unload_begun))
 			return stats_drop(state->net, STAT_drop_unloading);
 		return tcp_forward(skb, &seg, ct, conn, format, state);
 	}

@@ -294,9 +294,6 @@ u32 framemap_reverse(const struct framemap *map, u32 pos, enum framemap_edge edg
 	u32 begun = headers_begun(map, pos);
 	u32 start, inside;
 
-#if CTINJECT_BUG == 1
-	edge = FRAMEMAP_RIGHT;
-#endif
 	if (!begun)
 		return pos - FRAMEMAP_HEADER * map->pruned;
 	start = frame_start(map, begun - 1);
@@ -330,11 +327,7 @@ u32 framemap_ack(struct framemap *map, u32 ack)
 		return una;
 	map->raw = ack;
 	map->una = una;
-#if CTINJECT_BUG == 5
-	while (map->count && !seq_before(ack, header_position(map, 0)))
-#else
 	while (map->count && !seq_before(una, frame_end(map, 0)))
-#endif
 		prune_first(map);
 	/* A connection that is idle keeps nothing of what a burst took. */
 	if (!map->count && map->capacity > FIRST_CAPACITY)
@@ -361,10 +354,6 @@ u32 framemap_window(const struct framemap *map, u32 ack, u32 window)
 	u32 mean = map->mean8 / 8;
 	u32 beyond, headers;
 
-#if CTINJECT_BUG == 4
-	if (ack != map->raw) /* as if the ack had not moved */
-		return ack - map->raw < window ? window - (ack - map->raw) : 0;
-#endif
 	if (window < SMALL_WINDOW || window < FEW_SEGMENTS * mean || seq_before(end, ack))
 		return window;
 	if (seq_before(end, right)) {

@@ -9,14 +9,9 @@
 #include <linux/errno.h>
 #include <linux/types.h>
 
-/* Deliberate mistakes, one per number: the tests must notice each. */
-#ifndef CTINJECT_BUG
-#define CTINJECT_BUG 0
-#endif
-
 #ifdef __KERNEL__
 
-/* In flow.c: charged to max_memory. A failure costs one packet, which the caller counts. */
+/* In limits.c: charged to max_memory. A failure costs one packet, which the caller counts. */
 void *framemap_alloc(size_t bytes);
 void framemap_free(void *memory, size_t bytes);
 

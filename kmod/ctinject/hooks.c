@@ -14,8 +14,18 @@
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
-#include "ctinject.h"
+#include "forward.h"
 #include "hooks.h"
+#include "pernet.h"
+#include "reply.h"
+
+/*
+ * Replies: behind defragmentation (-400) and raw (-300), where zones are set; before
+ * conntrack (-200).
+ */
+#define HOOK_REPLY_PRIORITY (-250)
+/* To the server: last before nf_confirm. */
+#define HOOK_FORWARD_PRIORITY (INT_MAX - 1)
 
 /* Replies first: they must be there for what hook_forward() lets through. */
 static const struct nf_hook_ops hooks[] = {
@@ -58,7 +68,7 @@ static int arm(struct ctinject_net *cn)
 		goto failed;
 	/* A packet that is on its way may have passed the places where they are now. */
 	synchronize_net();
-	smp_store_release(&cn->armed, true);	/* and ops, server_ports: hooks_armed() */
+	smp_store_release(&cn->armed, true);	/* and ops, server_ports: pernet_armed() */
 	return 0;
 
 failed:
@@ -77,10 +87,10 @@ failed:
  */
 int hooks_arm(struct net *net)
 {
-	struct ctinject_net *cn = ctinject_pernet(net);
+	struct ctinject_net *cn = pernet_of(net);
 	int err = 0;
 
-	if (hooks_armed(cn))
+	if (pernet_armed(cn))
 		return 0;
 	mutex_lock(&arming);
 	if (!cn->gone && !cn->armed)
@@ -94,15 +104,9 @@ static void arm_work(struct work_struct *work)
 	hooks_arm(container_of(work, struct ctinject_net, arming)->net);
 }
 
-/* The same from where nobody may sleep; takes a while. When it fails, the next packet asks. */
-void hooks_want(struct ctinject_net *cn)
-{
-	schedule_work(&cn->arming);
-}
-
 void hooks_net_init(struct net *net)
 {
-	struct ctinject_net *cn = ctinject_pernet(net);
+	struct ctinject_net *cn = pernet_of(net);
 
 	cn->net = net;
 	INIT_WORK(&cn->arming, arm_work);
@@ -111,7 +115,7 @@ void hooks_net_init(struct net *net)
 /* A grace period must pass between this and hooks_net_exit(): then nobody is inside a hook. */
 void hooks_net_pre_exit(struct net *net)
 {
-	struct ctinject_net *cn = ctinject_pernet(net);
+	struct ctinject_net *cn = pernet_of(net);
 
 	mutex_lock(&arming);
 	cn->gone = true;
@@ -122,7 +126,7 @@ void hooks_net_pre_exit(struct net *net)
 
 void hooks_net_exit(struct net *net)
 {
-	struct ctinject_net *cn = ctinject_pernet(net);
+	struct ctinject_net *cn = pernet_of(net);
 
 	cancel_work_sync(&cn->arming);
 	kfree(cn->ops);

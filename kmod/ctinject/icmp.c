@@ -21,7 +21,7 @@
 #include "conn.h"
 #include "flow.h"
 #include "icmp.h"
-#include "reply.h"
+#include "stats.h"
 
 /* Of the quoted TCP header: what every error has at least (RFC 792). */
 struct quoted {
@@ -142,12 +142,12 @@ static u32 translate_syn(struct sk_buff *skb, const struct icmp_error *error, u3
 			       &tuple) ||
 	    !nf_ct_invert_tuple(&reply, &tuple))
 		return seq;
-	ct = reply_conntrack(state->net, zone, &reply, &format);
+	ct = conn_find(state->net, zone, &reply, &format);
 	if (!ct)
 		return seq;
 	conn = nfct_help_data(ct);
-	if (READ_ONCE(conn->phase) == CONN_SYN && seq + conn->room + 1 == conn->latest)
-		seq += conn->room;
+	if (READ_ONCE(conn->phase) == CONN_SYN && seq + conn->header_len + 1 == conn->latest)
+		seq += conn->header_len;
 	nf_ct_put(ct);
 	return seq;
 }

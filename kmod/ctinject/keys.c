@@ -17,8 +17,8 @@
 #include <linux/slab.h>
 #include <net/net_namespace.h>
 
-#include "ctinject.h"
 #include "keys.h"
+#include "pernet.h"
 
 #define KEYS_MAX 16
 
@@ -36,7 +36,7 @@ static DEFINE_MUTEX(writer);
  */
 const struct signing_key *keys_signing(const struct net *net)
 {
-	const struct signing_keys *ring = rcu_dereference(ctinject_pernet(net)->keys);
+	const struct signing_keys *ring = rcu_dereference(pernet_of(net)->keys);
 
 	return ring && ring->count ? &ring->keys[0] : NULL;
 }
@@ -44,7 +44,7 @@ const struct signing_key *keys_signing(const struct net *net)
 /* The key of that id, or NULL. The same caller. */
 const struct signing_key *keys_find(const struct net *net, u8 id)
 {
-	const struct signing_keys *ring = rcu_dereference(ctinject_pernet(net)->keys);
+	const struct signing_keys *ring = rcu_dereference(pernet_of(net)->keys);
 	unsigned int i;
 
 	for (i = 0; ring && i < ring->count; i++)
@@ -115,7 +115,7 @@ static int ring_apply(struct signing_keys *ring, char *line)
 
 static int keys_write(struct file *file, char *text, size_t size)
 {
-	struct ctinject_net *cn = ctinject_pernet(seq_file_single_net(file->private_data));
+	struct ctinject_net *cn = pernet_of(seq_file_single_net(file->private_data));
 	struct signing_keys *ring, *old;
 	char *rest = text, *line;
 	int err = 0;
@@ -142,7 +142,7 @@ static int keys_write(struct file *file, char *text, size_t size)
 
 static int keys_show(struct seq_file *m, void *unused)
 {
-	struct ctinject_net *cn = ctinject_pernet(seq_file_single_net(m));
+	struct ctinject_net *cn = pernet_of(seq_file_single_net(m));
 	const struct signing_keys *ring;
 	unsigned int i;
 
@@ -166,5 +166,5 @@ void keys_net_exit(struct net *net)
 {
 	remove_proc_entry("ctinject_keys", net->proc_net);
 	/* The hooks of this namespace are gone since a grace period, and nobody else looks. */
-	kfree_sensitive(rcu_dereference_protected(ctinject_pernet(net)->keys, 1));
+	kfree_sensitive(rcu_dereference_protected(pernet_of(net)->keys, 1));
 }

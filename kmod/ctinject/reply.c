@@ -18,9 +18,13 @@
 #include "ctframe.h"
 #include "ctproxy.h"
 #include "flow.h"
-#include "hooks.h"
 #include "icmp.h"
+#include "pernet.h"
 #include "reply.h"
+#include "segment.h"
+#include "stats.h"
+#include "tcpopt.h"
+#include "unload.h"
 
 /* By which device this reply came; 0: from this host. */
 static int origin_device(const struct nf_hook_state *state)
@@ -30,7 +34,7 @@ static int origin_device(const struct nf_hook_state *state)
 
 static bool from_elsewhere(int expected, const struct nf_hook_state *state)
 {
-	if (!READ_ONCE(ctinject_check_device) || origin_device(state) == expected)
+	if (!READ_ONCE(conn_check_device) || origin_device(state) == expected)
 		return false;
 	stats_inc(state->net, STAT_replies_elsewhere);
 	return true;
@@ -44,39 +48,45 @@ static bool is_corrupt(struct sk_buff *skb, const struct segment *seg,
 	       nf_checksum(skb, state->hook, seg->l4, IPPROTO_TCP, state->pf);
 }
 
-/**
- * reply_conntrack() - the connection that a reply tuple belongs to
- * @net: namespace
- * @zone: the packet's
- * @tuple: as the server's packet carries it
- * @format: set to the helper's, when there is one
- *
- * Return: conntrack with a reference, confirmed and with a conn of ours; or NULL.
- */
-struct nf_conn *reply_conntrack(struct net *net, const struct nf_conntrack_zone *zone,
-				const struct nf_conntrack_tuple *tuple,
-				enum ctinject_format *format)
-{
-	struct nf_conntrack_tuple_hash *hash = nf_conntrack_find_get(net, zone, tuple);
-	struct nf_conn *ct;
-
-	if (!hash)
-		return NULL;
-	ct = nf_ct_tuplehash_to_ctrack(hash);
-	if (NF_CT_DIRECTION(hash) == IP_CT_DIR_REPLY && conn_of(ct, format))
-		return ct;
-	nf_ct_put(ct);
-	return NULL;
-}
-
 /* The server refuses a SYN: without a flow, there is its number only. */
 static unsigned int refused(struct sk_buff *skb, const struct segment *seg,
 			    const struct conn *conn)
 {
-	u32 first = ntohl(segment_tcp(skb, seg)->ack_seq) + conn->room;
+	u32 first = ntohl(segment_tcp(skb, seg)->ack_seq) + conn->header_len;
 
-	if (conn->room && conn->reopens && first == conn->latest && !segment_writable(skb, seg))
+	if (conn->header_len && conn->reopens && first == conn->latest &&
+	    !segment_writable(skb, seg))
 		segment_set_ack(skb, seg, first);
+	return NF_ACCEPT;
+}
+
+/* The first reply: what the server took is settled, and the client is told of it. */
+static unsigned int synack(struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,
+			   enum ctinject_format format, const struct nf_hook_state *state)
+{
+	struct conn *conn = nfct_help_data(ct);
+	enum stat_id why;
+
+	if (READ_ONCE(unload_begun))
+		return stats_drop(state->net, STAT_drop_unloading);
+	if (segment_writable(skb, seg))
+		return stats_drop(state->net, STAT_drop_build);
+	switch (conn_on_synack(skb, seg, ct)) {
+	case CONN_SYNACK_FOREIGN:
+		return stats_drop(state->net, STAT_drop_synack);
+	case CONN_SYNACK_OPENS:
+		if (format == CTINJECT_CTPROXY && ctproxy_open(ct, conn, &why)) {
+			conn_unsettle(ct, conn);
+			return stats_drop(state->net, why);
+		}
+		break;
+	case CONN_SYNACK_AGAIN:
+		break;
+	}
+	if (format == CTINJECT_CTPROXY)
+		ctproxy_raise_synack(skb, seg, conn);
+	else
+		tcpopt_lower_mss(skb, segment_tcp(skb, seg), FRAMEMAP_HEADER);
 	return NF_ACCEPT;
 }
 
@@ -96,14 +106,14 @@ static unsigned int answer_to_syn(struct sk_buff *skb, const struct segment *seg
 
 	if (!nf_ct_get_tuplepr(skb, skb_network_offset(skb), state->pf, state->net, &tuple))
 		return NF_ACCEPT;
-	ct = reply_conntrack(state->net, zone, &tuple, &format);
+	ct = conn_find(state->net, zone, &tuple, &format);
 	if (!ct)
 		return NF_ACCEPT;
 	conn = nfct_help_data(ct);
 	if (READ_ONCE(conn->phase) >= CONN_SYN && !is_corrupt(skb, seg, state) &&
 	    !from_elsewhere(READ_ONCE(conn->ifindex), state)) {
 		if (segment_tcp(skb, seg)->syn)
-			verdict = conn_on_synack(skb, seg, ct, format, state);
+			verdict = synack(skb, seg, ct, format, state);
 		else
 			verdict = refused(skb, seg, conn);
 	}

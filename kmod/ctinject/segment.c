@@ -228,14 +228,14 @@ u8 *segment_insert(struct sk_buff *skb, struct segment *seg, unsigned int n)
 	return skb->data + seg->payload - n;
 }
 
-/* All bytes into the linear part, private, with @room more behind them. */
-int segment_linear(struct sk_buff *skb, unsigned int room)
+/* All bytes into the linear part, private, with @tailroom more behind them. */
+int segment_linear(struct sk_buff *skb, unsigned int tailroom)
 {
 	int lacking;
 
 	if (skb_linearize(skb))
 		return -ENOMEM;
-	lacking = max_t(int, 0, (int)room - skb_tailroom(skb));
+	lacking = max_t(int, 0, (int)tailroom - skb_tailroom(skb));
 	return pskb_expand_head(skb, 0, lacking, GFP_ATOMIC);
 }
 

@@ -83,7 +83,7 @@ void segment_clear_urgent(struct sk_buff *skb, const struct segment *seg);
 
 void segment_lengths(struct sk_buff *skb, const struct segment *seg, u8 protocol);
 u8 *segment_insert(struct sk_buff *skb, struct segment *seg, unsigned int n);
-int segment_linear(struct sk_buff *skb, unsigned int room);
+int segment_linear(struct sk_buff *skb, unsigned int tailroom);
 int segment_trim(struct sk_buff *skb, struct segment *seg, unsigned int len);
 int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, const u8 *header,
 			  unsigned int len);

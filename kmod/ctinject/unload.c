@@ -17,7 +17,10 @@
 #include "conn.h"
 #include "ctframe.h"
 #include "flow.h"
+#include "segment.h"
 #include "unload.h"
+
+bool unload_begun;
 
 static void send_reset(const struct flow *flow, u32 seq, u32 mark)
 {
@@ -42,7 +45,7 @@ static unsigned int find_places(const struct flow *flow, u32 *places)
 	unsigned int count = 0, i;
 
 	if (flow->format == CTINJECT_CTPROXY) {
-		places[count++] = flow->first - flow->room;
+		places[count++] = flow->first - flow->header_len;
 		places[count++] = flow->first;
 		return count;
 	}
@@ -103,6 +106,7 @@ static int give_flow(struct nf_conn *ct, void *unused)
 
 void unload_connections(void)
 {
+	WRITE_ONCE(unload_begun, true);
 	nf_ct_iterate_destroy(give_flow, NULL);
 	flow_each(reset_server, NULL);
 	nf_ct_iterate_destroy(needs_us, NULL);

@@ -3,6 +3,10 @@
 #ifndef CTINJECT_UNLOAD_H
 #define CTINJECT_UNLOAD_H
 
+#include <linux/types.h>
+
+extern bool unload_begun;
+
 void unload_connections(void);
 
 #endif

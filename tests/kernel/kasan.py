@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`make test-kasan`: the suites on the debug kernel: it sees what a stock kernel forgives.
 
-    python -m tests.kernel.kasan [--full] [--helper NAME] [--suite NAME] [--case GLOB] [--bug N]
+    python -m tests.kernel.kasan [--full] [--helper NAME] [--suite NAME] [--case GLOB]
 
 KASAN (bytes), lockdep and PROVE_RCU (locks), UBSAN (arithmetic) and the debug objects (lifetimes)
 complain into the kernel's log as they find something; kmemleak is asked at the end, once the module

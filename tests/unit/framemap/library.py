@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`kmod/ctinject/framemap.c`, the file that the module is made of, as a shared library.
 
-`load()` is the right one, `load(bug=n)` one with a deliberate mistake. Undefined behaviour traps,
-where the compiler knows how.
+`load()` is built from the shipped source, `load(mistake=N)` from a copy with deliberate mistake N.
+Undefined behaviour traps if the compiler can make it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import HealthCheck, settings
 
-from tests import ROOT
+from tests.kernel.mistakes import PATCHES, SOURCE
+from tests.mistakes import numbered, patched
 
 HERE = Path(__file__).parent
-SOURCES = ROOT / "kmod" / "ctinject"
 
 HEADER = 8
 LONGEST = 65535
@@ -117,12 +117,15 @@ class Library:
 
 
 @cache
-def load(bug: int = 0) -> Library:
+def load(mistake: int = 0) -> Library:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "framemap.so"
-        sources = [str(SOURCES / "framemap.c"), str(HERE / "testing.c")]
-        options = [*_FLAGS, *_trap(), *_WRAP, f"-I{SOURCES}", f"-DCTINJECT_BUG={bug}"]
-        subprocess.run([_CC, *options, "-o", str(path), *sources], check=True)
+        source = SOURCE
+        if mistake:
+            source = patched(SOURCE, numbered(PATCHES)[mistake], Path(folder) / "patched")
+        files = [str(source / "framemap.c"), str(HERE / "testing.c")]
+        options = [*_FLAGS, *_trap(), *_WRAP, f"-I{source}"]
+        subprocess.run([_CC, *options, "-o", str(path), *files], check=True)
         return Library(path)
 
 

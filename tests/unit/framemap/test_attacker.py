@@ -115,7 +115,7 @@ def test_no_byte_gets_into_a_header(first: int, limit: int, script: Script) -> N
 
 
 def test_bytes_get_into_a_header_where_the_map_prunes_early() -> None:
-    """So the test above can fail: with CTINJECT_BUG=5 a lost frame gives its header's place."""
+    """So the test above can fail: with mistake 5 a lost frame gives its header's place."""
     script = [
         ("send", "first", 0, 20, False, True),
         ("acknowledge", 0),
@@ -123,4 +123,4 @@ def test_bytes_get_into_a_header_where_the_map_prunes_early() -> None:
     ]
     attack(load(), 0, 65536, script)
     with pytest.raises(AssertionError, match="no header at 0"):
-        attack(load(bug=5), 0, 65536, script)
+        attack(load(mistake=5), 0, 65536, script)
