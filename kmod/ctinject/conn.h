@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Which connections are ours, and how far each has come. */
+/* Connections that a rule has selected, and the phase of each. */
 #ifndef CTINJECT_CONN_H
 #define CTINJECT_CONN_H
 

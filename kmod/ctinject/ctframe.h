@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* `ctframe`: an 8-byte header in front of each frame of a TCP stream. */
+/* `ctframe`: a header of 8 bytes in front of each frame of a TCP stream. */
 #ifndef CTINJECT_CTFRAME_H
 #define CTINJECT_CTFRAME_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* `ctproxy`: one PROXY v2 header per TCP connection. */
+/* `ctproxy`: one PROXY v2 header for each TCP connection. */
 #ifndef CTINJECT_CTPROXY_H
 #define CTINJECT_CTPROXY_H
 

@@ -2,12 +2,12 @@
 /*
  * The table of flows, keyed by namespace, zone and reply tuple.
  *
- * Life of a flow: flow_alloc() -> filled in by its format -> flow_publish() -> found by the
- * reply hook and through conn->flow -> flow_kill(), or flow_unlink() with the lock held,
- * exactly once -> freed after a grace period.
+ * Life of a flow: flow_alloc(); its format fills it in; flow_publish(). From then on the reply hook
+ * finds it in the table, and others find it through conn->flow. flow_kill(), or flow_unlink() with
+ * the lock held, removes it exactly once, and it is freed after a grace period.
  *
- * It holds a reference of its conntrack, whose ->destroy() kills it. When user space takes the
- * helper away (conntrack -U) that is not called any more: a sweep finds such orphans.
+ * A flow holds a reference to its conntrack. ->destroy() of the conntrack kills the flow; sweep.c
+ * removes those for which ->destroy() is not called.
  */
 
 #include <linux/slab.h>
@@ -54,13 +54,13 @@ static void flow_set_key(struct flow_key *key, const struct nf_conn *ct)
 }
 
 /**
- * flow_alloc() - a flow that nobody can see yet
+ * flow_alloc() - make a flow that is not in the table yet
  * @ct: its conntrack, confirmed
  * @conn: the helper data of @ct
  * @format: which union member the caller is going to fill in
- * @why: on failure, the counter to drop under
+ * @why: on failure, set to the counter of the dropped packet
  *
- * Return: the flow, or NULL when a bound was hit or memory is short. Atomic context.
+ * Return: the flow, or NULL when a limit is reached or memory is short. Atomic context.
  */
 struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_format format,
 			enum stat_id *why)
@@ -110,15 +110,15 @@ static void flow_free_rcu(struct rcu_head *rcu)
 
 /**
  * flow_publish() - put a flow into the table and into its conn
- * @flow: from flow_alloc(), filled in; belongs to the table from here on
- * @why: on failure, the counter to drop under
+ * @flow: from flow_alloc(), filled in; the caller must not use it afterwards
+ * @why: on failure, set to the counter of the dropped packet
  *
- * Two CPUs may bring one each for the same connection: the table decides. An entry with the
- * same key but another conn is left from a conntrack that is being destroyed, and gives
- * way.
+ * Two CPUs may publish a flow of the same connection at once; the first one in the table stays. An
+ * entry with the same key but another conn belongs to a conntrack that is being destroyed: it is
+ * killed.
  *
- * Return: the connection's flow, ours or the other CPU's; NULL when there is none because the
- * conntrack is dying or the table is out of memory. Caller holds rcu_read_lock().
+ * Return: the connection's flow, which may be another CPU's; NULL when the conntrack is dying or
+ * memory is short. Caller holds rcu_read_lock().
  */
 struct flow *flow_publish(struct flow *flow, enum stat_id *why)
 {
@@ -127,7 +127,7 @@ struct flow *flow_publish(struct flow *flow, enum stat_id *why)
 	struct flow *old;
 
 again:
-	/* Nobody who finds it may use it before conn->flow is set. */
+	/* Holding the lock keeps others from using the flow before conn->flow is set. */
 	spin_lock_bh(&flow->lock);
 	old = rhashtable_lookup_get_insert_fast(&table, &flow->node, params);
 	if (!old) {
@@ -149,8 +149,9 @@ again:
 		flow_free(flow);
 		return old;
 	}
-	/* Pairs with the atomic bit operation in nf_ct_delete(), which precedes ->destroy(): either
-	 * that sees conn->flow, or we see the bit.
+	/*
+	 * Pairs with the atomic bit operation in nf_ct_delete(), which precedes ->destroy(): either
+	 * ->destroy() sees conn->flow, or we see the bit.
 	 */
 	smp_mb();
 	if (nf_ct_is_dying(ct)) {
@@ -161,7 +162,7 @@ again:
 	return flow;
 }
 
-/* Takes a flow out, once. Caller holds flow->lock and rcu_read_lock(). */
+/* Removes a flow, unless it was removed. Caller holds flow->lock and rcu_read_lock(). */
 void flow_unlink(struct flow *flow)
 {
 	if (flow->dead)
@@ -173,7 +174,7 @@ void flow_unlink(struct flow *flow)
 	call_rcu(&flow->rcu, flow_free_rcu);
 }
 
-/* The same for those who do not hold the lock. */
+/* Removes a flow, unless it was removed. Caller holds rcu_read_lock(). */
 void flow_kill(struct flow *flow)
 {
 	spin_lock_bh(&flow->lock);
@@ -191,7 +192,7 @@ void flow_each(void (*visit)(struct flow *flow, const void *data), const void *d
 	rhashtable_walk_enter(&table, &iter);
 	rhashtable_walk_start(&iter);
 	while ((flow = rhashtable_walk_next(&iter))) {
-		/* An error says that the table was resized: some come twice. */
+		/* An error says that the table was resized; some flows may be visited twice. */
 		if (!IS_ERR(flow))
 			visit(flow, data);
 		if (++visited % 256)
@@ -210,7 +211,7 @@ static void kill_if_in(struct flow *flow, const void *net)
 		flow_kill(flow);
 }
 
-/* Conntrack waits for its last reference before a namespace can go. */
+/* Releases the references to conntracks, for which the end of a namespace waits. */
 void flow_net_exit(const struct net *net)
 {
 	flow_each(kill_if_in, net);
@@ -230,7 +231,7 @@ int flow_table_init(void)
 	return err;
 }
 
-/* All namespaces are done with: no flow is left. */
+/* Caller has unregistered all namespaces, so no flow is left. */
 void flow_table_exit(void)
 {
 	rcu_barrier();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Packets to the server. */
+/* The hook for packets to the server. */
 #ifndef CTINJECT_FORWARD_H
 #define CTINJECT_FORWARD_H
 

@@ -9,7 +9,7 @@
 struct signing_keys;
 struct stats;
 
-/* Values of a port number. */
+/* A port number is below. */
 #define PORTS 65536
 
 /**

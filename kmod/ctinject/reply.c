@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * From the server: before conntrack, which must see the client's numbers only.
+ * The hook for packets from the server. It runs before conntrack, which must see the client's
+ * numbers only: at PRE_ROUTING when the server is another host, at LOCAL_OUT when it is this host
+ * or the packet goes over lo.
  *
- * PRE_ROUTING when the server is another host, LOCAL_OUT when it is this one or on lo. A
- * reply is believed only where it can come from: by the device that leads to the server, or
- * from this host. A client that sends packets in the server's name could otherwise
- * acknowledge a header that never arrived.
+ * A reply is believed only if it comes from where the server is: through the device that leads to
+ * the server, or from this host. Otherwise a client that forges packets of the server could
+ * acknowledge a header that has not arrived.
  */
 
 #include <linux/netfilter.h>
@@ -26,7 +27,7 @@
 #include "tcpopt.h"
 #include "unload.h"
 
-/* By which device this reply came; 0: from this host. */
+/* The device through which a reply came; 0 if this host has sent it. */
 static int origin_device(const struct nf_hook_state *state)
 {
 	return state->hook == NF_INET_LOCAL_OUT ? 0 : state->in->ifindex;
@@ -40,7 +41,9 @@ static bool from_elsewhere(int expected, const struct nf_hook_state *state)
 	return true;
 }
 
-/* Conntrack has not verified it yet, and what a corrupt ack would do cannot be undone. */
+/*
+ * Conntrack has not verified the checksum yet, and the effects of a corrupt ack cannot be undone.
+ */
 static bool is_corrupt(struct sk_buff *skb, const struct segment *seg,
 		       const struct nf_hook_state *state)
 {
@@ -48,7 +51,7 @@ static bool is_corrupt(struct sk_buff *skb, const struct segment *seg,
 	       nf_checksum(skb, state->hook, seg->l4, IPPROTO_TCP, state->pf);
 }
 
-/* The server refuses a SYN: without a flow, there is its number only. */
+/* The server refuses a SYN. There is no flow: only conn says which number the client has used. */
 static unsigned int refused(struct sk_buff *skb, const struct segment *seg,
 			    const struct conn *conn)
 {
@@ -60,7 +63,7 @@ static unsigned int refused(struct sk_buff *skb, const struct segment *seg,
 	return NF_ACCEPT;
 }
 
-/* The first reply: what the server took is settled, and the client is told of it. */
+/* A SYN-ACK: lets conn.c decide what it means, and translates it for the client. */
 static unsigned int synack(struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,
 			   enum ctinject_format format, const struct nf_hook_state *state)
 {
@@ -91,8 +94,8 @@ static unsigned int synack(struct sk_buff *skb, const struct segment *seg, struc
 }
 
 /*
- * A SYN-ACK, or an RST without a flow: looked up in conntrack, since it may be the first
- * reply.
+ * A SYN-ACK, or an RST without a flow. It may be the first reply, so the connection is looked up in
+ * conntrack.
  */
 static unsigned int answer_to_syn(struct sk_buff *skb, const struct segment *seg,
 				  const struct nf_conntrack_zone *zone,
@@ -167,11 +170,11 @@ static unsigned int tcp_reply(struct sk_buff *skb, const struct segment *seg,
 }
 
 /*
- * Most packets are nobody's reply, those to the server among them: their port tells, before
- * anything else is looked at. What is not plain enough for that is looked at closely.
+ * Quick test for the many packets that are no replies of a selected connection: plain TCP over IPv4
+ * from a port that is no server's. False says only that the packet needs a closer look.
  */
-static bool is_nobodys(const struct sk_buff *skb, const struct ctinject_net *cn,
-		       const struct nf_hook_state *state)
+static bool is_no_reply(const struct sk_buff *skb, const struct ctinject_net *cn,
+			const struct nf_hook_state *state)
 {
 	const struct iphdr *iph = ip_hdr(skb);
 	const struct tcphdr *th;
@@ -192,9 +195,9 @@ unsigned int hook_reply(void *priv, struct sk_buff *skb, const struct nf_hook_st
 	struct segment seg;
 	struct nf_conn *ct;
 
-	if (is_nobodys(skb, cn, state))
+	if (is_no_reply(skb, cn, state))
 		return NF_ACCEPT;
-	/* On lo: done at LOCAL_OUT. */
+	/* A packet over lo was handled at LOCAL_OUT. */
 	if (state->hook == NF_INET_PRE_ROUTING && state->in->flags & IFF_LOOPBACK)
 		return NF_ACCEPT;
 	ct = nf_ct_get(skb, &ctinfo);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Packets from the server. */
+/* The hook for packets from the server. */
 #ifndef CTINJECT_REPLY_H
 #define CTINJECT_REPLY_H
 

@@ -4,7 +4,7 @@
  *
  * A flow holds a reference of its conntrack, and the conntrack's ->destroy() kills the flow. When
  * user space takes the helper away (conntrack -U), ->destroy() is not called any more: the flow
- * is an orphan. Orphans are rare and cost only memory, so looking for them now and then is enough.
+ * is an orphan. Orphans are rare and cost only memory, so a search every 30 seconds is enough.
  */
 
 #include <linux/workqueue.h>
