@@ -25,7 +25,7 @@ _KEY = "3 " + "5a" * 24
 
 HEADER = {4: 28, 6: 52}
 TAG = 25
-"""Bytes of a PROXY v2 header, and of the authentication TLV (DESIGN 3.3, 3.4)."""
+"""Bytes of a PROXY v2 header, and of the authentication TLV (docs/wire-formats.md)."""
 
 _TCP = 32
 """Bytes of a TCP header with timestamps."""

@@ -15,19 +15,19 @@ from .test_machine import search, walks
 
 
 def left_edge_of_a_sack(library: Library) -> None:
-    """Mistake 1: the client must be made to send the header again, of which part is lost."""
+    """Mistake 1: the client must send the first byte again, since part of its header is lost."""
     with three_frames(library) as frames:
         assert frames.reverse(122, LEFT) == 111
 
 
 def window_after_an_ack(library: Library) -> None:
-    """Mistake 4: the window counts from the new ack, and does not close."""
+    """Mistake 4: the window begins at the new ack, so it is not closed."""
     with three_frames(library) as frames:
         assert frames.window(140, 40) == 40
 
 
 def ack_at_a_header(library: Library) -> None:
-    """Mistake 5: an ack that has only reached a frame does not prune it."""
+    """Mistake 5: an ack inside a frame does not prune it."""
     with three_frames(library) as frames:
         frames.ack(118)
         assert frames.frames == FRAMES[1:]
