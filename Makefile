@@ -4,7 +4,7 @@
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo portal test test-full test-kernel test-kasan lint format bench bench-kernel wheel clean
+.PHONY: help demo portal test test-full test-kernel test-repeat test-pythons test-kasan lint format bench bench-kernel wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -17,17 +17,25 @@ demo: ## the main job: visits to addresses that exist nowhere, seen by the appli
 	@tests/setup demo
 	@$(PY) -m tests.lab.demo
 
-test: ## all tests that fit into 30 minutes, and the linters
+test: ## what finds most, in ten minutes: linters, unit tests, namespaces, portal, a guest's smoke run
 	@tests/setup test
-	@$(PY) -m tests.stages
+	@$(PY) -m tests.stages test
 
-test-full: ## the same, with many more examples for each property, and the kernel's whole matrix
-	@tests/setup test
-	@$(PY) -m tests.stages --full
-
-test-kernel: ## only the kernel module's tests: Linux 6.1 and 6.12 in QEMU
+test-kernel: ## the kernel module's and the eBPF program's suites: Linux 6.1 and 6.12 in QEMU
 	@tests/setup kernel
-	@$(PY) -m tests.kernel
+	@$(PY) -m tests.stages test-kernel
+
+test-full: ## everything: whole matrices, many more examples for each property, deliberate mistakes
+	@tests/setup full
+	@$(PY) -m tests.stages test-full --coverage
+
+test-repeat: ## N=20 rounds of STAGE=namespaces or TESTS='PATH...', beside busy loops with LOAD=1
+	@tests/setup full
+	@$(PY) -m tests.stages.repeat -n $(or $(N),20) $(if $(LOAD),--load) $(addprefix --stage ,$(STAGE)) $(TESTS)
+
+test-pythons: ## the unit, protocol and serve tests on each Python, 3.10 and newer, that is here
+	@tests/setup pythons
+	@$(PY) -m tests.pythons
 
 test-kasan: ## the same on a kernel with KASAN, lockdep and kmemleak, built the first time: 20 minutes
 	@tests/setup kasan

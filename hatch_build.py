@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Puts the eBPF program into the wheel: builds it where clang is, and says so where it is not."""
+"""Builds the eBPF program into the wheel, if there is a compiler for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROGRAM = "ctwsgi/ebpf/ctproxy.bpf.o"
 
 
 class ProgramHook(BuildHookInterface):  # type: ignore[type-arg]
-    """For wheels, editable ones too. An object that is there already is taken as it is."""
+    """For wheels, editable ones too. Without a compiler an object that is there is used."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before the files are collected."""
@@ -25,11 +25,12 @@ class ProgramHook(BuildHookInterface):  # type: ignore[type-arg]
         if shutil.which("clang") and shutil.which("make"):
             made = subprocess.run(["make", "-C", str(Path(self.root, "kmod/bpf"))])
             if made.returncode and built.exists():
-                built.unlink()  # of other sources than these
+                built.unlink()  # it was built from other sources
         if built.exists():
             build_data["artifacts"].append(PROGRAM)
             return
+        # pip shows this with -v only: `ctwsgi gateway` and `ctwsgi check` say it again.
         print(
-            "without the eBPF program: apt-get install clang llvm libbpf-dev make",
+            "without the eBPF program: apt-get install clang llvm libbpf-dev make, and build again",
             file=sys.stderr,
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
 """Side-by-side measurements of WSGI servers: `make bench`, or `python -m bench --help`.
 
-What is measured and how to read it: docs/benchmarks.md. Nothing here asserts on time.
+docs/benchmarks.md says what is measured and how to read it. No assertion depends on time.
 """

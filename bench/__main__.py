@@ -43,7 +43,7 @@ def make_keys(directory: Path) -> None:
 
 
 def compare(chosen: list[Row], quick: bool, directory: Path) -> int:
-    """The exit status: 1 when a row is invalid. How fast anything was plays no part in it."""
+    """Returns the exit status: 1 when a row is invalid. It does not depend on the speed."""
     facts, plan = machine(), QUICK if quick else FULL
     print(machine_line(facts), flush=True)
     results = measure(chosen, plan, directory)
@@ -83,7 +83,7 @@ def main() -> int:
     if options.profile and not chosen[0].side.can_profile:
         print(f"{chosen[0].name}: only in-process servers can be sampled", file=sys.stderr)
         return 2
-    # Ended from outside, the servers must still be stopped: let SIGTERM unwind like Ctrl-C.
+    # SIGTERM raises, like Ctrl-C, so that the servers are stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     build_loadgen()
     with tempfile.TemporaryDirectory(prefix="ctwsgi-bench-") as name:

@@ -11,7 +11,7 @@ UPLOAD_STEP = 65536
 
 
 def received(stream: Any) -> bytes:
-    """The length of the body, read in steps as an application that stores it would."""
+    """Reads the body in steps, like an application that stores it. Returns its length."""
     total = 0
     while piece := stream.read(UPLOAD_STEP):
         total += len(piece)
@@ -19,7 +19,7 @@ def received(stream: Any) -> bytes:
 
 
 def origin_text(environ: dict[str, Any]) -> str:
-    """`HOST:PORT`, with ` verified` when the server vouches for it; `none` without an origin.
+    """`HOST:PORT`, with ` verified` when ct.verified is set; `none` without an origin.
 
     gunicorn's own names for the destination of a PROXY header are PROXY_ADDR and PROXY_PORT.
     """

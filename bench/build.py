@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compiles the load generator, when it is missing or older than its sources."""
+"""Compiles the load generator if it is missing or older than its sources."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LOADGEN = BUILD / "loadgen"
 
 
 def build_loadgen() -> Path:
-    """The path of an up-to-date `build/loadgen`. CalledProcessError shows the compiler's words."""
+    """Returns the path of an up-to-date `build/loadgen`. CalledProcessError when it fails."""
     sources = sorted((ROOT / "bench").glob("loadgen*.[ch]"))
     BUILD.mkdir(exist_ok=True)
     if LOADGEN.exists() and LOADGEN.stat().st_mtime >= max(s.stat().st_mtime for s in sources):
         return LOADGEN
-    # Beside it first, then renamed: two runs at once never execute half a file.
+    # Renamed when complete, so that another run never executes an unfinished file.
     fresh = BUILD / f"loadgen.{os.getpid()}"
     units = [str(source) for source in sources if source.suffix == ".c"]
     compiler = os.environ.get("CC", "cc")

@@ -2,7 +2,7 @@
 """Runs one in-process server on 127.0.0.1, for the harness: `python -m bench.host KIND PORT ...`.
 
 KIND is `pywsgi` (gevent's server, with TCP_NODELAY) or `ours` (`ctwsgi.WSGIServer`). SIGTERM ends
-it; with --profile FILE it then writes where its CPU time went.
+it. With --profile FILE it then writes a profile of its CPU time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BACKLOG = 2048
 
 
 def nodelay_listener(port: int) -> socket.socket:
-    """Without TCP_NODELAY, which pywsgi never sets, keep-alive waits 40 ms for delayed acks."""
+    """Sets TCP_NODELAY, which pywsgi does not: keep-alive would wait 40 ms for delayed ACKs."""
     listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     # Accepted sockets inherit it.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -35,7 +35,7 @@ def pywsgi(options: argparse.Namespace) -> Any:
 
 
 def ours(options: argparse.Namespace) -> Any:
-    # Imported here: pywsgi is to be measured in a process that holds nothing of ours.
+    # Imported here, so that the process that measures pywsgi does not load ctwsgi.
     from ctwsgi import WSGIServer
     from ctwsgi.source import make_source
     from ctwsgi.wire.auth import KeyRing

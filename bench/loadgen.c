@@ -2,10 +2,10 @@
 /*
  * loadgen: drives an HTTP/1.1 server on loopback and writes an origin in front of its requests.
  *
- * Promises: it connects to 127.0.0.0/8 only; it ends by itself, after --requests or --seconds,
- * whichever comes first, plus at most DRAIN_SECONDS for the answers still due; every answer is
- * checked (framing, status, body with --expect). It stops asking first and waits for what it has
- * asked, so `requests` is exactly what the server was made to do: CPU time divided by it is right.
+ * It connects to 127.0.0.0/8 only. It ends after --requests or --seconds, whichever comes first,
+ * plus at most DRAIN_SECONDS for outstanding answers. It checks every answer (framing, status, body
+ * with --expect). It first stops sending and then waits for the outstanding answers, so `requests`
+ * is the server's whole work, by which its CPU time can be divided.
  *
  * The last line on stdout is one JSON object. Latencies are microseconds, from the first byte of
  * the request (from connect() when each request has its own connection) to the last of the answer.
@@ -191,7 +191,7 @@ static void set_option(struct options *options, const char *name)
 	else if (!strcmp(name, "format"))
 		options->format = format_named(optarg);
 	else if (!strcmp(name, "frame-size"))
-		/* 65536 does not fit the length field: it would be written as an empty frame. */
+		/* The length field has 16 bits: 65536 would become an empty frame. */
 		options->frame_size = (size_t)whole_number(name, optarg, 1, FRAME_MAX);
 	else if (!strcmp(name, "destination"))
 		options->destination = endpoint(name, optarg);

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ctframe (DESIGN 3.1): the length of a frame is a u16, and no frame is empty. */
+/* ctframe (docs/wire-formats.md): the length of a frame is a u16, and no frame is empty. */
 #define FRAME_MAX 65535
 
 enum format { FORMAT_NONE, FORMAT_PROXY_V1, FORMAT_PROXY_V2, FORMAT_CTFRAME };

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Calls the load generator: one call, one JSON line, one `Run`."""
+"""Calls the load generator, and makes a `Run` of its line of JSON."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .build import build_loadgen
 from .sides import DESTINATION
 
 CLIENT = ("192.0.2.7", 51234)
-"""The source of a signed header; loadgen_output.c writes the same into unsigned ones."""
+"""The source address in signed headers, as in the unsigned ones of loadgen_output.c."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the load generator saw. `requests` were answered, well or not; times are as named."""
+    """The load generator's result. `requests` counts all answers, also wrong ones."""
 
     requests: int
     errors: int
@@ -32,7 +32,7 @@ class Run:
 
     @property
     def fault(self) -> str:
-        """Why this run counts for nothing; empty when it counts."""
+        """Why the run is invalid; empty when it is valid."""
         if self.errors:
             return f"{self.errors} errors ({self.first_error})"
         if self.non_200:
@@ -45,7 +45,7 @@ class Run:
 
 
 class Loadgen:
-    """Bound to one side: what to write, where to connect, in which namespace."""
+    """The load generator for one side: its origin, its address and its namespace."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Loadgen:
         self._program = [str(build_loadgen()), "--address", host, "--port", str(port)]
 
     def run(self, *options: str, expect: str, seconds: float) -> Run:
-        """One bounded run. RuntimeError when the generator itself fails, which is a bug of ours."""
+        """Does one run. RuntimeError when the load generator itself fails."""
         call = [*self._program, *self._written(), "--expect", expect, "--seconds", str(seconds)]
         done = subprocess.run(
             self._inside([*call, *options]), capture_output=True, text=True, timeout=seconds + 60
@@ -78,7 +78,7 @@ class Loadgen:
         return []
 
     def _signed_header(self) -> Path:
-        """Written anew for each run: a header is accepted for 300 seconds only."""
+        """A new header for each run, because a header is valid for 300 seconds."""
         from ctwsgi.wire.auth import KeyRing
         from ctwsgi.wire.proxy import encode_v2
 

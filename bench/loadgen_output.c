@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The bytes that a connection sends, made once before the clock starts: requests without an origin,
- * behind a PROXY protocol header, or cut into frames.
+ * The bytes that a connection sends, prepared before the run: requests without an origin, after a
+ * PROXY protocol header, or in frames.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,7 +20,7 @@
 #define PROXY_V2_IPV4 12
 #define HEADER_FILE_MAX 4096
 
-/* TEST-NET-1 (RFC 5737): who the injector saw dialling. */
+/* The client's address in the header, of TEST-NET-1 (RFC 5737). */
 #define CLIENT_HOST "192.0.2.7"
 #define CLIENT_PORT 51234
 
@@ -49,8 +49,8 @@ static struct buffer http_request(const struct options *options)
 }
 
 /*
- * Frames tile the whole request, head and body alike: the injector does not know HTTP, so a frame
- * may hold the end of the head and the start of the body.
+ * Frames divide the whole request. An injector does not know HTTP, so a frame may hold the end of
+ * the head and the start of the body.
  */
 static struct buffer in_frames(const struct options *options, const struct buffer *plain)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The run: every connection is a small state machine under one epoll. Nobody asks after the time is
- * up, what was asked is waited for, and a connection that fails is not opened again: a broken
- * server ends the run early, not the machine.
+ * The run: each connection is a small state machine under one epoll. After the time limit no
+ * request begins, and outstanding answers are awaited. A connection that fails is not opened again,
+ * so that a broken server ends the run early.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,7 +27,7 @@ enum state {
 	CONNECTING,
 	SENDING,
 	READING,
-	CLOSING, /* answered; the server has the last word, so that its close is part of the work */
+	CLOSING, /* answered; the server closes first, so that its close is part of the work */
 	RETIRED,
 };
 
@@ -38,7 +38,7 @@ struct connection {
 	const struct buffer *output;
 	size_t sent;
 	double started;
-	char reply[REPLY_CAPACITY + 1]; /* one more for the NUL that the string functions want */
+	char reply[REPLY_CAPACITY + 1]; /* with a NUL for the string functions */
 	size_t received;
 	size_t head_length; /* 0 until the reply's head is complete */
 	size_t content_length;
@@ -98,7 +98,7 @@ static void fail(struct load *load, struct connection *conn, const char *what, i
 	retire(load, conn);
 }
 
-/* True when one more request may be asked; counts it. */
+/* Counts one more request, if it may begin. */
 static bool take_request(struct load *load)
 {
 	if (load->finishing || load->asked == load->options->requests)
@@ -193,7 +193,7 @@ static void record_answer(struct load *load, const struct connection *conn)
 	result->seconds = time - load->begun;
 }
 
-/* NULL, or what is wrong with the head. Cuts the head into a string, without its last newline. */
+/* Returns the head's error, or NULL. Makes the head a string without its last newline. */
 static const char *read_head(struct load *load, struct connection *conn, char *end)
 {
 	const char *length;

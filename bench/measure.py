@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Takes the samples: every row's turn comes once in each round, so that a slow minute of a shared
-machine hurts all of them alike."""
+"""Takes the samples. Each round has one sample of every row.
+
+So a slow minute of a shared machine affects all rows equally.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ QUICK = Plan(rounds=2, seconds=0.35, warm_up=0.1)
 class Sample:
     run: Run
     cpu_seconds: float
-    """Of the server's process tree, while the load generator ran."""
+    """CPU seconds of the server's process tree during the run."""
 
     @property
     def us_per_request(self) -> float:
@@ -43,7 +45,7 @@ class Sample:
 
 @dataclass
 class Result:
-    """A row's samples, one per round; `invalid` says why they may not be believed."""
+    """A row's samples, one for each round. `invalid` says why they do not count."""
 
     row: Row
     samples: list[Sample] = field(default_factory=list)
@@ -57,7 +59,7 @@ class Result:
 
 @contextmanager
 def running(sides: Iterable[Side], directory: Path) -> Iterator[dict[str, Server | Exception]]:
-    """All sides at once, by name; in place of one that does not run, a NotHere or ServerError."""
+    """Starts all sides. Returns them by name, or the NotHere or ServerError of one that failed."""
     found: dict[str, Server | Exception] = {}
     with ExitStack() as stack:
         for side in sides:
@@ -83,7 +85,7 @@ def sample(server: Server, row: Row, seconds: float) -> Sample:
 
 
 def attempt(result: Result, server: Server, seconds: float) -> Sample | None:
-    """A sample; None once the row is invalid, which it becomes by its first fault."""
+    """Takes a sample. The first fault makes the row invalid; then it returns None."""
     if result.invalid:
         return None
     try:

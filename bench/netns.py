@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A network namespace with one packet filter rule in it, for the sources that ask the kernel.
+"""A network namespace with a redirect rule, for the sources `conntrack` and `tproxy`.
 
-`conntrack` and `tproxy` learn an origin only from a real redirect. The client dials DIALLED, still
-on loopback; nft hands the connection to the server's port. The namespace is held by a process that
-reads our pipe: it goes away with us, however we end.
+They learn an origin only from a real redirect. The client dials DIALLED, on loopback, and nft
+redirects the connection to the server's port. A process that reads a pipe of this one holds the
+namespace, so that it ends with this process in any case.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Sequence
 
 DIALLED = ("127.0.0.9", 8000)
-"""Where the client goes: nobody listens there."""
+"""The address that the client dials. Nothing listens there."""
 
 NAT = """
 table ip bench {{
@@ -25,7 +25,7 @@ table ip bench {{
 }}
 """
 
-# A packet for loopback passes prerouting by itself: no routing rule is needed to bring it there.
+# Packets to loopback pass prerouting, so TPROXY needs no routing rule here.
 TPROXY = """
 table ip bench {{
     chain pre {{
@@ -39,11 +39,11 @@ RULES = {"conntrack": NAT, "tproxy": TPROXY}
 
 
 class NamespaceError(Exception):
-    """No namespace, or no rule in it; the text says why."""
+    """The namespace or its rule could not be made; the text says why."""
 
 
 class Namespace:
-    """Loopback and the redirect of `source` ("conntrack" or "tproxy") to port `listener`."""
+    """A namespace that redirects DIALLED to port `listener`, as `source` needs it."""
 
     def __init__(self, source: str, listener: int) -> None:
         reason = unavailable()
@@ -64,8 +64,9 @@ class Namespace:
             said += self._holder.communicate()[0]
             raise NamespaceError(f"{source}: {' '.join(said.split())}")
 
-    def inside(self, command: Sequence[str]) -> list[str]:
-        """`command`, to be run in the namespace under the pid that Popen returns."""
+    def entering(self, command: Sequence[str]) -> list[str]:
+        """A command that runs `command` in the namespace, with the process id that Popen
+        returns."""
         return ["nsenter", f"--net=/proc/{self._holder.pid}/ns/net", *command]
 
     def close(self) -> None:
@@ -73,7 +74,7 @@ class Namespace:
 
 
 def unavailable() -> str | None:
-    """Why no namespace can be made here, or None."""
+    """Why a namespace cannot be made on this machine, or None."""
     if os.geteuid() != 0:
         return "needs root, for a network namespace with an nft rule"
     missing = [tool for tool in ("unshare", "nsenter", "ip", "nft") if not shutil.which(tool)]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A sampling profiler for a gevent process: which lines and functions its CPU time goes to.
+"""A sampling profiler for a gevent process: the CPU time of its lines and functions.
 
-cProfile keeps one stack of calls and is led astray by greenlets that switch in mid-call. Here the
-kernel's CPU timer interrupts, and whatever frame runs is counted, with its callers. Time in C code
-and in system calls counts for the Python line that called it; an idle process is not sampled.
+cProfile keeps one call stack, and greenlets that switch within a call make it wrong. Here the
+kernel's CPU timer interrupts, and the handler counts the running frame and its callers. Time in C
+code and in system calls counts for the calling line. An idle process is not sampled.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 INTERVAL = 0.001
-"""Seconds of CPU time between samples; the kernel's tick may make it longer."""
+"""Seconds of CPU time between samples, at least a tick of the kernel."""
 
 SHOWN = 40
 

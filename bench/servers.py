@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Starts a side as a process of its own on loopback, finds out whether it works, and stops it."""
+"""Starts a side as a process on loopback, checks that it works, and stops it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class NotHere(Exception):
 
 
 class ServerError(Exception):
-    """The side did not start, or does not answer as it must; the text says why."""
+    """The side did not start, or answers wrongly; the text says why."""
 
 
 def free_port() -> int:
@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 class Server:
-    """One running side. `directory` holds its log and the keys that all sides share."""
+    """A running side. `directory` has its log and the keys of all sides."""
 
     def __init__(self, side: Side, directory: Path, extra: tuple[str, ...] = ()) -> None:
         if side.package and importlib.util.find_spec(side.package) is None:
@@ -75,10 +75,10 @@ class Server:
 
     def _inside(self, command: Iterable[str]) -> list[str]:
         words = list(command)
-        return self._namespace.inside(words) if self._namespace else words
+        return self._namespace.entering(words) if self._namespace else words
 
     def wait_ready(self) -> None:
-        """Until one request was answered with the origin that this side is to report."""
+        """Waits until a request is answered with the expected origin."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             run = self.loadgen.run(
@@ -94,12 +94,12 @@ class Server:
             time.sleep(POLL_SECONDS)
 
     def said(self) -> str:
-        """The end of the server's log, in one line."""
+        """The end of the server's log, as one line."""
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return f"log: {lines[-1].strip()}" if lines else "its log is empty"
 
     def cpu_seconds(self) -> float:
-        """utime + stime of the whole process tree, with those children that have ended."""
+        """utime + stime of the process tree, with children that have ended."""
         total = 0.0
         try:
             root = psutil.Process(self.process.pid)
@@ -110,7 +110,7 @@ class Server:
         return total
 
     def stop(self) -> None:
-        """SIGTERM to the server; SIGKILL to its session if that does not end it. No side stays."""
+        """Sends SIGTERM to the server, and SIGKILL to its session if that does not end it."""
         self.process.terminate()
         try:
             self.process.wait(STOP_SECONDS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is compared: the servers, each with one worker, and the work that each is given."""
+"""The servers that are compared, each with one worker, and the workloads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .netns import DIALLED
 
 APP = "bench.app:application"
 DESTINATION = "198.18.0.1:80"
-"""The origin that the load generator writes; 198.18.0.0/15 is for benchmarks (RFC 2544)."""
+"""The destination that the load generator writes, from the range for benchmarks (RFC 2544)."""
 
 UPLOAD_BYTES = 10_000_000
 REFERENCE = "gunicorn-gevent"
@@ -20,17 +20,17 @@ REFERENCE = "gunicorn-gevent"
 
 @dataclass(frozen=True)
 class Side:
-    """One server in one configuration. `{port}` and `{keys}` in its command are filled in."""
+    """A server in one configuration. `{port}` and `{keys}` in its command are replaced."""
 
     name: str
     command: tuple[str, ...]
     origin: str = "none"
-    """What writes it: `none`, `ctframe`, `proxy-v2`, `signed`, or the kernel's `conntrack` or
-    `tproxy`, which take a namespace of their own."""
+    """The origin's format: `none`, `ctframe`, `proxy-v2`, `signed`, or the kernel's `conntrack`
+    or `tproxy`, which need a namespace."""
     verified: bool = False
-    """`ct.verified` is expected to be True."""
+    """The expected value of `ct.verified`."""
     package: str | None = None
-    """What must be installed for it, where the project itself does not need it."""
+    """The package that it needs and the project does not."""
 
     @property
     def in_namespace(self) -> bool:
@@ -38,7 +38,7 @@ class Side:
 
     @property
     def expected_origin(self) -> str:
-        """What the application must say at /origin, if the server is to have done its work."""
+        """The application's expected answer at /origin."""
         if self.origin == "none":
             return "none"
         destination = f"{DIALLED[0]}:{DIALLED[1]}" if self.in_namespace else DESTINATION
@@ -51,13 +51,13 @@ class Side:
 
 @dataclass(frozen=True)
 class Workload:
-    """What the load generator does. `seconds` apart, its options are all here."""
+    """The load generator's options, except for `seconds`."""
 
     name: str
     title: str
     options: tuple[str, ...]
     origins: tuple[str, ...] | None = None
-    """The sides that it suits, by what writes their origin; None: all."""
+    """The formats of the sides that it applies to; None for all."""
     body: int = 0
 
     @property
@@ -70,7 +70,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a side doing a workload."""
+    """A row of the table: a side with a workload."""
 
     side: Side
     workload: Workload
@@ -127,7 +127,7 @@ _OTHERS = (
     Side("granian", (*_GRANIAN, APP), package="granian"),
 )
 
-# (suffix of the name, options of the server, what writes the origin, verified)
+# (suffix of the name, options of the server, format of the origin, verified)
 _SOURCES = (
     ("", (), "none", False),
     ("-ctframe", ("--source", "ctframe"), "ctframe", False),
@@ -155,7 +155,7 @@ SIDES = (*_OTHERS, *_OURS, *_SERVED)
 
 
 def rows(patterns: list[str]) -> list[Row]:
-    """All rows, or those whose name matches one of the (shell style) patterns; by workload."""
+    """All rows, or those whose name matches one of the shell patterns, sorted by workload."""
     every = [Row(side, work) for work in WORKLOADS for side in SIDES if work.suits(side)]
     if not patterns:
         return every

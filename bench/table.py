@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From samples to what is read: medians, ratios, the table, the targets, build/bench.json."""
+"""Makes medians, ratios, the table, the targets and build/bench.json of the samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .sides import REFERENCE, WORKLOADS, Workload
 
 PACKAGES = ("gevent", "greenlet", "gunicorn", "httptools", "granian")
 
-# (what the line says, workload, our side, the other side, the most that we aim at)
+# (the line's text, workload, our side, the other side, the highest ratio that we aim at)
 TARGETS = (
     ("keep-alive ours/gunicorn-gevent", "keepalive", "ours", REFERENCE, 1 / 4),
     ("keep-alive serve/gunicorn-gevent", "keepalive", "serve", REFERENCE, 1 / 4),
@@ -45,7 +45,7 @@ def megabytes_per_cpu_second(result: Result) -> float:
 
 
 def ratio(result: Result, reference: Result | None) -> float | None:
-    """Median of the rounds' ratios in CPU per request: what slows a round slows both sides."""
+    """The median of the rounds' ratios of CPU per request. A slow round slows both sides."""
     if reference is None or not (result.usable and reference.usable):
         return None
     return median(
@@ -59,7 +59,7 @@ def find(results: list[Result], workload: str, side: str) -> Result | None:
 
 
 def reference_of(results: list[Result], workload: Workload) -> Result | None:
-    """Frames have no counterpart elsewhere: their uploads are held against the plain one."""
+    """No other server reads frames, so their uploads are compared with the plain upload."""
     return find(results, "upload" if workload.body else workload.name, REFERENCE)
 
 
@@ -131,7 +131,7 @@ def processor() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what. Taken before the run: the load average must not be our own."""
+    """Facts about the machine, taken before the run: its load average is not ours."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "kernel": platform.release(),
@@ -169,7 +169,7 @@ def row_json(result: Result, reference: Result | None) -> dict[str, Any]:
 
 
 def as_json(results: list[Result], plan: Plan, facts: dict[str, Any]) -> str:
-    """The whole run, with every raw sample, for a program that compares two of them."""
+    """The run with all samples, for programs that compare runs."""
     document = {
         "machine": facts,
         "plan": asdict(plan),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The load generator's bytes and verdicts, against a socket that knows neither: `pytest bench`."""
+"""The bytes that the load generator sends, and its verdicts on answers, with a plain socket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plain(data: bytes) -> tuple[bytes, bytes]:
 
 
 def framed(data: bytes) -> tuple[bytes, bytes]:
-    """Every whole frame's payload; the destination must be the same in all of them."""
+    """The payloads of all complete frames, which must have the same destination."""
     payload, position = b"", 0
     while position + 8 <= len(data):
         length = int.from_bytes(data[position + 6 : position + 8], "little")
@@ -49,7 +49,7 @@ V1 = b"PROXY TCP4 192.0.2.7 198.51.100.9 51234 8081\r\n"
 
 
 class Sink:
-    """Answers each complete request of one connection after the other, and keeps their bytes."""
+    """Answers the requests of one connection after another, and keeps their bytes."""
 
     def __init__(self, unwrap: Callable[[bytes], tuple[bytes, bytes]], answer: bytes) -> None:
         self.unwrap, self.answer = unwrap, answer
@@ -103,7 +103,7 @@ def requests(data: bytes) -> list[tuple[bytes, bytes]]:
 def run(unwrap: Callable[[bytes], tuple[bytes, bytes]], answer: bytes, *options: str):
     sink = Sink(unwrap, answer)
     call = [build_loadgen(), "--port", str(sink.port), "--connections", "1"]
-    call += ["--seconds", "50", *options]  # its own time must not run out on a busy machine
+    call += ["--seconds", "50", *options]  # its time limit must not end the run on a busy machine
     done = subprocess.run(call, capture_output=True, text=True, timeout=60)
     sink.close()
     assert done.returncode == 0, done.stderr
@@ -148,7 +148,7 @@ def test_frame_size_is_the_payload_of_every_frame_but_the_last():
         position += 8 + lengths[-1]
     assert set(lengths[:-1]) == {1448}
     assert position == len(raw)
-    # The head is inside the frames too: more than the body's 5000 bytes were framed.
+    # Frames hold the head as well: more than the body's 5000 bytes.
     assert sum(lengths) > 5000
 
 

@@ -14,14 +14,14 @@ from .origin import Address, Origin
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .server.server import WSGIServer
+    from .server import WSGIServer
 
 __all__ = ["Address", "Origin", "OriginError", "Reason", "WSGIServer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "WSGIServer":
-        from .server.server import WSGIServer
+        from .server import WSGIServer
 
         return WSGIServer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Why an origin was refused: one exception class, one reason code per case.
 
-The reasons are what operators count and what tests assert on, so they are spelled once, here. The
-prose is free to change; the values are not.
+Operators count the reasons and tests compare them, so the values must not change; the text beside
+them may.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from enum import Enum
 
 
 class Reason(str, Enum):
-    """Reason codes, grouped by who finds them. The value is what counters and logs show."""
+    """Reason codes, grouped by the code that raises them. Counters and logs show the value."""
 
-    # ctframe (DESIGN 3.1, 3.2)
+    # ctframe (docs/wire-formats.md#ctframe-stream-tcp-ipv4)
     ZERO_LENGTH_FRAME = "zero-length-frame"
     DESTINATION_CHANGED = "destination-changed"
     EOF_IN_FRAME = "eof-in-frame"
     SHORT_DATAGRAM = "short-datagram"
     NOT_IPV4 = "not-ipv4"
 
-    # PROXY protocol (3.3)
+    # PROXY protocol (docs/wire-formats.md#proxy-protocol)
     NO_HEADER = "no-header"
     BAD_VERSION = "bad-version"
     BAD_COMMAND = "bad-command"
@@ -34,7 +34,7 @@ class Reason(str, Enum):
     V1_NOT_ACCEPTED = "v1-not-accepted"
     EOF_IN_HEADER = "eof-in-header"
 
-    # authentication (3.4): each refusal has its own code
+    # authentication (docs/wire-formats.md#authentication-tlv-type-0xe7)
     AUTH_V1 = "auth-v1"
     AUTH_UNKNOWN = "auth-unknown"
     AUTH_LOCAL = "auth-local"
@@ -47,7 +47,7 @@ class Reason(str, Enum):
     AUTH_TAG = "auth-tag"
     AUTH_TIME = "auth-time"
 
-    # receiving rules (3.5)
+    # receiving rules (docs/threat-model.md)
     UNTRUSTED_PEER = "untrusted-peer"
     SRC_MISMATCH = "src-mismatch"
     ORIGIN_TIMEOUT = "origin-timeout"
@@ -55,7 +55,7 @@ class Reason(str, Enum):
     NOT_ALLOWED = "not-allowed"
     LOOP = "loop"
 
-    # what the kernel answered to SO_ORIGINAL_DST
+    # the kernel's answer to SO_ORIGINAL_DST
     CONNTRACK_UNAVAILABLE = "conntrack-unavailable"
     CONNTRACK_UNSUPPORTED = "conntrack-unsupported"
     CONNTRACK_ERROR = "conntrack-error"
@@ -67,7 +67,7 @@ class Reason(str, Enum):
 class OriginError(Exception):
     """An origin that cannot be accepted. `reason` is for counters, `detail` for people.
 
-    The detail never contains bytes of the peer's that were not checked: it is safe to log.
+    The detail never contains bytes from the peer that were not checked, so it is safe to log.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:

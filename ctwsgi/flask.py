@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`origin`: the current request's Origin, for Flask views.
 
-Needs `ct.origin` in environ: our server puts it there, and so does
-`app.wsgi_app = OriginMiddleware(app.wsgi_app)` under any other. Where it is missing, and outside a
+It reads `ct.origin` from environ. Our server sets that key; under any other server
+`app.wsgi_app = OriginMiddleware(app.wsgi_app)` does. Where the key is missing, and outside a
 request, `origin` is falsy with source `none`, so a view may always say `if origin: ...`.
 """
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What only Linux knows of a socket: the destination before NAT, and which addresses are ours.
+"""Questions to the Linux kernel: a socket's destination before NAT, and this host's addresses.
 
-`SO_ORIGINAL_DST` is answered by conntrack on the host and in the network namespace that did the
-NAT (net/netfilter/nf_conntrack_proto.c, getorigdst()); nobody else can ask.
+Conntrack answers `SO_ORIGINAL_DST` (net/netfilter/nf_conntrack_proto.c, getorigdst()), on the host
+and in the network namespace that did the NAT and nowhere else.
 """
 
 from __future__ import annotations
@@ -35,22 +35,24 @@ _ERRNO_REASONS = {
 
 
 def normal_address(sockaddr: Any) -> Address | None:
-    """(host, port) of getsockname(), getpeername() or accept(); None for a unix socket's."""
+    """The (host, port) that getsockname(), getpeername() or accept() returned; None for a unix
+    socket."""
     if isinstance(sockaddr, tuple):
         return normal_host(sockaddr[0]), sockaddr[1]
     return None
 
 
 def original_destination(sock: Any) -> Address | None:
-    """The destination before NAT, or None: no conntrack entry, or it is where the client arrived.
+    """The destination before NAT; None without a conntrack entry, and when the client dialled the
+    address where it arrived.
 
-    `sock` is any connected socket object. Raises OriginError when the kernel cannot be asked.
+    `sock` is any connected socket object. Raises OriginError when the kernel cannot answer.
     """
     local = sock.getsockname()
     if not isinstance(local, tuple):
         raise OriginError(Reason.CONNTRACK_UNSUPPORTED, "a unix socket has no conntrack entry")
     here = (normal_host(local[0]), local[1])
-    # A v4-mapped peer on a dual-stack listener lives in IPv4's conntrack: ask there.
+    # Conntrack has a v4-mapped peer of a dual-stack listener as IPv4.
     family = socket.AF_INET6 if ":" in here[0] else socket.AF_INET
     there = _getorigdst(sock, family)
     return None if there == here else there
@@ -58,20 +60,20 @@ def original_destination(sock: Any) -> Address | None:
 
 def _getorigdst(sock: Any, family: int) -> Address | None:
     v4 = family == socket.AF_INET
-    level, layout = (socket.SOL_IP, _SOCKADDR_IN) if v4 else (socket.IPPROTO_IPV6, _SOCKADDR_IN6)
+    level, sockaddr = (socket.SOL_IP, _SOCKADDR_IN) if v4 else (socket.IPPROTO_IPV6, _SOCKADDR_IN6)
     try:
-        raw = sock.getsockopt(level, SO_ORIGINAL_DST, layout.size)
+        raw = sock.getsockopt(level, SO_ORIGINAL_DST, sockaddr.size)
     except OSError as e:
         if e.errno == errno.ENOENT:
             return None
         reason, detail = _ERRNO_REASONS.get(e.errno or 0, (Reason.CONNTRACK_ERROR, str(e)))
         raise OriginError(reason, detail) from e
-    port, host = layout.unpack(raw)
+    port, host = sockaddr.unpack(raw)
     return host_text(host), port
 
 
 class LocalAddresses:
-    """The addresses of this host's interfaces, asked again once the answer is `ttl` s old."""
+    """The addresses of this host's interfaces, read again when older than `ttl` seconds."""
 
     def __init__(self, ttl: float = 5.0) -> None:
         self._ttl = ttl

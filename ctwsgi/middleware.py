@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The origin for an existing WSGI application, under whatever server it already runs.
 
-After `OriginMiddleware` the five `ct.*` keys of the environ contract (docs/environ.md) are always
-there. Under our own server they already are, and it only judges; under gunicorn and the werkzeug
-development server it asks the kernel about the connection's socket; under a server that shows no
-socket the origin is `none`. It never raises: what cannot be learnt is `none`, counted and logged
-once per reason. It trusts environ as its server and the middleware around it made it; request
-headers cannot reach the keys that it reads (they all become `HTTP_*`).
+`OriginMiddleware` sets the five `ct.*` keys of the environ contract (docs/environ.md). Under our
+own server the keys are already there, and the middleware only checks them against its options.
+Under gunicorn and the werkzeug development server it asks the kernel about the connection's socket.
+Under a server that puts no socket into environ the origin is `none`. It never raises: an origin
+that cannot be learnt is `none`, counted, and logged once per reason. It trusts environ as the
+server and the middleware around it made it; a client cannot write the keys that it reads, because
+request headers all become `HTTP_*`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _UNIX_PEER = "<local>"
-"""What werkzeug's server calls a client without an address; the contract says ''."""
+"""REMOTE_ADDR of a unix client under werkzeug's server; the contract wants an empty string."""
 
 _REFUSALS = {
     Reason.NOT_ALLOWED: (
@@ -59,24 +60,26 @@ _CANNOT_TELL = (
 class OriginMiddleware:
     """Wraps a WSGI application and sets the `ct.*` keys of each request's environ.
 
-    allow: original destinations to answer for, as `HOST`, `HOST:PORT`, `[V6]:PORT` or CIDR; any
-        other gets 421. None: all. Names are not resolved.
-    require_redirect: a connection without an original destination gets 421, one that the kernel
-        could not be asked about 503. None: exactly when there is an allow-list, because a direct
-        connection has no destination that could be on it.
+    allow: the original destinations that the application answers for, as `HOST`, `HOST:PORT`,
+        `[V6]:PORT` or CIDR; any other gets 421. None: all. Names are not resolved.
+    require_redirect: a connection without an original destination gets 421; one whose destination
+        the kernel cannot tell gets 503. None: True with an allow-list, else False. A direct
+        connection has no destination that could be on the list.
     refuse_loops: an original destination that is the listener, an address of this host or one of
-        `self_addresses` (`ADDR` or `ADDR:PORT`: public addresses that NAT brings here) gets 508.
+        `self_addresses` gets 508. Those are public addresses that NAT translates to this host, as
+        `ADDR` or `ADDR:PORT`.
     rewrite_server: SERVER_NAME and SERVER_PORT become the original destination, and so does a
         missing or empty Host.
-    trust_gunicorn_proxy: the origin is what gunicorn read from a PROXY header (its PROXY_* keys),
-        and nothing else. Only as good as gunicorn's --proxy-allow-from.
+    trust_gunicorn_proxy: take the origin only from the PROXY header that gunicorn read (its PROXY_*
+        keys). It is only as trustworthy as gunicorn's --proxy-allow-from.
 
     ValueError for a word that is not an address, and for self_addresses without refuse_loops.
     """
 
     counters: Counter[str]
-    """`refused:<reason>` answers of ours, and `unknown:<reason>` requests passed on as `none`.
-    Per process and without a lock: meant for a graph, not for accounting."""
+    """`refused:<reason>`: requests that this middleware answered itself. `unknown:<reason>`:
+    requests that it passed on with the origin `none`. Per process and without a lock, so threads
+    may lose a count."""
 
     def __init__(
         self,
@@ -98,11 +101,11 @@ class OriginMiddleware:
         self._required = allow is not None if require_redirect is None else require_redirect
         self._loops = LoopGuard(own) if refuse_loops else None
         self._rewrites = rewrite_server
-        self._judges = self._required or self._allowed is not None or refuse_loops
+        self._checks = self._required or self._allowed is not None or refuse_loops
         self._trusts_gunicorn = trust_gunicorn_proxy
-        # The origin belongs to the connection. Keeping it spares a keep-alive request three system
-        # calls, and mends gunicorn's gthread worker, which forgets the PROXY header after the
-        # first request.
+        # The origin belongs to the connection. Keeping it saves three system calls per keep-alive
+        # request. It is also needed under gunicorn's gthread worker, which drops the PROXY header
+        # after the first request.
         self._known: WeakKeyDictionary[Any, Origin] = WeakKeyDictionary()
         self._log = logging.getLogger("ctwsgi")
 
@@ -112,8 +115,8 @@ class OriginMiddleware:
             if origin is None:
                 origin = self._learn(environ)
                 environ.update(origin.environ())
-            if self._judges:
-                self._judge(environ, origin)
+            if self._checks:
+                self._check(environ, origin)
         except OriginError as e:
             self._note("refused", e)
             status, text = _REFUSALS.get(e.reason, _CANNOT_TELL)
@@ -124,7 +127,7 @@ class OriginMiddleware:
         return self.app(environ, start_response)
 
     def _learn(self, environ: WSGIEnvironment) -> Origin:
-        """The origin from what the server put into environ; OriginError only when required."""
+        """The origin from the server's keys in environ. OriginError only if one is required."""
         sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
         try:
             if sock is None:
@@ -146,17 +149,18 @@ class OriginMiddleware:
         if origin is None:
             try:
                 destination = original_destination(sock)
-            except OSError as e:  # the server closed it, or its client reset it, before we came
+            except OSError as e:  # closed by the server, or reset by the client
                 raise OriginError(Reason.CONNTRACK_ERROR, str(e)) from e
-            # With no destination there is nothing that the kernel could have vouched for.
-            told = destination is not None
-            origin = self._known[sock] = Origin("conntrack", destination, _peer(sock), told)
+            # Without a destination there is nothing that could be verified.
+            verified = destination is not None
+            origin = self._known[sock] = Origin("conntrack", destination, _peer(sock), verified)
         return origin
 
     def _from_gunicorn(self, environ: WSGIEnvironment, sock: Any) -> Origin:
-        """PROXY_ADDR and _PORT are the header's destination, REMOTE_* its source (http/wsgi.py).
+        """gunicorn sets PROXY_ADDR and PROXY_PORT to the header's destination and REMOTE_* to its
+        source (gunicorn/http/wsgi.py).
 
-        For LOCAL and UNSPEC gunicorn writes None over all of them, REMOTE_ADDR included.
+        For LOCAL and UNSPEC it sets all of them to None, REMOTE_ADDR included.
         """
         origin = self._known.get(sock)
         if origin is None:
@@ -169,7 +173,7 @@ class OriginMiddleware:
             _write_remote(environ, origin.orig_src)
         return origin
 
-    def _judge(self, environ: WSGIEnvironment, origin: Origin) -> None:
+    def _check(self, environ: WSGIEnvironment, origin: Origin) -> None:
         """Raises OriginError for a request that the application must not see."""
         destination = origin.orig_dst
         if destination is None:
@@ -184,7 +188,7 @@ class OriginMiddleware:
             raise OriginError(Reason.LOOP, show(*destination))
 
     def _note(self, outcome: str, error: OriginError) -> None:
-        """Counts every case, logs the first of each: a client must not be able to fill a log."""
+        """Counts every case and logs the first of each, so that a client cannot fill the log."""
         name = f"{outcome}:{error.reason}"
         self.counters[name] += 1
         if self.counters[name] == 1:
@@ -209,7 +213,8 @@ class _Destinations:
 def _address(host: Any, port: Any) -> Address | None:
     """Two values of environ as an address; None when they are not one.
 
-    The server's always are, but a middleware between it and us may have written a client's words.
+    The server's values are always addresses, but a middleware between the server and this one may
+    have replaced them by text from a client.
     """
     try:
         return host_text(pack_host(str(host).partition("%")[0])), int(port)
@@ -224,14 +229,14 @@ def _remote(environ: WSGIEnvironment) -> Address | None:
 def _peer(sock: Any) -> Address | None:
     try:
         return normal_address(sock.getpeername())
-    except OSError:  # reset meanwhile: nobody is left to be named
+    except OSError:  # reset meanwhile: the address is lost
         return None
 
 
 def _listeners(environ: WSGIEnvironment) -> list[Address | None]:
-    """Where this request arrived: as the server calls it, and as the socket does.
+    """Where this request arrived, according to SERVER_NAME and according to the socket.
 
-    Both, because the first may be a wildcard and the second is not always shown.
+    SERVER_NAME may be a wildcard, and not every server puts the socket into environ.
     """
     known = [_address(environ.get("SERVER_NAME"), environ.get("SERVER_PORT"))]
     sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
@@ -251,7 +256,7 @@ def _write_remote(environ: WSGIEnvironment, source: Address | None) -> None:
 
 
 def _respell_remote(environ: WSGIEnvironment) -> None:
-    """REMOTE_* keep their writer's word in the contract's spelling: no zone, v4-mapped as IPv4."""
+    """Spells REMOTE_* as the contract does: without a zone, a v4-mapped address as IPv4."""
     remote = _remote(environ)
     if remote is not None or environ.get("REMOTE_ADDR") == _UNIX_PEER:
         _write_remote(environ, remote)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The origin: what a connection knows of its beginnings. Imports nothing; anything may use it."""
+"""The origin: where a connection was going before it was redirected."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ from dataclasses import dataclass
 from typing import Any
 
 Address = tuple[str, int]
-"""(host, port). The host is inet_ntop text, without brackets or zone; v4-mapped ones are IPv4."""
+"""(host, port). The host is written as inet_ntop does, without brackets or zone; an IPv4 address
+that is mapped into IPv6 is written as IPv4."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a connection was going before it was redirected, and how we know.
+    """Where a connection was going, who opened it, and which source told.
 
-    Falsy when the connection was not redirected or cannot tell, so a view may say
-    `if origin: ...` without asking which.
+    Falsy when the original destination is not known or the connection was not redirected, so a view
+    may say `if origin: ...` for both.
     """
 
     source: str
     """`ctframe`, `proxy`, `conntrack`, `tproxy` or `none`."""
     orig_dst: Address | None = None
-    """Where the client was going; None when that is not known or is where it arrived."""
+    """Where the client was going; None when that is unknown, or is the address where it arrived."""
     orig_src: Address | None = None
-    """The client as the injector saw it, else the peer; None for a unix peer without header."""
+    """The client's address as the injector saw it, else the TCP peer's; None for a unix socket
+    whose client sent no header."""
     verified: bool = False
-    """The client cannot have chosen `orig_dst`: a tag verified, or this host's kernel told it.
-    Never True without a destination, so that a check of it fails closed."""
+    """True when the client cannot have chosen `orig_dst`: the header's signature is valid, or this
+    host's kernel told the destination. Never True without a destination, so that code which checks
+    only this attribute fails closed."""
     tlvs: tuple[tuple[int, bytes], ...] = ()
-    """(type, value) pairs of a PROXY v2 header, raw, in their order."""
+    """The (type, value) pairs of a PROXY v2 header, raw, in the header's order."""
     auth: int | None = None
-    """The id of the key that signed the header; None without a verified tag."""
+    """The id of the key that signed the header; None when no signature was verified."""
 
     def __bool__(self) -> bool:
         return self.orig_dst is not None

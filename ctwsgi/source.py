@@ -2,8 +2,9 @@
 """How a connection learns its origin: one small class per source.
 
 `accept()` runs once per connection, before a byte is read. It returns the Origin when the kernel
-knows it, or a Stage that takes it out of the first bytes. A configured source is required: what
-it cannot learn is an OriginError, never a guess and never a silent fallback (DESIGN 3.5).
+knows it, or an OriginStage that takes it out of the first bytes. When the configured source cannot
+tell the origin, that is an OriginError; there is no guess and no silent fallback
+(docs/threat-model.md).
 """
 
 from __future__ import annotations
@@ -24,19 +25,22 @@ IPV6_TRANSPARENT = 75  # linux/in6.h; the socket module names only IP_TRANSPAREN
 IP_TRANSPARENT = 19  # linux/in.h
 
 
-class Stage(Protocol):
-    """Sits between the socket and the HTTP parser until it is `done`."""
+class OriginStage(Protocol):
+    """Removes the origin's bytes from what was received, before the HTTP parser gets it."""
 
     origin: Origin | None
-    """None until enough bytes have come."""
+    """None until it is complete."""
     done: bool
-    """The rest of the stream is payload: the stage need not be asked again."""
+    """True when the rest of the stream is payload and needs no strip()."""
 
     def strip(self, buffer: bytearray, size: int) -> int:
-        """buffer[:size] was just received: moves its payload to the front, returns its length."""
+        """Moves the payload in buffer[:size], which was just received, to the front.
+
+        Returns the payload's length.
+        """
 
     def eof(self) -> None:
-        """The peer has finished sending. OriginError when the format does not allow it here."""
+        """The peer has finished sending. OriginError when the format does not allow an end here."""
 
 
 class Source:
@@ -45,18 +49,20 @@ class Source:
     name = "none"
 
     def check(self, sockname: Any) -> None:
-        """ValueError, with what to do, when a listener at `sockname` must not start."""
+        """Raises ValueError, with what to do, when a listener at `sockname` must not start."""
 
     def prepare(self, sock: socket.socket) -> None:
-        """Sets up the listening socket. Called while privileges are still there."""
+        """Sets up the listening socket. Called before the process drops its privileges."""
 
-    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> Origin | Stage:
+    def accept(
+        self, sock: Any, peer: Address | None, bound: Address | None
+    ) -> Origin | OriginStage:
         """`bound` is the listener's own address, None for a unix socket."""
         return Origin("none", orig_src=peer)
 
 
 class CtframeSource(Source):
-    """Per-segment frames (DESIGN 3.1): each carries the destination, the first one tells it."""
+    """A ctframe header in front of each segment (docs/wire-formats.md#ctframe-stream-tcp-ipv4)."""
 
     name = "ctframe"
 
@@ -67,13 +73,13 @@ class CtframeSource(Source):
     def check(self, sockname: Any) -> None:
         self._trust.check(self.name, sockname, signed=self._signed, signable=False)
 
-    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> Stage:
+    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> OriginStage:
         self._trust.admit(peer)
         return FrameStage(peer)
 
 
 class FrameStage:
-    """Strips frames for as long as the connection lives."""
+    """Strips frame headers until the connection ends."""
 
     __slots__ = ("_decoder", "_peer", "eof", "origin")
     done = False
@@ -92,7 +98,7 @@ class FrameStage:
 
 
 class ProxySource(Source):
-    """One PROXY protocol header at the start of the stream (DESIGN 3.3, 3.4)."""
+    """One PROXY header at the start of the stream (docs/wire-formats.md#proxy-protocol)."""
 
     name = "proxy"
 
@@ -111,7 +117,7 @@ class ProxySource(Source):
     def check(self, sockname: Any) -> None:
         self.trust.check(self.name, sockname, signed=self.keys is not None, signable=True)
 
-    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> Stage:
+    def accept(self, sock: Any, peer: Address | None, bound: Address | None) -> OriginStage:
         self.trust.admit(peer)
         return HeaderStage(self, peer)
 
@@ -121,7 +127,7 @@ class ProxySource(Source):
 
 
 class HeaderStage:
-    """Takes the header off the first bytes, then is done."""
+    """Strips the header from the first bytes, then is done."""
 
     __slots__ = ("_held", "_peer", "_source", "done", "origin")
 
@@ -156,12 +162,12 @@ class HeaderStage:
             return size - consumed
 
     def eof(self) -> None:
-        if self._held:  # nothing at all is a health check or a port scan
+        if self._held:  # a peer that sends nothing is a health check or a port scan
             raise OriginError(Reason.EOF_IN_HEADER, f"after {len(self._held)} bytes")
 
 
 class ConntrackSource(Source):
-    """This host's own NAT, asked through SO_ORIGINAL_DST."""
+    """This host's own NAT: the kernel tells the destination through SO_ORIGINAL_DST."""
 
     name = "conntrack"
 
@@ -179,7 +185,7 @@ class ConntrackSource(Source):
 
 
 class TproxySource(Source):
-    """A TPROXY rule hands over the connection untranslated: the local address is the answer."""
+    """A TPROXY rule does not translate the connection: its local address is the destination."""
 
     name = "tproxy"
 
@@ -194,7 +200,7 @@ class TproxySource(Source):
 
     def prepare(self, sock: socket.socket) -> None:
         if sock.getsockopt(socket.SOL_IP, IP_TRANSPARENT):
-            return  # the master did it before it gave up its privileges
+            return  # done by the master before it dropped its privileges
         try:
             sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
             if sock.family == socket.AF_INET6:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""For the unit tests of applications: requests that look redirected, without a kernel.
+"""For the unit tests of applications: requests that look redirected, without a redirect.
 
     client.get("/", environ_overrides=origin_environ("198.18.0.7", 80))
 
-works with Flask's and werkzeug's test client, and with OriginMiddleware in place or not: it takes
-an origin that is already in environ as it is.
+works with the test clients of Flask and werkzeug, with and without OriginMiddleware: the middleware
+keeps an origin that is already in environ.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def origin_environ(
 ) -> dict[str, Any]:
     """The `ct.*` and REMOTE_* keys of a connection that was going to `host`, `port`.
 
-    Without `host` it is a connection that was not redirected. `src` is the client; None is a unix
-    peer. `verified` is by default what the source would say: true when the kernel told it or a key
-    (`auth`) signed it. ValueError for what no source could have said: a host that is not an
-    address, a port outside 0..65535, an unknown source, `none` with a host.
+    Without `host` it is a connection that was not redirected. `src` is the client; None stands for
+    a unix socket. `verified` is by default what the source would set: true when the kernel told the
+    destination or a key (`auth`) signed the header. ValueError for what no source could set: a host
+    that is not an address, a port outside 0..65535, an unknown source, `none` with a host.
     """
     if source not in _SOURCES or (source == "none" and host is not None):
         raise ValueError(f"no destination comes from source {source!r}")

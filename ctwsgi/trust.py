@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Who may write the origin of a connection, and whether a listener is safe to open (DESIGN 3.5).
+"""Who may write the origin of a connection, and whether a listener is safe to open.
 
-A frame or an unsigned header is believed because of where it comes from. Two cases:
+Two kinds of injectors (docs/threat-model.md):
 
-- terminating injectors (relay, haproxy) are the TCP peer: their networks are listed;
-- in-path injectors (kernel module, eBPF) leave the client as the peer, whose address proves
-  nothing: there the header is signed, or a packet filter lets only translated connections arrive.
+- A terminating injector (relay, haproxy) is the TCP peer. Its network must be listed.
+- An injector in the path (kernel module, eBPF) leaves the client as the TCP peer, so the peer's
+  address proves nothing. The header must be signed, or a packet filter must drop connections that
+  were not translated.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ipaddress import (
 from typing import Any
 
 from .errors import OriginError, Reason
+from .guard import local_guard
 from .origin import Address
 from .wire.address import normal_host, show
 
@@ -34,7 +36,7 @@ INLINE = "inline"
 
 
 class UnsafeListener(ValueError):
-    """A listener on which anybody could write the origin. The message says what to add."""
+    """Anybody could write the origin on this listener. The message says what to add."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,16 @@ class Trust:
     networks: tuple[Network, ...] = LOOPBACK
     inline: bool = False
     guarded: bool = False
-    """A packet filter drops connections that were not translated; asserted by the operator."""
+    """The operator states that a packet filter drops connections that were not translated."""
     snat: bool = False
-    """Sources are rewritten between injector and server: do not compare them with the peer."""
+    """Source addresses are rewritten between injector and server: do not compare them with the
+    peer's."""
     stated: bool = False
-    """The operator said whom to trust; the default is meant for loopback only."""
+    """True when the operator said whom to trust; the default is safe on loopback only."""
 
     @classmethod
     def parse(cls, words: Iterable[str], *, guarded: bool = False, snat: bool = False) -> Trust:
-        """CIDRs and the word `inline`, also separated by commas. ValueError names the wrong one."""
+        """`words` are CIDRs or `inline`, also separated by commas; ValueError names a wrong one."""
         given = [w.strip() for word in words for w in word.split(",") if w.strip()]
         try:
             networks = tuple(parse_network(w) for w in given if w != INLINE)
@@ -73,16 +76,17 @@ class Trust:
         )
 
     def admit(self, peer: Address | None) -> None:
-        """Before a byte is read. OriginError(UNTRUSTED_PEER) when the peer is no known injector.
+        """Raises OriginError(UNTRUSTED_PEER) when the peer is no known injector.
 
-        A unix socket's peer (None) got past file permissions, which is as good as loopback.
+        Called before a byte is read. The peer of a unix socket (None) passed the file permissions,
+        so it is trusted like loopback.
         """
         if not self.inline and peer is not None and not self._trusts(peer[0]):
             raise OriginError(Reason.UNTRUSTED_PEER, "not among the networks of --trust")
 
     @cached_property
     def _trusts(self) -> Any:
-        # An injector is one of few hosts and connects often: ipaddress is asked once per host.
+        # Few hosts are injectors, and they connect often: parse each address once.
         @lru_cache(maxsize=1024)
         def trusts(host: str) -> bool:
             address = ip_address(host)
@@ -91,12 +95,15 @@ class Trust:
         return trusts
 
     def match_source(self, src: Address | None, peer: Address | None) -> None:
-        """In path, a header's source must be the TCP peer itself, or somebody else wrote it."""
+        """With an injector in the path the header's source must be the TCP peer.
+
+        A header with another source was written for another connection.
+        """
         if self.inline and not self.snat and src is not None and src != peer:
             raise OriginError(Reason.SRC_MISMATCH, "the header's source is not the TCP peer")
 
     def check(self, source: str, sockname: Any, *, signed: bool, signable: bool) -> None:
-        """UnsafeListener unless something makes the origins on this address trustworthy."""
+        """Raises UnsafeListener unless the origins on this address can be trusted."""
         if self.inline:
             if self.guarded or (signed and signable):
                 return
@@ -108,7 +115,7 @@ class Trust:
 
 
 def _collapsed(networks: Iterable[Network]) -> list[Network]:
-    """The same addresses in as few networks as possible: two halves are a whole."""
+    """The same addresses in as few networks as possible: 0.0.0.0/1 and 128.0.0.0/1 are one."""
     listed = list(networks)
     v4 = collapse_addresses([n for n in listed if isinstance(n, IPv4Network)])
     v6 = collapse_addresses([n for n in listed if isinstance(n, IPv6Network)])
@@ -116,7 +123,7 @@ def _collapsed(networks: Iterable[Network]) -> list[Network]:
 
 
 def parse_network(word: str) -> Network:
-    """As ip_network(); one of v4-mapped addresses is IPv4, since peers are told as such."""
+    """As ip_network(), but v4-mapped addresses become IPv4, as they do for a peer."""
     network = ip_network(word)
     mapped = ip_network("::ffff:0:0/96")
     if isinstance(network, IPv6Network) and network.subnet_of(mapped):  # type: ignore[arg-type]
@@ -131,28 +138,10 @@ def _is_local(sockname: Any) -> bool:
 
 
 def show_listener(sockname: Any) -> str:
-    """A listening address as people write it."""
+    """A listening address for messages."""
     if not isinstance(sockname, tuple):
         return f"unix:{sockname}"
     return show(*sockname[:2])
-
-
-GUARD = ("ct status ! dnat", "ct state invalid,untracked")
-"""What a guard drops. A packet that conntrack does not follow has no status to compare: without
-the second, an ACK in the middle of nowhere passes where `nf_conntrack_tcp_loose` is 0, and a server
-that takes it for a SYN cookie come back has a socket whose first bytes are the client's.
-"""
-
-
-def guard_rule(port: int) -> str:
-    """The packet filter that makes `--guarded` true, for the host that the server runs on."""
-    return (
-        "table inet ctwsgi_guard {\n"
-        "    chain input {\n"
-        "        type filter hook input priority 0; policy accept;\n"
-        + "".join(f"        tcp dport {port} {condition} drop\n" for condition in GUARD)
-        + "    }\n}"
-    )
 
 
 def _inline_advice(source: str, sockname: Any, signed: bool, signable: bool) -> str:
@@ -168,7 +157,7 @@ def _inline_advice(source: str, sockname: Any, signed: bool, signable: bool) -> 
         f"{show_listener(sockname)}: source {source} with --trust {INLINE} needs {lacking}, "
         f"or any client that dials this port writes its own origin.{why}\n"
         f"--guarded says that this nft rule stands (in a forward chain where a gateway does "
-        f"the NAT):\n{guard_rule(port)}"
+        f"the NAT):\n{local_guard(port)}"
     )
 
 
@@ -181,5 +170,5 @@ def _open_advice(source: str, sockname: Any, signable: bool) -> str:
         f"{signed if signable else ''}"
         f"  --trust {INLINE} --guarded              an injector in the path, and this nft rule\n"
         "                                        (in a forward chain where a gateway does "
-        f"the NAT):\n{guard_rule(sockname[1])}"
+        f"the NAT):\n{local_guard(sockname[1])}"
     )

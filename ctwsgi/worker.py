@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """gunicorn's worker class: our server in a process that gunicorn starts, reloads and stops.
 
-What needs rights (key files, IP_TRANSPARENT) happens in the constructor, which runs in the master
-before the fork; what is wrong there stops gunicorn with one line instead of a respawn loop.
+The constructor runs in the master before the fork. It does what needs privileges (key files,
+IP_TRANSPARENT). An error there stops gunicorn with one line; after an error in a worker gunicorn
+would start workers again and again.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from gunicorn.http.wsgi import WSGIErrorsWrapper
 from gunicorn.workers.base import Worker
 
 from .http.limits import Limits, Timeouts
-from .server.server import Access, WSGIServer
+from .server import Access, WSGIServer
 from .serving import options
 from .serving.accesslog import reporter, wants_access
 from .serving.honoured import refuse_unhonoured
-from .serving.listeners import Keys, Listener, bound_name, make_listener, names_of
+from .serving.listeners import KeyRings, Listener, bound_name, make_listener, names_of
 from .serving.options import Options, show_name
 from .serving.patch import patch
 from .serving.summary import Summary
@@ -41,21 +42,21 @@ class CtWorker(Worker):  # type: ignore[misc]
     """`gunicorn -k ctwsgi.worker.CtWorker`, with options from CTWSGI_*; `ctwsgi serve` uses it."""
 
     _inherited: ClassVar[int] = 0
-    """How many sockets systemd handed to the master."""
-    _keys: ClassVar[Keys] = Keys()
+    """The number of sockets that systemd handed to the master."""
+    _keys: ClassVar[KeyRings] = KeyRings()
     _settled: ClassVar[tuple[Any, list[Any], list[Listener]] | None] = None
-    """The master's last good answer: Config, sockets, and a Listener for each of them."""
+    """The master's last good Config and sockets, and a Listener for each socket."""
 
     @classmethod
     def setup(cls) -> None:
-        """gunicorn calls this when it loads the class: before --preload imports the application."""
+        """gunicorn calls this when it loads the class, before --preload imports the application."""
         patch()
         cls._inherited = systemd.listen_fds(unset_environment=False) or cls._inherited
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """gunicorn calls this at the start. RuntimeError is shown as one line."""
-        # Its server is an asyncio loop in a thread, which gevent has patched away.
+        # Its server is an asyncio loop in a thread, and gevent has replaced threads.
         cfg.set("control_socket_disable", True)
         try:
             refuse_unhonoured(cfg)
@@ -89,7 +90,7 @@ class CtWorker(Worker):  # type: ignore[misc]
         return options.from_settings({**values, **tls})
 
     def _settle(self) -> list[Listener]:
-        """The Listeners for our sockets; the last good ones when a reload brought bad options."""
+        """The Listeners for our sockets; the last good ones when a reload has bad options."""
         cls = type(self)
         sockets = list(self.sockets)
         if cls._settled is not None and cls._settled[0] is self.cfg:
@@ -126,12 +127,12 @@ class CtWorker(Worker):  # type: ignore[misc]
                 self.log.error("%s", e)
                 raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
         if self.cfg.reload_engine == "auto":
-            # `auto` would take inotify where it is installed, which blocks the whole process.
+            # `auto` takes inotify where it is installed, and inotify blocks the whole process.
             self.cfg.set("reload_engine", "poll")
         super().init_process()
 
     def run(self) -> None:
-        """Serves until told to stop, then lets begun requests end."""
+        """Serves until it is told to stop, then waits for begun requests to end."""
         self._woken = gevent.event.Event()
         servers = [self._server(*pair) for pair in zip(self.sockets, self._listeners, strict=True)]
         for server in servers:
@@ -205,14 +206,14 @@ class CtWorker(Worker):  # type: ignore[misc]
             self._woken.set()
 
     def notify(self) -> None:
-        """The heartbeat that keeps the master from killing us; without a master we stop."""
+        """Sends the heartbeat, or the master would kill this worker; stops without a master."""
         super().notify()
         if self.ppid != os.getppid():
             self.log.info("Parent changed, shutting down: %s", self)
             self._stop()
 
-    # Signal handlers run between two bytecodes of any greenlet, or of the hub: they only leave
-    # word, what may block runs in a greenlet.
+    # Signal handlers run between two bytecodes of any greenlet, or of the hub. So they only set a
+    # flag or start a greenlet; what may block runs there.
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.alive = False
@@ -222,10 +223,10 @@ class CtWorker(Worker):  # type: ignore[misc]
         gevent.spawn(super().handle_quit, sig, frame)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
-        """The master has had no heartbeat: something here blocks, and everybody waits for it."""
+        """The master got no heartbeat: some code in this process blocks all greenlets."""
         self.log.error("Worker is blocked at:\n%s", "".join(traceback.format_stack(frame)))
         self.cfg.worker_abort(self)
-        os._exit(1)  # SystemExit would be raised in that very code, which may catch it
+        os._exit(1)  # SystemExit would be raised in the code that blocks, which may catch it
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         gevent.spawn(super().handle_usr1, sig, frame)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A WSGIServer in a thread of its own, so that a test may block on ordinary sockets."""
+"""Runs a WSGIServer in a thread of its own, so that a test may block on ordinary sockets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
-from ctwsgi.server.server import WSGIServer
+from ctwsgi.server import WSGIServer
 
 DEADLINE = 20.0
 
 
 class InThread:
-    """What `running()` yields: the server, and a way to call it in its own thread."""
+    """A server in a thread, and calls into that thread; `running()` yields it."""
 
     def __init__(self, listener: socket.socket | tuple[str, int], application: Any) -> None:
         self._listener = listener
@@ -27,7 +27,7 @@ class InThread:
         self.server: WSGIServer
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Runs `function` in a greenlet of the server's thread; returns what it returns."""
+        """Runs `function` in a greenlet of the server's thread, and returns its result."""
         done = threading.Event()
         result: AsyncResult = AsyncResult()
 
@@ -45,7 +45,7 @@ class InThread:
     def main(self, ready: Callable[[BaseException | None], None], options: dict[str, Any]) -> None:
         hub = gevent.get_hub()
         self._loop = hub.loop
-        alive = hub.loop.timer(3600, 3600)  # after a drain the hub would have nothing to wait for
+        alive = hub.loop.timer(3600, 3600)  # keeps the hub's loop running after a drain
         alive.start(lambda: None)
         self._over = Event()
         try:
@@ -67,7 +67,7 @@ class InThread:
 def running(
     application: Any, listener: socket.socket | tuple[str, int] = ("127.0.0.1", 0), **options: Any
 ) -> Iterator[InThread]:
-    """Serves `application`; what start() raises is raised here."""
+    """Serves `application` in the `with`. It raises what start() raises."""
     outcome: list[BaseException | None] = []
     told = threading.Event()
 
@@ -91,7 +91,7 @@ def running(
 
 
 def tell_origin(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """An application that answers with what the environ contract promises, as JSON."""
+    """An application that answers with the origin in environ, as JSON."""
     keys = ("REMOTE_ADDR", "REMOTE_PORT", "SERVER_NAME", "SERVER_PORT", "wsgi.url_scheme")
     keys += ("ct.orig_dst", "ct.orig_src", "ct.source", "ct.verified")
     told = {key: environ[key] for key in keys}
@@ -104,13 +104,13 @@ def tell_origin(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 def ask(sock: socket.socket, prefix: bytes = b"") -> dict[str, Any]:
-    """One GET over `sock`, with `prefix` in front of it; the JSON that tell_origin() answered."""
+    """Sends `prefix` and a GET over `sock`. Returns the JSON of tell_origin()'s answer."""
     sock.sendall(prefix + b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     return read_json(sock)
 
 
 def read_json(sock: socket.socket) -> dict[str, Any]:
-    """Reads one response with a Content-Length off `sock`."""
+    """Reads one response with a Content-Length from `sock`."""
     head = b""
     while b"\r\n\r\n" not in head:
         piece = sock.recv(1)

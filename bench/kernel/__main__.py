@@ -4,8 +4,8 @@
     python -m bench.kernel [--kernel 6.1] [--rounds 3] [--sides plain,ctproxy] [--workloads upload]
     python -m bench.kernel --profile ctproxy [--against plain] [--workloads connect]
 
-Writes build/bench-kernel.json. The exit status is 1 when a sample may not be believed; how
-fast anything was plays no part in it. 5, as pytest's, when this machine cannot run it.
+Writes build/bench-kernel.json. The exit status is 1 when a sample is invalid, and 5, as pytest's,
+when this machine cannot run it. A target that is missed does not change it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.kernel import boot as guest
+from tests.kernel import boot
 from tests.kernel.kernels import SERIES, Kernel, MissingError, get
 from tests.kernel.module import BuildError, build
 
@@ -27,17 +27,17 @@ from . import machine, profile, programs, table
 from .plan import AIMS, PLAIN, SIDES, WORKLOADS
 from .sample import parse
 
-RESULTS = guest.ROOT / "build" / "bench-kernel"
-JSON = guest.ROOT / "build" / "bench-kernel.json"
+RESULTS = boot.ROOT / "build" / "bench-kernel"
+JSON = boot.ROOT / "build" / "bench-kernel.json"
 
 PYTHON = "/usr/bin/python3 -E -s"
 
 NOTHING_RAN = 5
 LIMIT = 3600.0
-"""Seconds. The default rounds take ten minutes; a busy host takes its time, and changes nothing."""
+"""Seconds. The default rounds take ten minutes; a busy host takes longer, with the same results."""
 
 CLOCK_ERROR = 0.01
-"""The loop by which the clock is tried is interrupted by the timer now and then."""
+"""The timer sometimes interrupts the loop that checks the clock."""
 
 
 def arguments() -> argparse.Namespace:
@@ -54,19 +54,19 @@ def arguments() -> argparse.Namespace:
 
 
 def lacking() -> list[str]:
-    """Debian's packages that must be here."""
+    """Debian packages that are missing."""
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     more = ("haproxy", "nginx", "bpftool", "clang")
-    return guest.lacking() + [name for name in more if not shutil.which(name, path=path)]
+    return boot.lacking() + [name for name in more if not shutil.which(name, path=path)]
 
 
-def boot(kernel: Kernel, words: list[str], plugin: str = "", what: str = "inside") -> Path:
-    """Runs inside.py, or `what`, in a guest; its report. SystemExit when the guest has failed."""
+def run_in_guest(kernel: Kernel, words: list[str], plugin: str = "", module: str = "guest") -> Path:
+    """Run a module of this package in a guest. Its report; SystemExit when the guest has failed."""
     report = RESULTS / "report.jsonl"
     report.unlink(missing_ok=True)
-    for name in programs.INSIDE:
+    for name in programs.FOR_GUEST:
         programs.build(name)
-    command = [*shlex.split(PYTHON), "-m", f"bench.kernel.{what}"]
+    command = [*shlex.split(PYTHON), "-m", f"bench.kernel.{module}"]
     command += ["--programs", str(programs.BUILD), "--report", str(report), *words]
     outcome = machine.run(kernel, shlex.join(command), RESULTS, LIMIT, plugin)
     (RESULTS / "dmesg").write_text(outcome.log)
@@ -76,13 +76,13 @@ def boot(kernel: Kernel, words: list[str], plugin: str = "", what: str = "inside
 
 
 def version(*command: str) -> str:
-    """The first line that a program says of itself."""
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return said.splitlines()[0]
+    """The first line of what a program prints about its version."""
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return output.splitlines()[0]
 
 
 def compare(kernel: Kernel, options: argparse.Namespace, words: list[str]) -> int:
-    """The rounds, the table, the targets."""
+    """Run the rounds; print the table and the targets."""
     facts = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "guest": kernel.version,
@@ -92,7 +92,9 @@ def compare(kernel: Kernel, options: argparse.Namespace, words: list[str]) -> in
         "load_average": os.getloadavg(),
     }
     began = time.monotonic()
-    report = boot(kernel, [*words, "--rounds", str(options.rounds), "--hooks", "--programs-time"])
+    report = run_in_guest(
+        kernel, [*words, "--rounds", str(options.rounds), "--hooks", "--programs-time"]
+    )
     clock, samples = parse(report.read_text().splitlines())
     facts["seconds"] = round(time.monotonic() - began)
     faults = [f"{s.side.name} {s.workload.name}: {s.fault}" for s in samples if s.fault]
@@ -114,14 +116,14 @@ def compare(kernel: Kernel, options: argparse.Namespace, words: list[str]) -> in
 
 
 def profiles(kernel: Kernel, options: argparse.Namespace, words: list[str]) -> int:
-    """Two sides, one round, function by function."""
+    """Compare two sides in one round, function by function."""
     folder = RESULTS / "profile"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     words += ["--rounds", "1", "--symbols", str(folder)]
     plugin = f"{programs.build('profile.so')},out={folder / 'counts'}"
-    _, samples = parse(boot(kernel, words, plugin).read_text().splitlines())
-    # Number 0 is the clock's loop.
+    _, samples = parse(run_in_guest(kernel, words, plugin).read_text().splitlines())
+    # Number 0 is the loop that checks the clock.
     counted = {
         (sample.side.name, sample.workload.name): profile.instructions(
             folder / f"counts.{number}", folder / str(number)
@@ -139,7 +141,7 @@ def profiles(kernel: Kernel, options: argparse.Namespace, words: list[str]) -> i
 def main() -> int:
     options = arguments()
     if packages := lacking():
-        print(f"not here: {' '.join(packages)}")
+        print(f"install {' '.join(packages)}")
         return NOTHING_RAN
     RESULTS.mkdir(parents=True, exist_ok=True)
     sides = f"{options.against},{options.profile}" if options.profile else options.sides
@@ -150,7 +152,7 @@ def main() -> int:
         print(error)
         return 1
     if options.flood:
-        boot(kernel, [], what="flood")
+        run_in_guest(kernel, [], module="flood")
         return 0
     words = ["--module", str(module), "--sides", sides, "--workloads", options.workloads]
     return profiles(kernel, options, words) if options.profile else compare(kernel, options, words)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What a run of the eBPF programs takes, as the kernel counts it: kernel.bpf_stats_enabled.
+"""The duration of the eBPF programs' runs, from the kernel's statistics (kernel.bpf_stats_enabled).
 
-Its clock is the scheduler's. In the guest that counts instructions a nanosecond is an instruction,
-on a machine of one's own it is one. Reading the clock is in it, and so is a run within the run: of
-a header that goes before data.
+In the guest whose clock counts instructions, a nanosecond is an instruction. A duration includes
+reading the clock, and also the run for a header that is sent before data, which is nested in the
+run for the data.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ WAYS = ("egress", "ingress")
 
 
 class Counted:
-    """What was counted; to be asked when it is over."""
+    """The result, once the `with` block of counted() has ended."""
 
     found: dict[str, dict[str, float]]
 
 
 def _programs(space: Namespace, device: str) -> dict[str, int]:
-    """The programs' ids, by where they are."""
+    """The ids of the programs on the device, by egress and ingress."""
     (found,) = json.loads(space.run("bpftool", "-j", "net", "show", "dev", device))
     return {each["kind"].rpartition("/")[2]: each["id"] for each in found["tc"]}
 
 
 def _runs(program: int) -> tuple[int, int]:
-    """How often it ran, and for how long in all."""
+    """How often a program has run, and for how long in total."""
     command = ["bpftool", "-j", "prog", "show", "id", str(program)]
-    said = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    return said.get("run_cnt", 0), said.get("run_time_ns", 0)
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return found.get("run_cnt", 0), found.get("run_time_ns", 0)
 
 
 @contextmanager
 def counted(space: Namespace, device: str) -> Iterator[Counted]:
-    """Counts what runs on a device inside the `with`."""
+    """Count the runs of the programs on a device during the `with` block."""
     counted = Counted()
     programs = _programs(space, device)
     former = SWITCH.read_text()

@@ -1,19 +1,28 @@
 // SPDX-License-Identifier: MIT
 /*
- * The clients of `make bench-kernel`: one thread, and a clock that counts instructions.
+ * The clients of `make bench-kernel`, in one thread.
  *
  *	client connect HOST PORT COUNT PARALLEL WARMUP [HEADER]
  *							connections: a request, an answer, the end;
  *							HEADER, in hex, goes before each request
  *	client http HOST PORT COUNT PARALLEL WARMUP [HEADER]
  *							the same with a request of HTTP
- *	client upload HOST PORT MEGABYTES [STREAMS]	together, by so many connections, one way
- *	client loop MILLIONS				does nothing for as many instructions
+ *	client upload HOST PORT MEGABYTES [STREAMS]	sends so many megabytes over all connections
+ *							together
+ *	client loop MILLIONS				a loop of so many million instructions
  *
- * Prints one JSON object: {"time": in nanoseconds, "ticks": of the time stamp counter, "idle": of them without work in ns,
- * "sent": connections or bytes, "received": bytes, "last": the end of the last answer, in hex,
- * "half", "most": ticks that a connection took, the median and the 99th percentile}. Under QEMU's -icount a tick is an instruction,
- * whoever executes it: client, kernel, gateway and server share the one processor.
+ * Prints one JSON object:
+ *
+ *	time		nanoseconds
+ *	ticks		of the time stamp counter
+ *	idle		nanoseconds in which the processor had nothing to do
+ *	sent		connections, for `upload` bytes
+ *	received	bytes
+ *	last		end of the last answer, in hex
+ *	median, p99	ticks that a connection took: median and 99th percentile
+ *
+ * Under QEMU's -icount a tick is an instruction, of client, kernel, gateway or server: they share
+ * one processor.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -49,10 +58,10 @@ static unsigned char last[LAST_SIZE];
 static size_t last_size;
 static unsigned char header[HEADER_MAX];
 static size_t header_size;
-static uint64_t began[DESCRIPTORS];	/* by descriptor */
-static uint64_t *took, half, most;
+static uint64_t began[DESCRIPTORS];	/* ticks, by descriptor */
+static uint64_t *took, median, p99;
 
-/* Nanoseconds that the processor had nothing to do, since boot. */
+/* Nanoseconds since boot in which the processor had nothing to do. */
 static uint64_t idle_time(void)
 {
 	FILE *file = fopen("/proc/timer_list", "r");
@@ -68,7 +77,7 @@ static uint64_t idle_time(void)
 	return found;
 }
 
-/* Where the profile begins and ends, see profile.c; nothing at all otherwise. */
+/* Mark where a profile begins or ends, for profile.c. Without the plugin it does nothing. */
 static void mark(void)
 {
 	asm volatile("xchg %bx, %bx");
@@ -98,7 +107,7 @@ static void print(struct stopwatch since, unsigned long sent, unsigned long rece
 	printf("{\"time\": %lu, ", nanoseconds() - since.time);
 	printf("\"ticks\": %lu, \"idle\": %lu, \"sent\": %lu, \"received\": %lu, ", ticks,
 	       idle_time() - since.idle, sent, received);
-	printf("\"half\": %lu, \"most\": %lu, \"last\": \"", half, most);
+	printf("\"median\": %lu, \"p99\": %lu, \"last\": \"", median, p99);
 	for (size_t i = 0; i < last_size; i++)
 		printf("%02x", last[i]);
 	puts("\"}");
@@ -204,8 +213,8 @@ static void run_connect(long count, long parallel, long warm_up)
 	received = connections(epoll, count, parallel);
 	watch.ticks = __rdtsc() - watch.ticks;
 	qsort(took, count, sizeof(*took), compare);
-	half = took[count / 2];
-	most = took[count * 99 / 100];
+	median = took[count / 2];
+	p99 = took[count * 99 / 100];
 	watch.ticks = __rdtsc() - watch.ticks;
 	print(watch, count, received);
 }
@@ -222,7 +231,7 @@ static void write_request(bool http)
 	memcpy(request + sizeof(request) - strlen(REQUEST_END), REQUEST_END, strlen(REQUEST_END));
 }
 
-/* As much as fits; whether all of it is sent. */
+/* Send as much as fits into the socket's buffer. Returns whether all is sent. */
 static bool send_some(int fd, unsigned long *left)
 {
 	static char chunk[CHUNK];
@@ -240,7 +249,7 @@ static bool send_some(int fd, unsigned long *left)
 	return true;
 }
 
-/* How many bytes the server says that it has got. */
+/* Read the number of bytes that the server says it has received. */
 static unsigned long read_total(int fd)
 {
 	char answer[32] = "";

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * Connections without sockets, as many as one likes, for the gateway to remember.
+ * Makes many connections through the gateway, by raw packets instead of sockets.
  *
- *	crowd flows CLIENT_NS SERVER_NS COUNT	handshakes, by hand on both ends; they stay open
- *	crowd flood COUNT RATE			SYNs only, so many a second, in the namespace that
- *						it was started in
+ *	crowd flows CLIENT_NS SERVER_NS COUNT	completes handshakes from both ends; the
+ *						connections stay open
+ *	crowd flood COUNT RATE			sends SYNs only, RATE per second, from the current
+ *						namespace
  *
- * Sources are 10.62.64.0/24, which nobody has and the gateway's routes lead to the client; FLOWS_TO
- * leads to FLOWS_SERVER, which nobody has either. So no kernel answers anything. Prints one JSON
- * object: {"sent": SYNs, "opened": connections, "headers": of them began with data}.
+ * No host has the sources in 10.62.64.0/24, nor FLOWS_SERVER, to which the gateway translates
+ * FLOWS_TO: no kernel answers a packet. The gateway's routes lead both to the two ends. Prints one
+ * JSON object: {"sent": SYNs, "opened": connections, "headers": connections that began with data}.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -72,7 +73,7 @@ static uint16_t checksum(const struct segment *segment)
 	return ~((sum & 0xffff) + (sum >> 16));
 }
 
-/* A segment without data. Addresses, ports and numbers are as on the wire. */
+/* Write a segment without data. Addresses, ports and numbers are in network byte order. */
 static void transmit(int raw, uint32_t from, uint32_t to, uint16_t source, uint16_t destination,
 		     uint32_t seq, uint32_t ack, bool syn)
 {
@@ -108,7 +109,7 @@ static int raw_socket(void)
 	return fd;
 }
 
-/* Sockets of another namespace. */
+/* Open the sockets in another namespace. */
 static struct end open_end(const char *path)
 {
 	int space = open(path, O_RDONLY), size = RECEIVE_BUFFER;
@@ -125,7 +126,7 @@ static struct end open_end(const char *path)
 	return end;
 }
 
-/* The next TCP segment that came in; its data's length, or less than 0 when there is none. */
+/* Read the next TCP segment. Returns the length of its data, or a negative number without one. */
 static int receive(int packets, struct segment *segment)
 {
 	struct sockaddr_ll from;
@@ -144,7 +145,7 @@ static int receive(int packets, struct segment *segment)
 	return -1;
 }
 
-/* Answers in the name of whoever the segment was for. */
+/* Answer a segment in the name of its destination. */
 static void answer(int raw, const struct segment *to, uint32_t seq, uint32_t ack, bool syn)
 {
 	transmit(raw, to->ip.daddr, to->ip.saddr, to->tcp.dest, to->tcp.source, htonl(seq),
@@ -200,7 +201,7 @@ static void run_flows(const char *client_space, const char *server_space, unsign
 	}
 }
 
-/* In batches, so that a second of any length has its number. */
+/* In batches, so that the rate is right even if a sleep takes longer. */
 static void run_flood(unsigned long count, unsigned long rate)
 {
 	struct timespec next;

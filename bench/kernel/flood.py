@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""A SYN flood against a protected server: what others notice of it, and when it is over.
+"""A SYN flood against a protected server: its effect on other connections, and how long it lasts.
 
-    client 10.62.1.2 ─────┬── gateway ──┬── 10.62.2.2:8080   others' server, no business of ours
-    flood  10.62.64.0/24 ─╯             ╰── 10.62.2.3:8080   the protected one
+    client 10.62.1.2 ─────┬── gateway ──┬── 10.62.2.2:8080   another server, which is not selected
+    flood  10.62.64.0/24 ─╯             ╰── 10.62.2.3:8080   the protected server
 
     python -m bench.kernel --flood        in a guest whose clock counts instructions
-    python -m bench.kernel.flood          here, as root; ten minutes
+    python -m bench.kernel.flood          on this machine, as root; ten minutes
 
-With the program the table is full after FLOWS SYNs, and from then on SYNs to the protected server,
-and nothing else, are dropped. Without it they are all passed on, and the server answers them.
+With the program the table is full after FLOWS SYNs; from then on it drops SYNs to the protected
+server, and nothing else. Without it all SYNs are passed on, and the server answers them.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from ctwsgi.ebpf.injector import Injector, Wanted
 from ctwsgi.ebpf.structs import Selection, Settings
 
 from . import gateway, programs
-from .inside import Bench
+from .guest import Bench
 from .plan import PLAIN, SIDES
 
 FLOWS = 8192
-"""Of the table."""
+"""Size of the program's table."""
 
 SYNS, RATE = 60_000, 10_000
-"""How many, and how many of them a second."""
+"""Number of SYNs, and how many of them per second."""
 
 CONNECTIONS, PARALLEL, WARM_UP = 2000, 4, 100
 
 PROTECTED, OTHERS = (gateway.FLOWS_TO, 80), "198.18.0.1"
 
 RECOVERED = 600
-"""Seconds after which the flood must be forgotten."""
+"""Seconds after which new connections must be accepted again."""
 
 REQUEST = b"r" * 120 + b"request\n"
 
@@ -47,7 +47,7 @@ COLUMNS = "{:<26}{:>14}{:>12}{:>12}"
 
 
 def connect(bench: Bench, patience: float) -> socket | None:
-    """To the protected server; None when nobody answers for so many seconds."""
+    """Connect to the protected server; None when it does not answer within `patience` seconds."""
     with bench.row.client.entered():
         try:
             return create_connection(PROTECTED, timeout=patience)
@@ -64,16 +64,16 @@ def ask(connection: socket) -> bool:
 
 
 def others(bench: Bench, title: str) -> None:
-    """A row of the table: how others' connections fare."""
+    """Measure connections to the other server, and print a row of the table."""
     words = (CONNECTIONS, PARALLEL, WARM_UP)
     run: dict[str, Any] = bench.client("connect", OTHERS, gateway.OWN_PORT, *words)
     tick = run["time"] / run["ticks"] / 1e6
-    numbers = (run["sent"] / run["time"] * 1e9, run["half"] * tick, run["most"] * tick)
+    numbers = (run["sent"] / run["time"] * 1e9, run["median"] * tick, run["p99"] * tick)
     print(COLUMNS.format(title, *(f"{n:,.{d}f}" for n, d in zip(numbers, (0, 2, 2), strict=True))))
 
 
 def flooded(bench: Bench, injector: Injector | None) -> None:
-    """The flood, what is seen during it, and how long it is felt."""
+    """Run the flood. Print how connections do before and during it, and when it is over."""
     name = "the program" if injector else "plain"
     others(bench, f"{name}, quiet")
     before = connect(bench, 5)
@@ -90,18 +90,18 @@ def flooded(bench: Bench, injector: Injector | None) -> None:
         raise RuntimeError("the flood was over too soon")
     fresh = connect(bench, 1)
     answers.append(f"a new one is accepted meanwhile: {fresh is not None and ask(fresh)}")
-    said, _ = flood.communicate()
-    print(f"  {json.loads(said)['sent']:,} SYNs; " + "; ".join(answers))
+    output, _ = flood.communicate()
+    print(f"  {json.loads(output)['sent']:,} SYNs; " + "; ".join(answers))
     if injector:
         forget(bench, injector)
 
 
 def forget(bench: Bench, injector: Injector) -> None:
-    """Waits until a new connection is accepted again."""
+    """Wait until a new connection to the protected server is accepted again."""
     began = time.monotonic()
     counters = injector.counters()
     full = (counters["entries"], counters["drop_flow_limit"])
-    print("  {:,} entries, {:,} SYNs dropped for want of more".format(*full))
+    print("  {:,} entries, {:,} SYNs dropped because the table is full".format(*full))
     while time.monotonic() - began < RECOVERED:
         if connection := connect(bench, 1):
             answered = ask(connection)
@@ -113,7 +113,9 @@ def forget(bench: Bench, injector: Injector) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.kernel.flood", description=__doc__)
     parser.add_argument("--programs", type=Path, default=programs.BUILD)
-    parser.add_argument("--report", type=Path, help="not used")
+    parser.add_argument(
+        "--report", type=Path, help="not used; bench.kernel passes it to each module"
+    )
     parser.add_argument(
         "--rest", type=float, default=200, help="seconds until the server has forgotten a flood"
     )

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What an injector could cost at least: for measuring, and for nothing else.
+ * A lower bound for the cost of an eBPF injector. Only for measuring.
  *
- * `nothing` lets every packet go. `bare` puts the header where it belongs, by the injector's own
- * hands (kmod/bpf/emit.h), and does no more: it remembers a connection by its client's port alone,
- * in an array; believes everybody; never sends again; asks neither conntrack nor settings; and the
- * header's text is the same for all.
+ * `nothing` passes every packet. `bare` sends the header with the injector's own code
+ * (kmod/bpf/emit.h), and does nothing else: it keeps connections in an array by the client's port,
+ * checks no packet, never sends a header again, reads neither conntrack nor settings, and writes the
+ * same addresses into all headers.
  */
 #include "../../kmod/bpf/kernel.h"
 
@@ -15,7 +15,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 #define PASS TC_ACT_UNSPEC
 
-#define ROOM 28
+#define HEADER_LEN 28
 #define CLIENT bpf_htonl(0x0a3e0102)	/* 10.62.1.2 */
 #define DIALLED bpf_htonl(0xc6120000)	/* 198.18.0.x; port 8080 is x = 1, and so on */
 
@@ -80,14 +80,14 @@ int bare_egress(struct __sk_buff *skb)
 	if (packet_has(&packet, TCP_SYN)) {
 		start->first = packet_seq(&packet) + 1;
 		start->proven = 0;
-		packet_set_seq(skb, &packet, packet_seq(&packet) - ROOM);
+		packet_set_seq(skb, &packet, packet_seq(&packet) - HEADER_LEN);
 		return PASS;
 	}
 	if (start->proven || packet.payload || packet_seq(&packet) != start->first)
 		return PASS;
 	write_header(&work->order, &packet);
-	work->order.room = ROOM;
-	work->order.seq = start->first - ROOM;
+	work->order.header_len = HEADER_LEN;
+	work->order.seq = start->first - HEADER_LEN;
 	return become_header(skb, &packet, work);
 }
 

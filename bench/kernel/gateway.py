@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Three namespaces in a row, and what the one in the middle does for each side.
+"""Three namespaces in a row, and the setup of the gateway for each side.
 
     client 10.62.1.2 ──── 10.62.1.1 gateway 10.62.2.1 ──── 10.62.2.2 server
 
-The client dials 198.18.0.x:80, which exists nowhere: x says what is wanted, see Workload.
+The client dials 198.18.0.x:80, which no host has. The gateway translates it to a port of the
+server, by x: see SERVICES and NGINX.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ from .plan import EBPF, HAPROXY, Side
 CLIENT, SERVER = "10.62.1.2", "10.62.2.2"
 
 OWN_PORT, OTHERS_PORT = 80, 79
-"""Where the measured connections go, and where the others go by whom the module is used."""
+"""Ports of the measured connections, and of another one that uses the module (Side.beside)."""
 
 SERVICES = MappingProxyType({"198.18.0.1": 8080, "198.18.0.2": 8081})
-"""What is dialled, and the port of server.c that it comes to."""
+"""The dialled address, and the port of server.c that it is translated to."""
 
 NGINX = "198.18.0.4"
 NGINX_PORTS = MappingProxyType({"none": 8091, "ctframe": 8091, "proxy": 8090})
-"""What is dialled for nginx, and its port by what a side writes."""
+"""The dialled address for nginx, and nginx' port by what a side writes."""
 
 FLOWS_TO, FLOWS_SERVER, FLOWS_FROM = "198.18.0.3", "10.62.2.3", "10.62.64.0/24"
-"""As in crowd.c."""
+"""The same as in crowd.c."""
 
 HAPROXY_PORTS = MappingProxyType({8080: 7080, 8081: 7081, 8090: 7090})
 
@@ -89,7 +90,7 @@ http {{
 
 
 def rules(side: Side) -> str:
-    """The table of a side."""
+    """The nft table of a side."""
     helper = select = ""
     if side.helper or side.beside:
         kind, port = (side.helper, OWN_PORT) if side.helper else ("ctframe", OTHERS_PORT)
@@ -112,12 +113,12 @@ def rules(side: Side) -> str:
 
 
 def header(dialled: str) -> tuple[str]:
-    """A PROXY v2 header as the module would write it, but for the port, in hex."""
+    """A PROXY v2 header in hex, as the module writes it except for the client's port."""
     return (encode_v2((CLIENT, OWN_PORT), (dialled, OWN_PORT)).hex(),)
 
 
 class Row:
-    """The namespaces, wired."""
+    """The three namespaces, with links and routes."""
 
     def __init__(self) -> None:
         self.client, self.gateway, self.server = map(Namespace, ("client", "gateway", "server"))
@@ -144,7 +145,7 @@ class Row:
         )
 
     def _crowds_way(self) -> None:
-        """Routes to where crowd.c sits, at both ends; nobody has these addresses."""
+        """Routes for crowd.c, whose addresses no host has, to both ends."""
         self.gateway.run("ip", "route", "add", FLOWS_FROM, "via", CLIENT)
         (link,) = json.loads(self.server.run("ip", "-j", "link", "show", "s0"))
         self.gateway.run(
@@ -153,7 +154,7 @@ class Row:
         )
 
     def big_segments(self, on: bool) -> None:
-        """Whether TCP hands more than the MTU to a wire at once."""
+        """Switch segmentation offload of all devices on or off."""
         for space, device in (
             (self.client, "c0"),
             (self.gateway, "gc"),
@@ -163,7 +164,7 @@ class Row:
             space.offloads(device, {"gso": on, "tso": on, "gro": False})
 
     def packets(self) -> dict[str, int]:
-        """What the gateway has received so far, by the device that it came in by."""
+        """The number of packets that the gateway has received, by device."""
         lines = (line.split() for line in self.gateway.proc("dev").splitlines())
         return {words[0][:2]: int(words[2]) for words in lines if words[0] in ("gc:", "gs:")}
 
@@ -177,7 +178,7 @@ class Row:
 
 
 def start(space: Namespace, *command: str) -> subprocess.Popen[str]:
-    """A process inside that outlives this call."""
+    """Start a process in the namespace."""
     with space.entered():
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
@@ -185,14 +186,14 @@ def start(space: Namespace, *command: str) -> subprocess.Popen[str]:
 
 
 def answers(space: Namespace, port: int) -> bool:
-    """Whether somebody listens."""
+    """Whether a server listens on the port."""
     with space.entered(), socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
-def doing(side: Side, row: Row, module: Path | None, programs: Path) -> Iterator[None]:
-    """The gateway does what `side` says. The module is loaded anew each time it is needed."""
+def set_up(side: Side, row: Row, module: Path | None, programs: Path) -> Iterator[None]:
+    """Set up the gateway for a side during the `with` block, with a freshly loaded module."""
     if side.module:
         subprocess.run(["insmod", str(module)], check=True)
     try:
@@ -204,7 +205,7 @@ def doing(side: Side, row: Row, module: Path | None, programs: Path) -> Iterator
                 crowd(side, row, programs)
             yield
     finally:
-        # The rules hold the module.
+        # Without the rules, which keep the module in use.
         row.gateway.nft("table ip origin\ndelete table ip origin\n")
         if side.flows:
             flush_conntrack(row.gateway)
@@ -221,7 +222,7 @@ def _used(side: Side, row: Row, programs: Path) -> AbstractContextManager[None]:
 
 
 def crowd(side: Side, row: Row, programs: Path) -> None:
-    """Connections that stay open, in conntrack, and where `side` injects each with its header."""
+    """Open `side.flows` connections that stay open. CommandError unless each has its header."""
     words = map(str, (row.client.path, row.server.path, side.flows))
     done = subprocess.run([programs / "crowd", "flows", *words], stdout=subprocess.PIPE, check=True)
     found = json.loads(done.stdout)
@@ -244,7 +245,7 @@ def _floor(name: str, row: Row, programs: Path) -> Iterator[None]:
 
 
 def _attach_by_tc(floor: libbpf.Object, name: str) -> Callable[[], None]:
-    """As the injector does; returns what takes them away."""
+    """Attach as the injector does; returns the function that detaches."""
     hooks = libbpf.Hooks(find_device("gs").index)
     hooks.create()
     for point, way in ((libbpf.EGRESS, "egress"), (libbpf.INGRESS, "ingress")):
@@ -257,7 +258,7 @@ def _attach_by_tcx(floor: libbpf.Object) -> Callable[[], None]:
     programs = {kind: floor.program(f"nothing_{way}") for kind, way in TCX.items()}
     for kind, program in programs.items():
         if library.bpf_prog_attach(program, device, kind, 0):
-            raise CommandError("tcx wants Linux 6.6")
+            raise CommandError("tcx needs Linux 6.6")
 
     def undo() -> None:
         for kind, program in programs.items():
@@ -281,9 +282,9 @@ def _ebpf(side: Side, row: Row) -> Iterator[None]:
 
 @contextmanager
 def _others(row: Row) -> Iterator[None]:
-    """A connection that the module has in its table, and that rests."""
+    """Keep a connection in the module's table open, without data."""
     with row.client.entered(), socket.create_connection(("198.18.0.1", OTHERS_PORT)) as other:
         other.sendall(b"here")
         yield
     if not row.counters().get("flows"):
-        raise CommandError("the module was not used by others")
+        raise CommandError("the module has no flow of the other connection")

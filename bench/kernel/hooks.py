@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What the module's hooks take, by the kernel's own function graph tracer.
+"""The instructions of the module's hooks, by the kernel's function graph tracer.
 
-Its clock is the time stamp counter, so a duration is a number of instructions, those of all that
-the hook calls included. The tracer's own part in a duration is found by a function that does
-next to nothing: the module's help().
+The tracer uses the time stamp counter, which counts instructions in the guest. A duration includes
+the functions that a hook calls, and the tracer itself. The tracer's share is measured with the
+module's help(), which does nearly nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _set(name: str, text: str) -> None:
 
 
 def read(lines: Iterable[str]) -> dict[str, dict[str, float]]:
-    """By function: how often it was called, and instructions for a call."""
+    """For each function: the number of calls, and the mean of instructions."""
     found: dict[str, list[float]] = {}
     for line in lines:
         if match := _DURATION.search(line):
@@ -42,14 +42,14 @@ def read(lines: Iterable[str]) -> dict[str, dict[str, float]]:
 
 
 class Trace:
-    """What was traced; to be asked once the tracing is over."""
+    """The result, once the `with` block of traced() has ended."""
 
     found: dict[str, dict[str, float]]
 
 
 @contextmanager
 def traced() -> Iterator[Trace]:
-    """Traces what is executed inside. The module is loaded."""
+    """Trace the hooks during the `with` block. The module must be loaded."""
     if not (TRACING / "trace").exists():
         subprocess.run(["mount", "-t", "tracefs", "tracefs", str(TRACING)], check=True)
     _set("buffer_size_kb", str(BUFFER_KB))

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A guest whose clock counts instructions: one processor, each instruction a nanosecond.
 
-With QEMU's -icount the guest's time is the number of instructions that it has executed. Waiting
-costs nothing: when the guest has nothing to do, its clock jumps to the next timer (sleep=off). So
-neither the host's load nor its speed is seen inside, and two minutes of rest between two
-samples are free.
+With QEMU's -icount the guest's time is the number of instructions that it has executed. When the
+guest is idle, its clock jumps to the next timer (sleep=off). So the host's load and speed do not
+change a result, and two minutes of rest between two samples take no time.
 """
 
 from __future__ import annotations
@@ -12,30 +11,30 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.kernel import boot as guest
+from tests.kernel import boot
 from tests.kernel.kernels import Kernel
 
 EMULATION = (
     *("-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0,sleep=off"),
-    # Without `rep movsb` that is fast on real processors: here each byte would count as an
-    # instruction. The kernel then copies eight bytes with one.
+    # Without erms the kernel copies eight bytes with an instruction. With it, it would use `rep
+    # movsb`, which real processors do fast, but of which -icount counts every byte.
     *("-cpu", "max,-la57,-erms"),
 )
 
 NO_SECURITY_MODULES = "lsm="
-"""SELinux would look at each packet, though it has no policy. Debian's default is another one."""
+"""Else SELinux checks each packet, though it has no policy. Debian does not enable SELinux."""
 
 
 def run(
     kernel: Kernel, command: str, results: Path, limit: float, plugin: str = ""
-) -> guest.Outcome:
-    """Boots, runs the command, passes its output on. `plugin` is QEMU's -plugin."""
+) -> boot.Outcome:
+    """Boot a guest, run the command, and pass its output on. `plugin` is QEMU's -plugin."""
     emulation = (*EMULATION, *(("-plugin", plugin) if plugin else ()))
-    return guest.run(
+    return boot.run(
         kernel,
         command,
         output=lambda piece: os.write(1, piece),
-        machine=guest.Machine(
+        machine=boot.Machine(
             1,
             limit=limit,
             silence=limit,

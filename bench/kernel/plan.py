@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is compared, with which work, and what is aimed at."""
+"""The sides that are compared, the workloads, and the targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONNECTIONS, WARM_UP, PARALLEL, STREAMS = 1000, 100, 16, 8
 
 @dataclass(frozen=True)
 class Side:
-    """Who does the gateway's job, and what is loaded meanwhile."""
+    """One way to set up the gateway."""
 
     name: str
     title: str
@@ -21,32 +21,32 @@ class Side:
     """What the server finds before the payload: `none`, `proxy` or `ctframe`."""
     module: bool = False
     helper: str = ""
-    """Of the rule that selects the connections; none does when empty."""
+    """The helper in the rule that selects the connections; empty: no rule selects any."""
     signed: bool = False
     beside: bool = False
-    """The module is in use, by another connection."""
+    """The module is in use by another connection, not by the measured ones."""
     apart: bool = False
-    """The rule that selects has a filter chain of its own, which looks at every packet; else it
-    stands in the translating chain, which looks at the first packet of a connection."""
+    """The selecting rule is in a filter chain of its own, which every packet passes. Otherwise it
+    is in the translating chain, which only the first packet of a connection passes."""
     by_client: bool = False
-    """The client itself writes the header: what one costs by being there, nobody injecting it."""
+    """The client itself writes the header: the cost of a header that is not injected."""
 
     ebpf: str = ""
-    """Which eBPF programs are on the device to the server: EBPF, or one of FLOORS."""
+    """The eBPF programs on the device to the server: EBPF, or one of FLOORS; empty: none."""
     flows: int = 0
-    """Connections that somebody else has open meanwhile: gateway.crowd()."""
+    """Number of other connections that are open meanwhile: gateway.crowd()."""
     base: str = PLAIN
-    """What it is held against."""
+    """The side that it is compared with."""
 
     @property
     def selects(self) -> bool:
-        """Some connection is the module's business."""
+        """Whether the module handles any connection."""
         return bool(self.helper) or self.beside
 
 
 EBPF = "ctwsgi"
 FLOORS = ("nothing", "bare", "tcx")
-"""Of floor.bpf.c; the last is `nothing`, put where no qdisc and no filter is asked for it."""
+"""Programs of floor.bpf.c; `tcx` is `nothing`, attached by tcx instead of a qdisc and a filter."""
 
 SIDES = {
     side.name: side
@@ -75,7 +75,7 @@ SIDES = {
 
 @dataclass(frozen=True)
 class Workload:
-    """One run of the client. Its words stand before and behind the address."""
+    """One run of the client: `verb`, the address `dialled`, and `words` are its arguments."""
 
     name: str
     title: str
@@ -84,18 +84,18 @@ class Workload:
     """The original destination; gateway.py says where it leads."""
     words: tuple[int, ...]
     units: int
-    """What the run is divided by; `unit` says of what."""
+    """The number of units in the run, in which results are given; `unit` is their name."""
     unit: str
     segments: bool = True
-    """Segments cross the wires as big as TCP makes them; else none exceeds the MTU."""
+    """With segmentation offload, segments are as large as TCP makes them; else at most the MTU."""
 
     @property
     def streams(self) -> int:
-        """Connections of an upload."""
+        """Number of connections of an upload."""
         return self.words[1] if len(self.words) == 2 else 1
 
     def taken(self, side: Side) -> bool:
-        """Whether there is something to compare, with a server that understands what is written."""
+        """Whether the side runs this workload: the server must understand what the side writes."""
         if side.by_client:
             return self.verb != "upload"
         return self.verb != "http" or side.writes != "ctframe"
@@ -135,7 +135,7 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Aim:
-    """A target. `least` is for the ratio to plain; `most` for the cost as a share of haproxy's."""
+    """A target: `least` for the ratio to plain, or `most` for the cost as a share of haproxy's."""
 
     side: str
     workload: str
@@ -144,7 +144,7 @@ class Aim:
 
 
 NOISE = 0.99
-"""Nothing here is noisy. One part in a hundred is what no clock would tell apart."""
+"""A ratio that counts as no difference: on a real machine, time varies by more than 1 %."""
 
 AIMS = (
     *(Aim(side, work, NOISE) for side in ("loaded", "beside") for work in ("connect", "upload")),

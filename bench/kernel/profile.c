@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A plugin for QEMU that counts the instructions of each place between two marks of the guest.
+ * A plugin for QEMU that counts instructions by address, between two marks in the guest's code.
  *
  *	-plugin profile.so,out=PREFIX
  *
- * A mark is `xchg %bx,%bx`, which does nothing and no compiler emits. Each second one writes
- * PREFIX.0, PREFIX.1, ...: lines of an address (of a block's first instruction, hexadecimal) and the
- * instructions that were executed in blocks that begin there. The guest cannot tell that it is watched.
+ * A mark is `xchg %bx,%bx`, which does nothing and which no compiler emits. The first mark starts
+ * the count, the second one writes it to PREFIX.0, and so on with PREFIX.1, ... A line is the
+ * hexadecimal address of a block of code, and the number of instructions executed in it. The counting
+ * does not change what the guest does.
  *
- * QEMU's qemu-plugin.h is not packaged by Debian: what is used of version 1 is declared here.
+ * Debian does not package QEMU's qemu-plugin.h, so the parts of version 1 in use are declared here.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,7 +48,7 @@ static const char *prefix;
 static bool counting;
 static int written;
 
-/* Never moves: translated code adds to it. Only the thread of the one processor comes here. */
+/* Never moved, since translated code has its address. Only one thread executes guest code. */
 static struct slot *slot_of(uint64_t address)
 {
 	uint64_t i = address * 0x9e3779b97f4a7c15 >> 42;

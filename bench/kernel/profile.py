@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Where instructions go: every function's share in a sample, counted by QEMU (profile.c).
+"""The instructions of each function in a sample, counted by a plugin for QEMU (profile.c).
 
-Exact, of kernel and user space alike, and unseen by the guest. A sample is one run of the client
-without its warm-up.
+The counts are exact, for kernel and user space, and do not change what the guest does. A sample is
+one run of the client without its warm-up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LINES = 60
 
 
 def symbols(path: Path) -> list[tuple[int, str]]:
-    """/proc/kallsyms' functions by address; a module's bears its name."""
+    """The functions of /proc/kallsyms, by address. A module's function has the module's name."""
     found = []
     for line in path.read_text().splitlines():
         address, kind, *names = line.split()
@@ -28,7 +28,7 @@ def symbols(path: Path) -> list[tuple[int, str]]:
 
 
 def instructions(counts: Path, names: Path) -> Counter[str]:
-    """By function, what profile.so has counted; user space as one."""
+    """The counts of profile.so for each kernel function, and one for user space."""
     table = symbols(names)
     addresses = [address for address, _ in table]
     found: Counter[str] = Counter()
@@ -44,7 +44,7 @@ def instructions(counts: Path, names: Path) -> Counter[str]:
 
 
 def difference(base: Counter[str], other: Counter[str], units: float, unit: str) -> str:
-    """Both, by function, for a unit of the workload: what differs most comes first."""
+    """A table of both, per unit of the workload; the largest differences come first."""
     most = sorted(base | other, key=lambda name: -abs(other[name] - base[name]))
     lines = [COLUMNS.format("more", "base", "other", f"instructions per {unit}")]
     for name in ["all", *most[:LINES]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compiles what is written in C, when it is missing or older than its sources."""
+"""Compiles the programs in C when they are missing or older than their sources."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LIBRARY = ("-shared", "-fPIC", "-fvisibility=hidden")
 
 BPF = ("-g", "-Wno-unused-parameter", "-target", "bpfel", "-mcpu=v3", "-isystem")
 ASM = f"/usr/include/{platform.machine()}-linux-gnu"
-"""Where Debian keeps asm/types.h."""
+"""Where Debian has asm/types.h."""
 
-INSIDE = ("client", "server", "crowd", "floor.bpf.o")
-"""What runs in the guest."""
+FOR_GUEST = ("client", "server", "crowd", "floor.bpf.o")
+"""The programs that run in the guest."""
 
 
 def _command(name: str) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def _command(name: str) -> tuple[str, ...]:
 
 
 def build(name: str) -> Path:
-    """One of INSIDE, or `profile.so`. CalledProcessError shows the compiler's words."""
+    """Build one of FOR_GUEST, or `profile.so`. CalledProcessError when it does not compile."""
     source = (HERE / name).with_suffix(".c")
     made = BUILD / name
     headers = [HERE / "wire.h", *(ROOT / "kmod" / "bpf").glob("*.h")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One run of the client, and why it may not be believed."""
+"""One run of the client, and checks that it measured what it should."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ REQUEST_SIZE = 128
 ANSWER_SIZE = 256
 
 MOST_IDLE = 0.001
-"""Of a sample's time. Time without work is no work."""
+"""The largest valid share of idle time: idle time would count as instructions."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A line of inside.py's report."""
+    """A line of guest.py's report."""
 
     side: Side
     workload: Workload
@@ -42,10 +42,10 @@ class Sample:
     server: dict[str, Any]
     time: int = 0
     """Nanoseconds, the same as `ticks` where the clock counts instructions."""
-    half: int = 0
+    median: int = 0
     """Ticks that a connection took: the median."""
-    most: int = 0
-    """The 99th percentile."""
+    p99: int = 0
+    """Ticks that a connection took: the 99th percentile."""
     last: str = ""
     """The end of the last answer, in hex."""
     round: int = -1
@@ -53,24 +53,24 @@ class Sample:
 
     @property
     def cost(self) -> float:
-        """Instructions of client, gateway and server together, for a unit of the workload."""
+        """Instructions of client, gateway and server together, per unit of the workload."""
         return self.ticks / self.workload.units
 
     @property
     def connections(self) -> int:
-        """What the server must have seen."""
+        """Number of connections that the server must have seen."""
         request = self.workload.verb == "connect"
         return self.sent + WARM_UP if request else self.workload.streams
 
     @property
     def payload(self) -> int:
-        """Bytes that the server must have read, without what was written before them."""
+        """Bytes that the server must have read, headers and frames not counted."""
         request = self.workload.verb == "connect"
         return self.connections * REQUEST_SIZE if request else self.sent
 
     @property
     def fault(self) -> str:
-        """Why it may not be believed; empty when it may."""
+        """Why the sample is invalid; empty when it is valid."""
         if self.idle > self.ticks * MOST_IDLE:
             return f"idle for {self.idle} ns of {self.ticks}"
         if self.workload.verb == "http":
@@ -89,16 +89,16 @@ class Sample:
         return "" if self.received == back else f"{self.received} came back instead of {back}"
 
     def _page_fault(self) -> str:
-        """Of nginx, which says itself what it has understood."""
+        """The same for nginx, whose answer has the addresses that it has understood."""
         answer = bytes.fromhex(self.last)
-        said = f"{CLIENT} {self.workload.dialled}" if self.side.writes == "proxy" else "none"
-        if not answer.startswith(b"HTTP/1.1 200 ") or not answer.endswith(f"\n{said}".encode()):
-            return f"{answer!r} instead of {said}"
+        expected = f"{CLIENT} {self.workload.dialled}" if self.side.writes == "proxy" else "none"
+        if not answer.startswith(b"HTTP/1.1 200 ") or not answer.endswith(f"\n{expected}".encode()):
+            return f"{answer!r} instead of {expected}"
         back = self.sent * len(answer)
         return "" if self.received == back else f"{self.received} came back instead of {back}"
 
     def _written(self, head: bytes) -> int:
-        """Bytes that were written, by how a connection begins. ValueError: the wrong ones."""
+        """Bytes of headers and frames, judged by the start of a connection. ValueError if wrong."""
         origin = (self.workload.dialled, OWN_PORT)
         if self.side.writes == "ctframe":
             frames = FrameDecoder()
@@ -121,7 +121,7 @@ class Sample:
 
 
 def parse(lines: Iterable[str]) -> tuple[float, list[Sample]]:
-    """(what the clock counts for an instruction, the samples) of a report."""
+    """(clock ticks per instruction, samples) of a report."""
     samples = []
     clock = 0.0
     for line in lines:

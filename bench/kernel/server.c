@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * The application of `make bench-kernel`: one thread that does as little as a server can.
+ * The server of `make bench-kernel`: one thread that does as little as possible.
  *
- * Whatever is written in front of a request or an upload is taken for payload here, counted, and
- * for the latest connection shown: the report on REPORT_PORT is one JSON object,
- * {"connections": N, "bytes": N, "head": "HEX"}, of all that has ended since the last one.
+ * It takes headers and frames for payload, and counts their bytes. The report on REPORT_PORT is one
+ * JSON object about the connections that have ended since the last report:
+ * {"connections": N, "bytes": N, "head": first bytes of the latest connection, in hex}.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -67,7 +67,7 @@ static void listen_on(int port, enum kind kind)
 	watch(fd, kind, true);
 }
 
-/* Into a fresh socket's buffer, which holds more than any answer. */
+/* The buffer of a new socket is larger than any answer, so one write sends it. */
 static void say(int fd, const char *text, size_t size)
 {
 	if (send(fd, text, size, MSG_NOSIGNAL) != (ssize_t)size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From samples to what is read: ratios to plain of the same round, targets, the table, the JSON."""
+"""Results from samples: ratios to plain in the same round, targets, the tables, the JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOOK_COLUMNS = "{:<16}{:<12}{:>14}{:>14}{:>14}"
 
 @dataclass(frozen=True)
 class Spread:
-    """A median between its quartiles."""
+    """A median and the quartiles."""
 
     low: float
     middle: float
@@ -36,7 +36,7 @@ class Spread:
 
 
 class Results:
-    """The believable samples of all rounds."""
+    """The valid samples of all rounds."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         self.rounds: dict[tuple[str, str], dict[int, Sample]] = {}
@@ -54,24 +54,24 @@ class Results:
     def _by_round(
         self, work: str, sides: tuple[str, ...], value: Callable[..., float]
     ) -> Spread | None:
-        """`value` of the costs of `sides`, over the rounds in which all of them were taken."""
+        """`value` of the costs of `sides`, over the rounds that have a sample of each."""
         taken = [self.rounds.get((side, work), {}) for side in sides]
         common = set(taken[0]).intersection(*taken[1:])
         values = [value(*(rounds[number].cost for rounds in taken)) for number in sorted(common)]
         return Spread.of(values) if values else None
 
     def ratio(self, side: str, work: str) -> Spread | None:
-        """Speed, as a part of plain's."""
+        """Speed as a fraction of plain's."""
         base = SIDES[side].base
         return self._by_round(work, (base, side), lambda plain, own: plain / own)
 
     def over(self, side: str, work: str) -> Spread | None:
-        """Instructions more than plain's, for a unit of the workload."""
+        """Instructions beyond plain's, per unit of the workload."""
         base = SIDES[side].base
         return self._by_round(work, (base, side), lambda plain, own: own - plain)
 
     def share(self, side: str, work: str) -> Spread | None:
-        """The same as a part of what haproxy takes more."""
+        """Instructions beyond plain's, as a fraction of haproxy's."""
         return self._by_round(
             work,
             (PLAIN, side, HAPROXY),
@@ -99,21 +99,21 @@ def _section(results: Results, work: Workload) -> list[str]:
 
 
 def table(results: Results) -> str:
-    """All workloads, cheapest side first."""
+    """The table of all workloads; the cheapest side comes first."""
     lines = [
-        "Instructions of client, gateway and server together; ratio: speed, as a part of plain's",
+        "Instructions of client, gateway and server together; ratio: speed, as part of plain's",
         *(line for work in WORKLOADS.values() for line in _section(results, work)),
     ]
     return "\n".join(lines)
 
 
 def overhead(traced: list[Sample]) -> float:
-    """The tracer's own part in a duration."""
+    """The tracer's share in a duration."""
     return min((s.hooks[NOTHING]["instructions"] for s in traced if NOTHING in s.hooks), default=0)
 
 
 def hook_costs(results: Results) -> list[dict[str, Any]]:
-    """For each traced sample: instructions of a call, and of all calls for a packet."""
+    """For each traced sample: instructions of one call, and of all calls per packet."""
     own = overhead(results.traced)
     found = []
     for sample in results.traced:
@@ -134,7 +134,7 @@ def hook_costs(results: Results) -> list[dict[str, Any]]:
 
 
 def hook_table(results: Results) -> str:
-    """Empty when nothing was traced."""
+    """The table of the module's hooks; empty when nothing was traced."""
     lines = [
         HOOK_COLUMNS.format(row["side"], row["workload"], *numbers)
         for row in hook_costs(results)
@@ -151,7 +151,7 @@ def hook_table(results: Results) -> str:
 
 
 def runs_table(results: Results) -> str:
-    """The eBPF programs by themselves; empty when they were not counted."""
+    """The table of the eBPF programs' runs; empty when they were not counted."""
     counted = [sample for sample in results.traced if sample.hooks.keys() & set(WAYS)]
     lines = [
         HOOK_COLUMNS.format(
@@ -168,7 +168,7 @@ def runs_table(results: Results) -> str:
 
 
 def judge(results: Results, aim: Aim) -> dict[str, Any]:
-    """A target, what was measured, and whether the quartiles include it or are better."""
+    """A target, the measured value, and whether the quartiles include it or are better."""
     if aim.most:
         what = f"{aim.side} {aim.workload}: cost over plain, of haproxy's"
         found = results.share(aim.side, aim.workload)
@@ -183,7 +183,7 @@ def judge(results: Results, aim: Aim) -> dict[str, Any]:
 
 
 def target_line(target: dict[str, Any]) -> str:
-    """As judged."""
+    """A line about a target that judge() returned."""
     found = target["found"]
     if not found:
         return f"target: {target['what']} not measured (aim {target['aim']})"
@@ -192,7 +192,7 @@ def target_line(target: dict[str, Any]) -> str:
 
 
 def as_json(results: Results, faults: list[str], facts: dict[str, Any]) -> str:
-    """The whole run, with every sample."""
+    """The run as JSON, with every sample."""
     rows = [
         {
             "side": side,

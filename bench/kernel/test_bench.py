@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The bench's judgements, and its client and server against each other: `pytest bench/kernel`."""
+"""Checks and tables of the bench, and its client against its server: `pytest bench/kernel`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_spread_is_median_and_quartiles() -> None:
 
 
 def test_ratio_holds_each_sample_against_its_own_round() -> None:
-    # The second round was twice as dear for both: that says nothing about either.
+    # In the second round both cost twice as much: the ratio stays the same.
     costs = {"plain": (100, 200), "ctproxy": (125, 250), "haproxy": (300, 600)}
     results = Results(
         taken(side, cost, number)
@@ -192,16 +192,16 @@ def test_each_stream_is_a_connection() -> None:
 
 
 def rounds(tmp_path: Path, sides: str, *words: str) -> list[Sample]:
-    """A round of the sides on this machine: as in the guest but for the clock and the module."""
-    for name in programs.INSIDE:
+    """Run one round of the sides on this machine, without module, and with its clock."""
+    for name in programs.FOR_GUEST:
         programs.build(name)
     report = tmp_path / "report"
     words += ("--programs", str(programs.BUILD), "--report", str(report), "--rest", "0")
     words += ("--rounds", "1", "--sides", sides)
-    command = [sys.executable, "-m", "bench.kernel.inside", *words]
+    command = [sys.executable, "-m", "bench.kernel.guest", *words]
     subprocess.run(command, check=True, timeout=100, cwd=programs.ROOT)
     _, samples = parse(report.read_text().splitlines())
-    # This machine has other processors that may work instead of the first.
+    # Another processor of this machine may do the work: idle time says nothing.
     samples = [replace(sample, idle=0) for sample in samples]
     assert [sample.fault for sample in samples if sample.fault] == []
     return samples

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the bench's client and server agree on. */
+/* Ports and sizes that the bench's client and server share. */
 #ifndef WIRE_H
 #define WIRE_H
 
@@ -7,10 +7,10 @@
 #include <stdlib.h>
 
 #define REQUEST_PORT 8080 /* answers a request, then closes */
-#define SINK_PORT 8081	  /* reads to the end, then says how many bytes came */
-#define REPORT_PORT 8082  /* says what came since the last report */
+#define SINK_PORT 8081	  /* reads to the end, then sends the number of bytes */
+#define REPORT_PORT 8082  /* sends a report about the time since the last one */
 
-/* Ends with what no header ends with, so that the server need not know who writes what before it. */
+/* No header ends like it, so the server finds the end of a request without knowing the headers. */
 #define REQUEST_SIZE 128
 #define REQUEST_END "request\n"
 #define HTTP_REQUEST "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""How fast grants reach all gateways, and what 100,000 of them cost: `python -m bench.portal`."""
+"""Measures how fast grants reach all gateways, and the cost of 100,000 sessions."""

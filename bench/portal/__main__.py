@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""`python -m bench.portal`: grants over three agents, a real Redis and real nft sets.
+"""`python -m bench.portal`: grants for three agents, with a real Redis and real nft sets.
 
-Prints one table and writes build/bench-portal.json. `--loaded N` (100000) is how many sessions
-stand in the second half; with 0 it is left away. The load average of the last five minutes belongs
-to the figures: all of this is processor time. Nothing here asserts on time.
+It prints one table and writes build/bench-portal.json. The second half runs beside N sessions
+(`--loaded N`, 100000); with 0 it is left out. The figures need processor time, so the file has the
+load average of the last five minutes as well. Nothing here asserts on time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ JSON = ROOT / "build" / "bench-portal.json"
 
 GRANTS = 1000
 PACE = 100.0
-"""Grants per second of the paced rounds: a hall that opens its doors."""
+"""Grants per second in the paced rounds, as when a hall opens its doors."""
 
 Result = dict[str, float]
 
@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
 
 
 def propagation(fleet: Fleet, first: int, pace: float) -> Result:
-    """Milliseconds from before grant() until all three kernels announced the element."""
+    """Milliseconds from before grant() until all three kernels have announced the element."""
     fleet.neighbours(first, GRANTS)
     observers = list(fleet.observe())
     try:
@@ -57,7 +57,9 @@ def propagation(fleet: Fleet, first: int, pace: float) -> Result:
         while not all(len(o.seen().keys() & asked.keys()) == GRANTS for o in observers):
             if time.monotonic() > end:
                 raise TimeoutError("not all grants came into all gateways")
-            time.sleep(0.5)  # rarely: reading the notes takes time from those who are measured
+            time.sleep(
+                0.5
+            )  # rarely, because reading takes processor time from the measured programs
         seen = [observer.seen() for observer in observers]
     finally:
         for observer in observers:
@@ -67,13 +69,13 @@ def propagation(fleet: Fleet, first: int, pace: float) -> Result:
 
 
 def quantiles(values: Sequence[float]) -> Result:
-    """Of sorted values."""
+    """Quantiles of sorted values."""
     n = len(values)
     return {"p50": values[n // 2], "p99": values[n * 99 // 100], "max": values[-1]}
 
 
 def load(fleet: Fleet, count: int, first: int) -> Result:
-    """Sessions into Redis while nobody follows, then the three starts of an agent."""
+    """Adds sessions to Redis while no agent runs, then starts an agent in three ways."""
     for agent in fleet.agents.values():
         agent.stop()
     standing = len(fleet.store.snapshot().sessions)
@@ -131,7 +133,7 @@ def main() -> int:
 
 
 def rounds(fleet: Fleet, loaded: int, results: dict[str, Result]) -> None:
-    """All of them, into `results`."""
+    """Runs all rounds, and adds their results."""
     results["paced"] = show("paced", propagation(fleet, 0, PACE))
     results["burst"] = show("burst", propagation(fleet, GRANTS, 0))
     if loaded:
@@ -141,7 +143,7 @@ def rounds(fleet: Fleet, loaded: int, results: dict[str, Result]) -> None:
 
 
 def show(name: str, result: Result) -> Result:
-    """A line of the table: milliseconds for the rounds."""
+    """Prints a line of the table. The values of rounds are milliseconds."""
     values = "  ".join(f"{key} {value:,.1f}" for key, value in result.items())
     print(f"{name:<14} {values}", flush=True)
     return result

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the kernel announces of this namespace's packet filter, for the scripts beside this one.
+"""The kernel's announcements of this namespace's packet filter, for the scripts of this folder.
 
-Netlink's announcements (nfnetlink, group NFNLGRP_NFTABLES) come when a transaction is committed.
-The clock is CLOCK_MONOTONIC, the same for all of this machine.
+The kernel announces a transaction over netlink (nfnetlink, group NFNLGRP_NFTABLES) when it is
+committed. The clock is CLOCK_MONOTONIC, the same for all processes of this machine.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _NETLINK_NETFILTER, _NFNLGRP_NFTABLES = 12, 7
 
 
 def announced() -> Iterator[tuple[int, bytes, float]]:
-    """Type, message behind the netlink header, seconds. Says `ready` when it listens."""
+    """(type, message without the netlink header, seconds). Prints `ready` when it listens."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-    # As root: beyond net.core.rmem_max, so that no burst is lost.
+    # Root may exceed net.core.rmem_max, so that no burst is lost.
     sock.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
     sock.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
     print("ready", flush=True)

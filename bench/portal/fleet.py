@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Three gateways in namespaces, each with its agent, and one Redis: what `bench.portal` measures.
+"""Three gateways in namespaces, each with its agent, and one Redis, for `bench.portal`.
 
-The first gateway sees the clients as neighbours, as the one that serves them does: it reports
-their MACs, and all three follow that as well.
+The first gateway has the clients as neighbours. It reports their MACs, and all three follow the
+reports.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import redis
 from ctwsgi_portal.state import Store, open_store
 from ctwsgi_portal.state.records import Grant, new_id
 
+from tests import ROOT
 from tests.lab import Lab
 from tests.lab.portal import TABLE, PortalLab
 from tests.lab.process import Process
@@ -31,7 +32,7 @@ FLEET = Topology(
     hosts=(*(Host(name, forwards=True) for name in GATEWAYS), Host("client"), Host("gateway")),
     wires=(Wire("client", "gateway"), *(Wire("client", name) for name in GATEWAYS)),
 )
-"""`gateway` is only where the lab's configuration takes the portal's address from."""
+"""`gateway` exists because the lab's configuration takes the portal's address from it."""
 
 _FIRST = int(IPv4Address("10.96.0.0"))
 _WIDE = """
@@ -44,20 +45,18 @@ _AGENT_DEADLINE = 300.0
 
 
 def address(number: int) -> str:
-    """The client's of this number, from 0 to a million."""
+    """The address of client `number`, from 0 to a million."""
     return str(IPv4Address(_FIRST + 1 + number))
 
 
 class Observer:
-    """Notes when each address came into a gateway's set back4 (observer.py)."""
+    """Notes the time at which each address came into a gateway's set back4 (observer.py)."""
 
     def __init__(self, lab: Lab, gateway: str) -> None:
-        script = str(Path(__file__).with_name("observer.py"))
-        self._process = getattr(lab, gateway).popen([sys.executable, script, TABLE])
-        self._process.wait_log("ready")
+        self._process = _listen(lab, gateway, "bench.portal.observer")
 
     def seen(self) -> dict[str, float]:
-        """By address; seconds of the monotonic clock."""
+        """Seconds of the monotonic clock by address."""
         lines = [line.split() for line in self._process.log().splitlines()[1:]]
         found: dict[str, float] = {}
         for address_, at in (line for line in lines if len(line) == 2):
@@ -69,15 +68,13 @@ class Observer:
 
 
 class Tables:
-    """Notes when a gateway's table went and came back (tables.py)."""
+    """Notes the times at which a gateway's table went and came back (tables.py)."""
 
     def __init__(self, lab: Lab, gateway: str) -> None:
-        script = str(Path(__file__).with_name("tables.py"))
-        self._process = getattr(lab, gateway).popen([sys.executable, script, TABLE])
-        self._process.wait_log("ready")
+        self._process = _listen(lab, gateway, "bench.portal.tables")
 
     def seen(self) -> tuple[float, float] | None:
-        """Seconds of the monotonic clock; None until both have happened."""
+        """Both times in seconds of the monotonic clock; None until both have happened."""
         lines = [line.split() for line in self._process.log().splitlines()[1:]]
         first = {word: float(at) for word, at in reversed([x for x in lines if len(x) == 2])}
         return (first["gone"], first["back"]) if len(first) == 2 else None
@@ -87,7 +84,7 @@ class Tables:
 
 
 class Fleet:
-    """The running whole."""
+    """The three gateways with the store and their agents."""
 
     def __init__(self, lab: Lab, redis_url: str) -> None:
         self.lab = lab
@@ -97,7 +94,7 @@ class Fleet:
         for name in GATEWAYS:
             portal = PortalLab(lab, store=redis_url, networks=_WIDE)
             text = portal.config.read_text()
-            # The lab's own network is not needed, and its name says which gateway this is.
+            # Each gateway needs a name of its own.
             own = lab.scratch / f"{name}.toml"
             own.write_text(text.replace('"gateway-1"', f'"{name}"'))
             portal.config = own
@@ -105,7 +102,7 @@ class Fleet:
         self.agents: dict[str, Process] = {}
 
     def start(self, gateway: str) -> float:
-        """Starts an agent; the seconds until it followed the store."""
+        """Starts an agent. Returns the seconds until it follows the store."""
         began = time.monotonic()
         node = getattr(self.lab, gateway)
         self.agents[gateway] = node.popen(self._portals[gateway].command("agent"))
@@ -113,7 +110,7 @@ class Fleet:
         return time.monotonic() - began
 
     def neighbours(self, first: int, count: int) -> None:
-        """Clients become neighbours of the first gateway."""
+        """Makes clients neighbours of the first gateway."""
         lines = (
             f"neigh replace {address(n)} lladdr {_mac(n)} nud permanent dev client\n"
             for n in range(first, first + count)
@@ -122,7 +119,7 @@ class Fleet:
         node.run(["ip", "-batch", "-"], text_in="".join(lines), deadline=120)
 
     def grant(self, number: int, lifetime: float = 7200) -> str:
-        """As a portal does it. The address."""
+        """Grants as a portal does. Returns the address."""
         now = time.time()
         self.store.grant(
             Grant(
@@ -139,7 +136,7 @@ class Fleet:
         return address(number)
 
     def elements(self, gateway: str, name: str) -> int:
-        """How many a set holds."""
+        """The number of elements in a set."""
         node = getattr(self.lab, gateway)
         listing = node.run(["nft", "-j", "list", "set", "inet", TABLE, name], deadline=120).stdout
         return sum(
@@ -147,7 +144,7 @@ class Fleet:
         )
 
     def wait_elements(self, gateway: str, wanted: int) -> None:
-        """Until back4 holds that many."""
+        """Waits until back4 has this number of elements."""
         until(
             lambda: self.elements(gateway, "back4") == wanted,
             f"{wanted} elements in {gateway}",
@@ -155,17 +152,17 @@ class Fleet:
         )
 
     def observe(self) -> Iterator[Observer]:
-        """One for each gateway, listening."""
+        """Starts an observer for each gateway."""
         for name in GATEWAYS:
             yield Observer(self.lab, name)
 
     def processor(self, gateway: str) -> float:
-        """Seconds of processor time of an agent and of the tools that it has run."""
+        """Seconds of processor time of an agent and the tools that it has run."""
         times = psutil.Process(self.agents[gateway].pid).cpu_times()
         return float(sum(times[:4]))
 
     def redis_memory(self) -> float:
-        """Megabytes that Redis uses."""
+        """Megabytes in use by Redis."""
         with redis.Redis.from_url(self._redis_url) as client:
             return float(client.info("memory")["used_memory"]) / (1 << 20)
 
@@ -174,6 +171,14 @@ class Fleet:
         status = Path(f"/proc/{self.agents[gateway].pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+)", status)
         return int(found[1]) / 1024 if found else 0.0
+
+
+def _listen(lab: Lab, gateway: str, module: str) -> Process:
+    """Runs a module that prints the kernel's announcements on a gateway."""
+    command = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", module, TABLE]
+    process: Process = getattr(lab, gateway).popen(command)
+    process.wait_log("ready")
+    return process
 
 
 def _mac(number: int) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How long a gateway is open after a flush of all rules: `python -m bench.portal.gap [N...]`.
+"""Measures how long a gateway is open after a flush: `python -m bench.portal.gap [N...]`.
 
-For N sessions (0, 1000, 100000): the kernel's own announcements say when the table went and when it
-was there again, without its clients; then how long until the last client is let through again.
+For N sessions (0, 1000, 100000) it takes the time between the kernel's announcements that the table
+has gone and that it is back without clients, and the time until the last client passes again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMES = 5
 
 
 def measure(fleet: Fleet, sessions: int) -> str:
-    """One line."""
+    """The line of the table for a number of sessions."""
     name = GATEWAYS[1]
     node = getattr(fleet.lab, name)
     gaps, whole = [], []
@@ -34,7 +34,6 @@ def measure(fleet: Fleet, sessions: int) -> str:
         try:
             node.run(["nft", "flush", "ruleset"], deadline=120)
             gone, back = until(tables.seen, "the table", 60)
-            # A transaction may hold the last clients when it is there: the listing waits for it.
             fleet.wait_elements(name, sessions)
         finally:
             tables.stop()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Prints each IPv4 address that comes into a gateway's set back4, and when: `ADDRESS SECONDS`.
+"""Prints `ADDRESS SECONDS` for each IPv4 address that comes into a gateway's set back4.
 
-    python bench/portal/observer.py TABLE
+    python -m bench.portal.observer TABLE
 
-Run in the gateway's namespace. The attributes are those of linux/netfilter/nf_tables.h.
+It runs in the gateway's namespace. The attributes are those of linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def addresses(message: bytes, table: str) -> Iterator[str]:
-    """Of one NEWSETELEM message, behind its two headers."""
+    """The addresses in a NEWSETELEM message without its two headers."""
     found = dict(attributes(message))
     if found.get(_LIST_TABLE) != table.encode() + b"\0" or found.get(_LIST_SET) != b"back4\0":
         return

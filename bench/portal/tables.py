@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Prints when a table of the packet filter goes and comes: `gone SECONDS`, `back SECONDS`.
+"""Prints `gone SECONDS` and `back SECONDS` when a table of the packet filter goes and comes back.
 
-    python bench/portal/tables.py TABLE
+    python -m bench.portal.tables TABLE
 
-Run in the gateway's namespace.
+It runs in the gateway's namespace.
 """
 
 from __future__ import annotations

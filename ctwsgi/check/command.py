@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi check`: can this host inject origins, and would anybody be believed who should not be?
+"""`ctwsgi check`: can this host inject origins, and could a client forge one?
 
-Asks the kernel and the packet filter, changes nothing. One line for each fact:
+It asks the kernel and the packet filter, and changes nothing. It prints a line for each fact:
 
     ok    as it should be
     note  worth knowing
@@ -49,7 +49,10 @@ def check(wants_module: bool) -> None:
 
 
 def find(root: Path, wants_module: bool) -> Iterable[Finding]:
-    """Everything, in the order in which packets meet it. `root` is / but in tests."""
+    """All findings, in the order in which a packet meets what they are about.
+
+    `root` is where the files of the kernel are: / or a test's folder.
+    """
     yield from check_conntrack(root)
     yield from check_module(root, os.uname().release, wants_module)
     yield from check_ebpf(root)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The eBPF injector's part of `ctwsgi check`: whether it can be attached here, and where it is."""
+"""Whether the eBPF injector is attached, or can be: its part of `ctwsgi check`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _refusal(requirement: Callable[[], object]) -> str:
 
 
 def check_ebpf(root: Path, release: str = _RELEASE) -> Iterator[Finding]:
-    """Devices of this network namespace that have the program; else what keeps it away."""
+    """The devices that have the program; without any, the first reason why none can have it."""
     attached = [_name(index) for index in pinned_devices(root)]
     if attached:
         text = f"attached to {', '.join(sorted(attached))}: `ctwsgi gateway status DEV` tells more"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `ctwsgi check` has to say: a fact, how much it matters, and what mends it."""
+"""A line of `ctwsgi check`: a fact, whether something is to do, and what."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Level(str, Enum):
-    """How a line begins."""
+    """The first word of a line."""
 
     OK = "ok"
     NOTE = "note"
@@ -17,7 +17,7 @@ class Level(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact. `remedy` is text to be used as it stands: rules for nft, or commands."""
+    """One fact. `remedy` is complete: rules for nft, or commands."""
 
     level: Level
     subject: str

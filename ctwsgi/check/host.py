@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What `ctwsgi check` asks the kernel: the module, its keys and counters, conntrack's settings.
+"""The kernel's part of `ctwsgi check`: the module, its keys and counters, conntrack's settings.
 
-Everything is read from files below `root`, which is / but in tests. Keys, counters and conntrack's
-table are those of the network namespace that this process is in.
+It reads files below `root`, which is / except in tests. Keys, counters and conntrack's table are
+those of this process's network namespace.
 """
 
 from __future__ import annotations
@@ -12,26 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..drops import COMMON_HINTS
 from .finding import Finding, Level
 
 _RELAY = "`ctwsgi relay` injects without it (docs/relay.md)"
 
 HINTS = {
+    **COMMON_HINTS,
     "unarmed": "the first packets that a rule has ever selected here; their senders repeat them",
     "no_syn": "connections that were under way when rule or module came; they must connect again",
-    "early": "clients sent data to a server that had not answered",
-    "below": "clients sent into the place of the header: an attack, or a very late copy",
-    "ack": "clients acknowledged what the server never sent: an attack, or a very old connection",
-    "behind_fin": "data behind the end of a connection",
-    "synack": "SYN-ACKs that answer no SYN that is open: late, or sent in the server's name",
-    "signature_option": "TCP-MD5 and TCP-AO forbid any change: exempt these clients in the rule",
     "flow_limit": "raise /sys/module/ctinject/parameters/max_flows",
     "memory": "raise /sys/module/ctinject/parameters/max_memory (KiB), or give the host memory",
     "frame_limit": "raise /sys/module/ctinject/parameters/max_frames, or prefer ctproxy",
     "sequence": "segments far outside of the connection",
     "no_key": "a key was removed while connections that it signs were opening",
     "build": "the kernel had no memory for a packet",
-    "malformed": "packets that contradict themselves",
     "mtu": "UDP datagrams that would not fit behind the prefix: the sender has to leave room",
     "gso": "several UDP datagrams in one packet: ethtool -K DEVICE rx-udp-gro-forwarding off",
     "unloading": "packets while the module was unloaded",
@@ -45,7 +40,7 @@ _ELSEWHERE = (
 
 
 def _read(path: Path) -> str | None:
-    """The text, stripped; None when there is no such file. PermissionError is the caller's."""
+    """The text, stripped; None when there is no such file. Raises PermissionError."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -53,12 +48,12 @@ def _read(path: Path) -> str | None:
 
 
 def module_version(root: Path = Path("/")) -> str | None:
-    """Of the module that is loaded, else None."""
+    """The version of the loaded module, else None."""
     return _read(root / "sys/module/ctinject/version")
 
 
 def module_refusal(root: Path = Path("/")) -> str | None:
-    """Why this kernel loads no module at all, or None."""
+    """Why this kernel can load no module, or None."""
     if _read(root / "proc/modules") is None:
         return "this kernel is built without modules"
     if _read(root / "proc/sys/kernel/modules_disabled") == "1":
@@ -67,7 +62,7 @@ def module_refusal(root: Path = Path("/")) -> str | None:
 
 
 def installed_module(root: Path, release: str) -> Path | None:
-    """The file that modprobe would load for the kernel called `release`."""
+    """The file that modprobe loads for the kernel `release`."""
     found = sorted((root / "lib/modules" / release).glob("**/ctinject.ko*"))
     return found[0] if found else None
 
@@ -83,7 +78,7 @@ def _file_version(module: Path) -> str | None:
 
 
 def check_module(root: Path, release: str, wanted: bool) -> Iterator[Finding]:
-    """Whether it is loaded, or can be. Not being able to is something to do if it is `wanted`."""
+    """Whether the module is loaded or can be. If it cannot, that is a todo when it is `wanted`."""
     lacking = Level.TODO if wanted else Level.NOTE
     loaded, installed = module_version(root), installed_module(root, release)
     if loaded is not None:
@@ -124,7 +119,7 @@ def check_module(root: Path, release: str, wanted: bool) -> Iterator[Finding]:
 
 
 def check_conntrack(root: Path) -> Iterator[Finding]:
-    """Conntrack is what every source and injector but TPROXY rests on."""
+    """Every source and injector but TPROXY needs conntrack."""
     settings = root / "proc/sys/net/netfilter"
     most, count = _read(settings / "nf_conntrack_max"), _read(settings / "nf_conntrack_count")
     if most is None or count is None:
@@ -158,14 +153,14 @@ def check_conntrack(root: Path) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class Keys:
-    """`signed`: headers carry a tag; None: not known, or there is no module."""
+    """`signed`: headers have a signature; None: not known, or there is no module."""
 
     findings: tuple[Finding, ...] = ()
     signed: bool | None = None
 
 
 def check_keys(root: Path) -> Keys:
-    """/proc/net/ctinject_keys lists ids, never keys."""
+    """Reads /proc/net/ctinject_keys, which lists the ids of keys."""
     path = root / "proc/net/ctinject_keys"
     try:
         text = _read(path)
@@ -195,7 +190,7 @@ def check_legacy(root: Path) -> Iterator[Finding]:
 
 
 def check_counters(root: Path) -> Iterator[Finding]:
-    """/proc/net/ctinject: what was written, and a hint for every reason that packets died of."""
+    """Reads /proc/net/ctinject: what was written, and a hint for each reason of dropped packets."""
     text = _read(root / "proc/net/ctinject")
     if text is None:
         return

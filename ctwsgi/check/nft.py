@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Reads `nft -j list ruleset` (libnftables-json(5)) as far as `ctwsgi check` has to understand it.
+"""Reads `nft -j list ruleset` (libnftables-json(5)), the part that `ctwsgi check` needs.
 
-A rule's matches become `limits`: for each thing that is compared with literals, the values that it
-may have. What else a rule compares (sets by name, marks, interfaces by pattern, ...) makes it
-`partial`: it matches fewer packets than its limits say.
+A rule's comparisons with literals become `limits`: the values that each compared field may have. A
+rule with any other comparison (sets by name, marks, interfaces by pattern, ...) is `partial`: it
+matches fewer packets than its limits say.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 Values = tuple[tuple[int, int] | str, ...]
-"""Words, and ranges of numbers; an address is a number."""
+"""Words and ranges of numbers; addresses are numbers."""
 
 Limits = Mapping[str, Values]
-"""By what is compared: dport, l4proto, nfproto, iifname, `ip daddr`, `ip6 daddr`."""
+"""Values by compared field: dport, l4proto, nfproto, iifname, `ip daddr`, `ip6 daddr`."""
 
 FAMILY = {4: "ipv4", 6: "ipv6"}
 _NFPROTO = {"ip": "ipv4", "ip6": "ipv6"}
 
 
 def overlap(one: Values, other: Values) -> bool:
-    """Whether a packet may have a value of both."""
+    """Whether a value is in both."""
     return any(_meet(a, b) for a in one for b in other)
 
 
@@ -59,7 +59,7 @@ def _within(value: tuple[int, int] | str, values: Values) -> bool:
 
 @dataclass(frozen=True)
 class Chain:
-    """`hook` is empty for one that others jump to."""
+    """`hook` is empty for a chain that other chains jump to."""
 
     family: str
     table: str
@@ -70,7 +70,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Helper:
-    """A `ct helper` object: its kernel name, its protocol."""
+    """A `ct helper` object: the name of its type in the kernel, and its protocol."""
 
     kind: str
     protocol: str
@@ -84,13 +84,16 @@ class Rule:
     limits: Limits
     partial: bool
     translated: bool | None
-    """What it demands of `ct status`: dnat, no dnat; None: nothing."""
+    """True: it compares `ct status` with dnat; False: with its absence; None: it does not."""
     untracked: bool
-    """It is about packets that conntrack does not follow."""
+    """It matches packets that conntrack does not follow."""
     statements: tuple[Mapping[str, Any], ...]
 
     def statement(self, *names: str) -> Any:
-        """The argument of the first statement of these names, {} if it has none; None: no such."""
+        """The argument of the first statement with one of these names.
+
+        {} when the statement has no argument, None when there is no such statement.
+        """
         for statement in self.statements:
             for name in names:
                 if name in statement:
@@ -100,14 +103,14 @@ class Rule:
 
 @dataclass
 class Ruleset:
-    """All of it, in order."""
+    """A whole ruleset, its rules in order."""
 
     helpers: dict[tuple[str, str, str], Helper] = field(default_factory=dict)
     """By family, table, name."""
     rules: list[Rule] = field(default_factory=list)
 
     def helpers_of(self, rule: Rule) -> Iterator[Helper]:
-        """Those that the rule gives to connections, also by way of a map."""
+        """The helpers that the rule gives to connections, directly or by a map."""
         argument = rule.statement("ct helper")
         for name in _words(argument) if argument is not None else ():
             helper = self.helpers.get((rule.chain.family, rule.chain.table, name))
@@ -124,7 +127,7 @@ def _words(value: Any) -> Iterator[str]:
 
 
 def parse(text: str) -> Ruleset:
-    """ValueError when it is not what nft writes."""
+    """ValueError when `text` is no output of nft."""
     found = Ruleset()
     chains: dict[tuple[str, str, str], Chain] = {}
     try:
@@ -154,7 +157,7 @@ def _rule(chain: Chain, expressions: list[Mapping[str, Any]]) -> Rule:
         match = expression.get("match")
         if match is None:
             statements.append(expression)
-            # A match of iptables', which nft cannot show.
+            # `xt` is a match of iptables, which nft cannot show.
             partial |= "xt" in expression or "limit" in expression
             continue
         left, values = match["left"], _values(match["right"])
@@ -175,7 +178,7 @@ def _rule(chain: Chain, expressions: list[Mapping[str, Any]]) -> Rule:
 
 
 def _compared(left: Any) -> tuple[str, dict[str, Values]]:
-    """What a match looks at, and what the look alone demands."""
+    """The field that a match compares, and the limits that the comparison implies."""
     if not isinstance(left, dict):
         return "", {}
     meta = left.get("meta", {}).get("key")
@@ -192,7 +195,7 @@ def _compared(left: Any) -> tuple[str, dict[str, Values]]:
 
 
 def _values(right: Any) -> Values | None:
-    """None for what is no literal."""
+    """The values of a literal; None for anything else."""
     if isinstance(right, int):
         return ((right, right),)
     if isinstance(right, str):

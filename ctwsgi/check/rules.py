@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What the packet filter makes of our helpers: who is marked, sent where, and guarded how.
+"""Checks the packet filter: which connections are marked, where they go, what guards the target.
 
-Each rule that gives connections `ctframe` or `ctproxy` is paired with the nat rules that may
-translate the same connections, and each pair with the guard of DESIGN 3.5 at its target. Rules are
-understood as far as check_nft.py goes. Beyond that a selection or a translation counts as wider
-than it is, and a guard not at all: a doubt is told, not hidden.
+For each rule that gives connections `ctframe` or `ctproxy` it looks for the nat rules that may
+translate the same connections, and at each target for the guard (docs/threat-model.md#the-guard).
+nft.py understands a part of nft's language only. A selection or a translation with other conditions
+counts as if it had none; a guard with other conditions does not count. So a doubt gives a finding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import Any
 
-from ..trust import GUARD
+from ..guard import CONDITIONS, UNTRACKED, guard_rules, guard_table
 from ..wire.address import show
 from .finding import Finding, Level
 from .nft import FAMILY, Helper, Limits, Rule, Ruleset, Values, compatible, covers, parse
@@ -23,23 +23,23 @@ from .nft import FAMILY, Helper, Limits, Rule, Ruleset, Values, compatible, cove
 KINDS = ("ctframe", "ctproxy")
 
 _CONNTRACK = -200
-"""NF_IP_PRI_CONNTRACK: before it there is no connection to give a helper to."""
+"""NF_IP_PRI_CONNTRACK: chains with a lower priority see no connection to give a helper to."""
 
 _UNREAD = "iptables gives connections helpers here, and its rules are not read: see kmod/README.md"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a translation leads connections of one IP version."""
+    """The destination of a translation, for one IP version."""
 
     protocol: str
     version: int
     ports: tuple[int, int]
     """From, to."""
     host: str
-    """Empty: an address of this host."""
+    """Empty for an address of this host."""
     hook: str
-    """Where a guard sees them: input or forward."""
+    """The hook of a guard for this target: input or forward."""
 
     def __str__(self) -> str:
         low, high = self.ports
@@ -57,7 +57,7 @@ class Target:
 
     @property
     def packets(self) -> Limits:
-        """Every packet of a connection to it, as a guard sees it."""
+        """The packets of connections to this target, as a guard sees them."""
         limits: dict[str, Values] = {
             "l4proto": (self.protocol,),
             "nfproto": (FAMILY[self.version],),
@@ -68,26 +68,18 @@ class Target:
             limits["ip daddr" if self.version == 4 else "ip6 daddr"] = ((number, number),)
         return limits
 
-    def table(self, *conditions: str) -> str:
+    def guard(self, *conditions: str) -> str:
         """A guard, as nft takes it, that drops what meets one of the conditions."""
         packets = f"{self.protocol} dport {self._span}"
         if self.hook == "forward" and self.host:
             packets = f"{'ip' if self.version == 4 else 'ip6'} daddr {self.host} {packets}"
-        drops = "".join(f"        {packets} {condition} drop\n" for condition in conditions)
-        return (
-            "table inet ctwsgi_guard {\n"
-            f"    chain {self.hook} {{\n"
-            f"        type filter hook {self.hook} priority filter;\n"
-            f"{drops}"
-            "    }\n"
-            "}"
-        )
+        return guard_table(self.hook, guard_rules(packets, conditions))
 
 
 def check_rules(
     text: str, signed: bool | None, is_local: Callable[[str], bool]
 ) -> Iterator[Finding]:
-    """`text` is what `nft -j list ruleset` printed; `signed`: headers carry a tag."""
+    """`text` is what `nft -j list ruleset` printed. `signed`: headers have a signature."""
     try:
         ruleset = parse(text)
     except ValueError as e:
@@ -103,7 +95,7 @@ def check_rules(
     ]
     if not selecting:
         yield Finding(Level.NOTE, "rules", "none gives a connection ctframe or ctproxy")
-    findings: dict[Finding, None] = {}  # in order, each once
+    findings: dict[Finding, None] = {}  # keeps the order and drops repetitions
     for rule, helper in selecting:
         findings.update(dict.fromkeys(_check_selection(ruleset, rule, helper, signed, is_local)))
     yield from findings
@@ -136,7 +128,7 @@ def _check_target(
 ) -> Iterator[Finding]:
     here = f"{helper.kind}, {target}"
     if not _marks(helper, selected, target):
-        # The rule says nothing of these: nft gives them no helper, and no error either.
+        # nft gives such connections no helper, and reports no error.
         if not _shut(ruleset, target, _Packets.TRANSLATED) and not _is_marked(ruleset, target):
             family = f"meta nfproto {FAMILY[target.version]}"
             yield Finding(
@@ -144,7 +136,7 @@ def _check_target(
                 "rules",
                 f"{here}: translated, but not marked, so these clients write their own origin. "
                 "Do not translate them, and drop them:",
-                target.table(family),
+                target.guard(family),
             )
         return
     if _shut(ruleset, target, _Packets.DIRECT):
@@ -153,7 +145,7 @@ def _check_target(
         else:
             text = f"{here}: guarded, but not from what conntrack does not follow. "
             text += "Load this with nft -f:"
-            yield Finding(Level.TODO, "rules", text, target.table(GUARD[1]))
+            yield Finding(Level.TODO, "rules", text, target.guard(UNTRACKED))
     elif helper.kind == "ctproxy" and signed:
         text = f"{here}: signed; no guard, so the server must have --auth-key-file"
         yield Finding(Level.OK, "rules", text)
@@ -162,13 +154,13 @@ def _check_target(
         load = f"{key}load this with nft -f:"
         text = f"{here}: no guard: who dials it directly writes his own origin. "
         text += load[0].upper() + load[1:]
-        yield Finding(Level.TODO, "rules", text, target.table(*GUARD))
+        yield Finding(Level.TODO, "rules", text, target.guard(*CONDITIONS))
 
 
 def _targets(
     ruleset: Ruleset, selected: Limits, is_local: Callable[[str], bool]
 ) -> Iterator[Target | None]:
-    """Where nat rules may send what is selected, of either IP version; None: it is not known."""
+    """Targets of nat rules that may translate what is selected; None for an unknown target."""
     without_version = {k: v for k, v in selected.items() if k != "nfproto"}
     (protocol,) = selected["l4proto"]
     for rule in ruleset.rules:
@@ -193,7 +185,7 @@ def _targets(
 
 
 def _ports(port: Any, *limits: Limits) -> list[tuple[int, int]]:
-    """The target's; where the rule names none, those that were dialled."""
+    """The ports of the target; where the rule names none, those that clients dial."""
     if isinstance(port, int):
         return [(port, port)]
     dialled = next((each["dport"] for each in limits if "dport" in each), ())
@@ -201,12 +193,12 @@ def _ports(port: Any, *limits: Limits) -> list[tuple[int, int]]:
 
 
 class _Packets(Enum):
-    """What conntrack knows of them."""
+    """Packets by what conntrack knows about them."""
 
     TRANSLATED = True
     DIRECT = False
     UNKNOWN = None
-    """It does not follow them: no status to compare."""
+    """Conntrack does not follow them, so they have no status."""
 
 
 def _meets(rule: Rule, packets: _Packets) -> bool:
@@ -216,7 +208,7 @@ def _meets(rule: Rule, packets: _Packets) -> bool:
 
 
 def _shut(ruleset: Ruleset, target: Target, packets: _Packets) -> bool:
-    """Whether a guard drops all of these that go to the target."""
+    """Whether a guard drops all of these packets that go to the target."""
     decided: dict[object, bool] = {}
     for rule in ruleset.rules:
         if rule.chain.hook not in (target.hook, "") or rule.chain in decided:
@@ -231,7 +223,7 @@ def _shut(ruleset: Ruleset, target: Target, packets: _Packets) -> bool:
 
 
 def _marks(helper: Helper, selected: Limits, target: Target) -> bool:
-    """Whether connections to the target get what this helper writes. ctframe knows no IPv6."""
+    """Whether this helper marks connections to the target. ctframe is for IPv4 only."""
     if target.version == 6 and helper.kind == "ctframe":
         return False
     family = FAMILY[target.version]

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 class Verbatim(click.Command):
-    """Leaves every word after its name, --help too, to somebody else's parser."""
+    """Passes every word after its name, also --help, to another parser."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.args = list(args)

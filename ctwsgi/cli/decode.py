@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi decode`: what a recorded stream says of its origin, for debugging an injector."""
+"""`ctwsgi decode`: shows the origin in a recorded stream, to debug an injector."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import click
 
 
 class LazyGroup(click.Group):
-    """`lazy` tells each command's `module:name` and one-line help, by the command's name."""
+    """`lazy` has each command's `module:name` and one-line help, by the command's name."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""The eBPF injector: loads kmod/bpf onto a gateway's device, sets it, and tells what it does.
+"""The eBPF injector: attaches the program of kmod/bpf to a gateway's device, and controls it.
 
-    libbpf.py      libbpf.so.1, as far as it is needed
-    layout.py      the structs and counters that the program shares with us
-    host.py        what of kernel, rights and libraries is missing, and which devices will do
-    injector.py    attach, replace, detach; the maps of what is attached
+    libbpf.py      calls into libbpf.so.1
+    structs.py     the structs and counters that program and user space share
+    host.py        requirements: kernel, capabilities, libraries, devices
+    half_open.py   resets connections whose header is missing when the program is detached
+    injector.py    attach, replace, detach; reads and writes the program's maps
     status.py      counters and flows as text, JSON and Prometheus
-    rules.py       the nft rules and the systemd unit that go with it
+    rules.py       nft rules and systemd unit for a setup
     command.py     `ctwsgi gateway`
 
 Only command.py needs more than the standard library.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi gateway`: the eBPF injector on a device, by hand or as a service.
+"""`ctwsgi gateway`: attach the eBPF injector to a device, by hand or as a service.
 
-Exit code 2, with one line that says what to do, for anything that keeps it from working.
+Every failure ends with exit status 2 and one line that says what to do.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ..cli.errors import CannotDo
+from ..wire.address import split_endpoint
 from ..wire.auth import Key, KeyFileError, KeyRing
 from . import rules as setups
 from .errors import GatewayError
@@ -28,21 +30,15 @@ from .structs import Selection, Settings
 log = logging.getLogger("ctwsgi.gateway")
 
 REFRESH = 30.0
-"""Seconds after which `run` looks at the clocks, and whether the program is still there."""
+"""Seconds between two checks of `run`: the offset of TAI, and whether the program is attached."""
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class CannotDo(click.ClickException):
-    """Printed as one line, without the usage text."""
-
-    exit_code = 2
-
-
-def _told(function: _Function) -> _Function:
-    """What goes wrong is said in one line."""
+def _one_line_errors(function: _Function) -> _Function:
+    """Print a GatewayError or KeyFileError as one line, and end with status 2."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -55,7 +51,7 @@ def _told(function: _Function) -> _Function:
 
 
 def _mark(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    """`VALUE` or `VALUE/MASK`, in any base."""
+    """Parse `VALUE` or `VALUE/MASK`, in any base."""
     if text is None:
         return None
     value, _, mask = text.partition("/")
@@ -68,17 +64,16 @@ def _mark(ctx: click.Context, option: click.Parameter, text: str | None) -> tupl
     return numbers
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise click.BadParameter(f"{text!r} is not HOST:PORT or [V6]:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 def _addresses(
     ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[tuple[str, int], ...]:
-    return tuple(map(_address, texts))
+    try:
+        endpoints = tuple(map(split_endpoint, texts))
+    except ValueError as e:
+        raise click.BadParameter(str(e)) from None
+    if any(port == 0 for _, port in endpoints):
+        raise click.BadParameter("port 0 is no server's: write 1 to 65535")
+    return endpoints
 
 
 _OPTIONS = (
@@ -109,14 +104,14 @@ _OPTIONS = (
         type=click.IntRange(1, 1 << 24),
         default=MAX_FLOWS,
         show_default=True,
-        help="Connections that can be open at once. Settled when it is attached first.",
+        help="Connections that can be open at once. Only a detach and an attach change it.",
     ),
     click.option(
         "--existing",
         type=click.Choice(["drop", "pass"]),
         default="drop",
         show_default=True,
-        help="What becomes of connections that are older than the program.",
+        help="What happens to connections that are older than the program.",
     ),
     click.option(
         "--sweep",
@@ -124,13 +119,13 @@ _OPTIONS = (
         type=click.FloatRange(0.1, 3600),
         default=30.0,
         show_default=True,
-        help="How often a connection looks whether conntrack has forgotten it.",
+        help="How often to look for connections that conntrack has no entry for any more.",
     ),
     click.option(
         "--one-armed",
         is_flag=True,
-        help="Clients may be behind the same device. They can then speak for the servers: "
-        "wants --auth-key-file.",
+        help="Clients may be behind the same device, and can then send in the servers' names: "
+        "needs --auth-key-file.",
     ),
 )
 
@@ -153,7 +148,9 @@ def _wanted(
     if backends and mark:
         raise click.UsageError("--backend or --mark, not both")
     if one_armed and not auth_key_file:
-        raise click.UsageError("--one-armed wants --auth-key-file: clients can fake the rest")
+        raise click.UsageError(
+            "--one-armed needs --auth-key-file: clients can forge unsigned headers"
+        )
     selection = Selection.TRANSLATED
     if backends or mark:
         selection = Selection.BACKENDS if backends else Selection.MARK
@@ -177,14 +174,14 @@ def _load_key(path: str | None) -> Key | None:
 def gateway() -> None:
     """Inject the origin on a gateway, by eBPF: a PROXY v2 header per translated connection.
 
-    DEV is the device by which the servers are reached. Everything needs root.
+    DEV is the device that leads to the servers. All commands but `rules` need root.
     """
 
 
 @gateway.command()
 @click.argument("device", metavar="DEV")
 @_attach_options
-@_told
+@_one_line_errors
 def attach(device: str, **options: Any) -> None:
     """Attach to DEV, or replace what is attached without losing a connection."""
     replaced = Injector(device).attach(_wanted(**options))
@@ -193,9 +190,9 @@ def attach(device: str, **options: Any) -> None:
 
 @gateway.command()
 @click.argument("device", metavar="DEV")
-@_told
+@_one_line_errors
 def detach(device: str) -> None:
-    """Detach from DEV. Close the listener, or take the rules away, before."""
+    """Detach from DEV. Before, close the listener or delete the rules."""
     injector = Injector(device)
     was = injector.attached
     reset = injector.detach()
@@ -208,9 +205,9 @@ def detach(device: str) -> None:
 @click.argument("devices", metavar="DEV...", nargs=-1, required=True)
 @click.option("--json", "style", flag_value="json", help="A JSON list.")
 @click.option("--prometheus", "style", flag_value="prometheus", help="Prometheus' text format.")
-@_told
+@_one_line_errors
 def status(devices: tuple[str, ...], style: str | None) -> None:
-    """Show counters and flows. Exit status 1 when DEV has lost its program."""
+    """Show counters and flows. Exit status 1 when a DEV has lost its program."""
     statuses = [Status.of(Injector(device)) for device in devices]
     if style == "json":
         click.echo(as_json(statuses))
@@ -225,17 +222,17 @@ def status(devices: tuple[str, ...], style: str | None) -> None:
 @gateway.command()
 @click.argument("device", metavar="DEV")
 @_attach_options
-@_told
+@_one_line_errors
 def run(device: str, **options: Any) -> None:
-    """Attach to DEV and stay: SIGHUP reads the key file again.
+    """Attach to DEV and keep running. SIGHUP reads the key file again.
 
-    The time in signed headers follows the kernel's clocks, and a program that somebody has removed
-    is attached again. On SIGTERM it stays attached: `ctwsgi gateway detach` takes it away.
+    If the program was removed from DEV, it is attached again. On SIGTERM the command ends and the
+    program stays attached: `ctwsgi gateway detach` removes it.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    # Waited for, not handled: none is missed between two looks.
+    # Blocked, and taken by sigtimedwait(): none is lost between two calls.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     wanted = _wanted(**options)
     injector = Injector(device)
@@ -247,7 +244,7 @@ def run(device: str, **options: Any) -> None:
             break
         if found:
             _reload(injector, options["auth_key_file"])
-        _tend(injector, wanted)
+        _refresh(injector, wanted)
     _notify("STOPPING=1")
     log.info("%s: left attached", device)
 
@@ -265,7 +262,7 @@ def _reload(injector: Injector, key_file: str | None) -> None:
         log.info("SIGHUP: signing with key %d", key.id)
 
 
-def _tend(injector: Injector, wanted: Wanted) -> None:
+def _refresh(injector: Injector, wanted: Wanted) -> None:
     try:
         if not injector.attached:
             log.warning("%s: the program was gone", injector.device.name)
@@ -276,7 +273,7 @@ def _tend(injector: Injector, wanted: Wanted) -> None:
 
 
 def _notify(state: str) -> None:
-    """sd_notify(3)."""
+    """Tell systemd, as sd_notify(3) does."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
@@ -296,7 +293,7 @@ def _notify(state: str) -> None:
     multiple=True,
     metavar="HOST:PORT",
     callback=_addresses,
-    help="To whom; one of each IP version.",
+    help="Where connections go; at most one server of each IP version.",
 )
 @click.option(
     "--port",
@@ -305,13 +302,18 @@ def _notify(state: str) -> None:
     type=click.IntRange(1, 65535),
     default=(80,),
     show_default=True,
-    help="What clients dial. Repeatable.",
+    help="The port that clients dial. Repeatable.",
 )
 @click.option("--mark", metavar="VALUE", callback=_mark, help="Select by this conntrack mark.")
-@click.option("--clients", metavar="DEV", default="", help="The clients' device; default: any.")
-@click.option("--auth-key-file", metavar="FILE", help="For the unit.")
-@click.option("--unit", is_flag=True, help="The systemd unit instead of the rules.")
-@_told
+@click.option(
+    "--clients",
+    metavar="DEV",
+    default="",
+    help="The clients' device. Without it the rules also catch the servers' own traffic.",
+)
+@click.option("--auth-key-file", metavar="FILE", help="The key file that the unit names.")
+@click.option("--unit", is_flag=True, help="Print the systemd unit instead of the rules.")
+@_one_line_errors
 def rules(
     device: str,
     servers: tuple[tuple[str, int], ...],
@@ -321,10 +323,10 @@ def rules(
     auth_key_file: str | None,
     unit: bool,
 ) -> None:
-    """Print the nft rules for a setup, or the unit that attaches before they are loaded."""
+    """Print the nft rules for a setup, or a systemd unit that attaches and then loads them."""
     setup = setups.Setup(device, servers, ports, mark[0] if mark else None, clients)
     if unit:
-        # As it was called, which may be by a path into a virtual environment that is not in PATH.
+        # An absolute path: it may be in a virtual environment that systemd's PATH does not have.
         program = shutil.which(sys.argv[0]) or f"{sys.executable} -m ctwsgi"
         click.echo(setups.unit(setup, auth_key_file, program), nl=False)
     else:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Why the injector cannot be attached, or asked."""
+"""The error of everything in this package."""
 
 from __future__ import annotations
 
 
 class GatewayError(Exception):
-    """One line: what is wrong, and what to do about it."""
+    """The injector cannot be attached, changed or read. One line says why and what to do."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Connections that are being opened when the program goes: they are reset, on both sides.
+"""Reset connections whose server still lacks the header when the program is detached.
 
-The server holds a place for a header that nobody would write any more, and the client's next bytes
-would not fit its numbers, or worse, would be made to fit. The server is sent an RST in the client's
-name, which leaves by the device; the client one in the server's, from where it had dialled.
+Such a server expects sequence numbers below the client's first byte, and without the program nobody
+sends them. The server gets an RST in the client's name, which leaves by the program's device. The
+client gets an RST in the name of the destination that it dialled.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .libbpf import Map
 
 _KEY = struct.Struct("=16s16s2s2sI")
 _FLOW = struct.Struct("=4x2B2x5B3x7I")
-"""`struct flow_key`, and the beginning of `struct flow`; kmod/bpf/flow.h asserts that it is so."""
+"""`struct flow_key`, and the start of `struct flow`; kmod/bpf/flow.h asserts the offsets."""
 
 _HEADER = 80
-"""The last bytes of `struct flow`."""
+"""Size of `header`, the last member of `struct flow`."""
 
 _RST, _ACK = 4, 16
 
 
 class Phase(IntEnum):
-    """`enum phase`."""
+    """`enum phase` of kmod/bpf/flow.h."""
 
     NONE = 0
     SYN = 1
@@ -41,51 +41,52 @@ class Phase(IntEnum):
 
 
 @dataclass(frozen=True)
-class Opening:
+class HalfOpen:
     """A connection whose server has not acknowledged the header."""
 
     server: Address
     client: Address
-    """As packets on the device name them."""
+    """`server` and `client` are the addresses of packets on the device, after translation."""
     source: Address
     destination: Address
-    """The same, as the client does."""
+    """`source` and `destination` are the addresses that the client uses, before translation."""
     phase: Phase
-    room: int
-    """The header's length."""
+    header_len: int
     first: int
-    """Number of the client's first byte; in SYN what the latest SYN wants it to be."""
+    """Sequence number of the client's first byte; in phase SYN according to the latest SYN."""
     acked: int
-    """What the client wants next of the server's bytes, when that is known."""
+    """Sequence number of the server's byte that the client expects next. Not used in phase SYN."""
 
 
-def unpack(key: bytes, value: bytes) -> Opening | None:
-    """Of an entry of the table; None when its header has arrived, it was never filled in, or
-    conntrack has forgotten the connection, and nobody waits for it."""
-    phase, room, *flags, first, latest, _, server_first, _, _, acked = _FLOW.unpack_from(value)
+def unpack(key: bytes, value: bytes) -> HalfOpen | None:
+    """The half-open connection of a table entry. None when the header has arrived, the entry is
+    still blank, or conntrack has no entry for the connection any more."""
+    phase, header_len, *flags, first, latest, _, server_first, _, _, acked = _FLOW.unpack_from(
+        value
+    )
     _, heard, _, _, ended = flags
     if ended or phase not in (Phase.SYN, Phase.OPEN):
         return None
     server, client, server_port, client_port, version = _KEY.unpack(key)
     with suppress(OriginError):
-        found = proxy.decode(value[-_HEADER:][:room], versions=(2,))
+        found = proxy.decode(value[-_HEADER:][:header_len], versions=(2,))
         if found and found[0].src and found[0].dst:
             size = 4 if version == 4 else 16
-            return Opening(
+            return HalfOpen(
                 (host_text(server[:size]), int.from_bytes(server_port, "big")),
                 (host_text(client[:size]), int.from_bytes(client_port, "big")),
                 found[0].src,
                 found[0].dst,
                 Phase(phase),
-                room,
+                header_len,
                 first if phase == Phase.OPEN else latest,
                 acked if heard else server_first,
             )
     return None
 
 
-def openings(flows: Map) -> Iterator[Opening]:
-    """All that are in the table, while others come and go."""
+def half_open_connections(flows: Map) -> Iterator[HalfOpen]:
+    """All half-open connections of the table, which changes meanwhile."""
     for key in flows:
         with suppress(KeyError):
             if found := unpack(key, flows.get(key)):
@@ -93,10 +94,9 @@ def openings(flows: Map) -> Iterator[Opening]:
 
 
 class Resetter:
-    """Raw sockets for the RSTs. A context manager."""
+    """Sends RSTs from raw sockets. A context manager; `device` leads to the servers."""
 
     def __init__(self, device: str) -> None:
-        """`device` leads to the servers."""
         self._device = device
         self._sockets: dict[tuple[int, bool], socket.socket] = {}
 
@@ -107,15 +107,15 @@ class Resetter:
         for sock in self._sockets.values():
             sock.close()
 
-    def reset(self, opening: Opening) -> None:
-        """Ends it. OSError when a packet filter or a route keeps one of the RSTs from leaving."""
-        if opening.phase is Phase.OPEN:
-            # The program, which is still there, makes two of it, one for a server without header.
-            self._send(opening.client, opening.server, opening.first, True)
-            self._send(opening.destination, opening.source, opening.acked, False, opening.first)
+    def reset(self, found: HalfOpen) -> None:
+        """Reset both sides. OSError when a packet filter or a route stops one of the RSTs."""
+        if found.phase is Phase.OPEN:
+            # The program is still attached and sends this RST with both numbers that can be right.
+            self._send(found.client, found.server, found.first, True)
+            self._send(found.destination, found.source, found.acked, False, found.first)
         else:
-            self._send(opening.client, opening.server, opening.first - opening.room, True)
-            self._send(opening.destination, opening.source, 0, False, opening.first)
+            self._send(found.client, found.server, found.first - found.header_len, True)
+            self._send(found.destination, found.source, 0, False, found.first)
 
     def _send(
         self, source: Address, to: Address, seq: int, to_server: bool, ack: int | None = None
@@ -135,7 +135,7 @@ class Resetter:
 
 
 def _rst(source: Address, to: Address, seq: int, ack: int | None) -> bytes:
-    """The packet. The kernel sees to IPv4's length and checksum."""
+    """An RST with its IP header. The kernel fills in length and checksum of IPv4's."""
     hosts = pack_host(source[0]) + pack_host(to[0])
     flags = _RST if ack is None else _RST | _ACK
     head = struct.pack("!HHIIBB", source[1], to[1], seq, ack or 0, 5 << 4, flags)
@@ -149,7 +149,7 @@ def _rst(source: Address, to: Address, seq: int, ack: int | None) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
-    """RFC 1071, of an even number of bytes."""
+    """The checksum of RFC 1071 over an even number of bytes."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What this host lacks for the eBPF injector, and which of its devices will do.
+"""Check that this host and a device can have the eBPF injector.
 
-Each refusal is a GatewayError that says what to do.
+Each function raises a GatewayError that says what is missing and what to do.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +23,18 @@ OBJECT = Path(__file__).with_name("ctproxy.bpf.o")
 BPFFS = Path("/sys/fs/bpf")
 _BPF_FS_MAGIC = 0xCAFE4A11
 
+BUILD_PACKAGES = "clang llvm libbpf-dev make libbpf1"
+"""Debian's packages that build the program, and the library that loads it."""
+
 OLDEST_KERNEL = (6, 1)
 
 _LINK_HEADER = {"ether": 14, "none": 0, "[65534]": 0}
-"""By the word that `ip link` has for a kind: Ethernet, VLAN, veth, bridge; tun and WireGuard."""
+"""Bytes before the IP header by the link type that `ip link` shows: `ether` for Ethernet, VLAN,
+veth and bridge, the others for tun and WireGuard.
+"""
 
 MTU_MIN = 576
-"""A header segment with all of its options fits."""
+"""A header segment with all options fits."""
 
 _NEEDED = {12: "CAP_NET_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
 _SYS_ADMIN = 21
@@ -36,7 +42,7 @@ _SYS_ADMIN = 21
 
 @dataclass(frozen=True)
 class Device:
-    """A device that will do. `link_header` is the number of bytes before the IP header."""
+    """A device that the program can be attached to. `link_header`: bytes before the IP header."""
 
     name: str
     index: int
@@ -44,26 +50,26 @@ class Device:
 
 
 def find_device(name: str) -> Device:
-    """The device of that name in this network namespace."""
+    """Find the device in this network namespace. GatewayError when it is not supported."""
     try:
         index = socket.if_nametoindex(name)
     except OSError:
         raise GatewayError(f"no device {name!r} in this network namespace: see `ip link`") from None
-    # Not from /sys, which shows the namespace that mounted it.
-    said = _output("ip", "-o", "link", "show", "dev", name)
-    kind, mtu, master = (_word(pattern, said) for pattern in ("link/", "mtu ", "master "))
+    # Not from /sys, which may show the devices of another network namespace.
+    output = _output("ip", "-o", "link", "show", "dev", name)
+    kind, mtu, master = (_word(pattern, output) for pattern in ("link/", "mtu ", "master "))
     if kind == "loopback":
         raise GatewayError(
-            f"{name}: a server on this host needs no injector on a wire: use --source conntrack, "
-            "or the kernel module"
+            f"{name}: a server on this host needs no eBPF injector: use --source conntrack, or the "
+            "kernel module"
         )
     if kind not in _LINK_HEADER:
         raise GatewayError(
-            f"{name}: a device of kind {kind}, which was never tried: use the kernel module"
+            f"{name}: devices of type {kind} are not supported: use the kernel module"
         )
     if master:
         raise GatewayError(
-            f"{name}: belongs to {master}, by which the packets are routed: attach to {master}"
+            f"{name}: is a port of {master}, by which packets are routed: attach to {master}"
         )
     if int(mtu) < MTU_MIN:
         raise GatewayError(f"{name}: the MTU is {mtu}, less than {MTU_MIN}")
@@ -86,14 +92,15 @@ def require_object() -> Path:
     """The program's file."""
     if not OBJECT.exists():
         raise GatewayError(
-            "this installation is without the eBPF program: install a wheel from `make wheel`, or "
-            "in the source: apt-get install clang llvm libbpf-dev; make -C kmod/bpf"
+            "ctwsgi was installed without the eBPF program. In ctwsgi's source folder: "
+            f"apt-get install {BUILD_PACKAGES} && {sys.executable} -m pip install "
+            "--force-reinstall --no-deps ."
         )
     return OBJECT
 
 
 def require_rights() -> None:
-    """Root's, or what of them is needed."""
+    """GatewayError unless this process has the capabilities."""
     status = Path("/proc/self/status").read_text()
     held = int(re.search(r"^CapEff:\s*(\w+)", status, re.M)[1], 16)  # type: ignore[index]
     if held >> _SYS_ADMIN & 1 and held >> 12 & 1:
@@ -104,15 +111,15 @@ def require_rights() -> None:
 
 
 def kernel_refusal(release: str, root: Path = Path("/")) -> str:
-    """Why this kernel will never do, empty when it may. `root` is / but in tests."""
+    """Why this kernel cannot run the program; empty when it can. Tests give another `root`."""
     numbers = tuple(map(int, re.findall(r"\d+", release)[:2]))
     if numbers < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
         return f"Linux {release} is too old, {oldest} is needed: use the relay"
     if not (root / "sys/kernel/btf/vmlinux").exists():
         return (
-            "the kernel does not describe its types: it needs CONFIG_DEBUG_INFO_BTF=y, as "
-            "distributions' kernels have"
+            "the kernel has no type information: it must be built with CONFIG_DEBUG_INFO_BTF=y, "
+            "as distributions' kernels are"
         )
     with contextlib.suppress(OSError):
         if "[confidentiality]" in (root / "sys/kernel/security/lockdown").read_text():
@@ -121,25 +128,25 @@ def kernel_refusal(release: str, root: Path = Path("/")) -> str:
 
 
 def require_kernel() -> None:
-    """New enough, with BTF, and with conntrack, which is loaded if it has to be."""
+    """GatewayError unless the kernel can run the program. Loads conntrack if necessary."""
     if refusal := kernel_refusal(os.uname().release):
         raise GatewayError(refusal)
     if not Path("/proc/sys/net/netfilter/nf_conntrack_max").exists():
         _run("modprobe", "--quiet", "nf_conntrack")
     if not Path("/proc/sys/net/netfilter").exists():
         raise GatewayError(
-            "the kernel tracks no connections (CONFIG_NF_CONNTRACK): modprobe nf_conntrack"
+            "the kernel has no conntrack (CONFIG_NF_CONNTRACK): modprobe nf_conntrack"
         )
 
 
 def require_bpffs(path: Path = BPFFS) -> Path:
-    """Where maps are pinned, mounted now if it is not yet."""
+    """The bpf file system, in which maps are pinned. Mounts it if necessary."""
     if _is_bpffs(path):
         return path
-    if _in_passing_mount_namespace():
+    if _in_own_mount_namespace():
         raise GatewayError(
-            f"{path} is not mounted in this mount namespace, and what was pinned there would go "
-            "with it: instead of `ip netns exec NAME` use `nsenter --net=/run/netns/NAME`"
+            f"{path} is not mounted in this mount namespace, and pins in it would vanish with it: "
+            "use `nsenter --net=/run/netns/NAME` instead of `ip netns exec NAME`"
         )
     if not path.is_dir() or not _run("mount", "-t", "bpf", "bpf", str(path)):
         raise GatewayError(f"{path} is not mounted: mount -t bpf bpf {path}")
@@ -147,21 +154,21 @@ def require_bpffs(path: Path = BPFFS) -> Path:
 
 
 def pins(device_index: int, bpffs: Path = BPFFS) -> Path:
-    """Where the maps of a device of this network namespace are pinned."""
+    """The folder in which the maps of a device of this network namespace are pinned."""
     namespace = os.stat("/proc/thread-self/ns/net").st_ino
     return bpffs / "ctwsgi" / str(namespace) / str(device_index)
 
 
 def pinned_devices(root: Path = Path("/")) -> list[int]:
-    """Indexes of this namespace's devices that have maps; only root sees them."""
+    """Indexes of this network namespace's devices that have pinned maps. Only root sees them."""
     folder = pins(0, root / BPFFS.relative_to("/")).parent
     with contextlib.suppress(OSError):
         return [int(path.name) for path in folder.iterdir()]
     return []
 
 
-def _in_passing_mount_namespace() -> bool:
-    """As far as one may know: `ip netns exec` makes one, that ends with its command."""
+def _in_own_mount_namespace() -> bool:
+    """Whether this process is in another mount namespace than init, as below `ip netns exec`."""
     try:
         return os.stat("/proc/self/ns/mnt").st_ino != os.stat("/proc/1/ns/mnt").st_ino
     except OSError:
@@ -169,7 +176,7 @@ def _in_passing_mount_namespace() -> bool:
 
 
 def tc_filters(device: str) -> str:
-    """What `tc` lists of a device's filters; empty when there are none."""
+    """The device's filters as `tc` lists them; empty when there are none."""
     return "".join(
         _output("tc", "filter", "show", "dev", device, side) for side in ("ingress", "egress")
     ).strip()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Attach, replace, detach; and the maps of what is attached.
+"""Attach, replace and detach the program; read and write its maps.
 
-The maps of a device are pinned in /sys/fs/bpf/ctwsgi/NETNS/IFINDEX, for root only. They outlive
-whoever attached the program. Attaching where it is attached already replaces the program in one
-step: flows, counters and scratch space are handed over, settings, servers and key are new.
+The maps of a device are pinned in /sys/fs/bpf/ctwsgi/NETNS/IFINDEX, for root only, and stay when
+the process ends. Attaching to a device that has the program replaces it in one step: the new one
+takes over flows, counters and scratch memory, and gets new settings, servers and key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from ..origin import Address
 from ..wire.auth import Key
 from .errors import GatewayError
-from .half_open import Resetter, openings
+from .half_open import Resetter, half_open_connections
 from .host import (
     BPFFS,
     Device,
@@ -47,18 +47,18 @@ HANDED_OVER = ("flows", "tokens", "sweepers", "counters", "works")
 FRESH = ("settings", "signing_keys", "backends")
 
 MAX_FLOWS = 1 << 18
-"""Each takes 60 bytes from the start, and 300 more when it is used."""
+"""Each takes 60 bytes from the start, and 300 more while it is used."""
 
 OPENING = 1.0
-"""Seconds that connections are given to be opened when the program is about to go."""
+"""Seconds that detach() waits for half-open connections to get their header."""
 
 _FIRST = bytes(4)
-"""The one key of an array of one."""
+"""Key of the only entry of an array map."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be attached: the settings that people choose, and what goes beside them."""
+    """What the caller of attach() chooses."""
 
     settings: Settings = field(default_factory=Settings)
     backends: tuple[Address, ...] = ()
@@ -67,26 +67,26 @@ class Wanted:
 
 
 def tai_offset() -> int:
-    """Seconds that TAI is ahead of Unix time, as this kernel was told; often 0."""
+    """Seconds that TAI is ahead of Unix time in this kernel; 0 if no time service has set it."""
     return round(time.clock_gettime(time.CLOCK_TAI) - time.clock_gettime(time.CLOCK_REALTIME))
 
 
 class Injector:
-    """A device of this network namespace, with the program on it or without."""
+    """A device of this network namespace, whether the program is attached or not."""
 
     def __init__(self, name: str) -> None:
-        """GatewayError for a device that will not do."""
+        """GatewayError when the device is not supported."""
         self.device: Device = find_device(name)
         self._pins = pins(self.device.index)
         self._hooks = Hooks(self.device.index)
 
     @property
     def attached(self) -> bool:
-        """Both programs are there."""
+        """Whether both programs are attached."""
         return all(self._hooks.name(point) == name for point, name in PROGRAMS.items())
 
     def attach(self, wanted: Wanted) -> bool:
-        """Puts the program there; True when it replaces one. GatewayError, and nothing changed."""
+        """Attach the program; True when it replaces one. On GatewayError nothing has changed."""
         path = require_object()
         require_rights()
         require_kernel()
@@ -108,12 +108,12 @@ class Injector:
             found = self._hooks.name(point)
             if found not in (None, name):
                 raise GatewayError(
-                    f"{self.device.name}: somebody else's filter {found!r} is at our place: "
+                    f"{self.device.name}: another filter, {found!r}, has our priority and handle: "
                     f"see `tc filter show dev {self.device.name} egress`"
                 )
 
     def _former(self) -> dict[str, Map]:
-        """What is handed over. Empty when the pins are gone: then it cannot be."""
+        """The maps that the new program takes over. Empty when they are not pinned any more."""
         found: dict[str, Map] = {}
         for name in HANDED_OVER:
             with suppress(BpfError):
@@ -134,11 +134,11 @@ class Injector:
     def _other_version(self, name: str) -> GatewayError:
         return GatewayError(
             f"{self.device.name} has a program of another version, whose {name} cannot be taken "
-            "over: detach it first, in a quiet moment"
+            "over: detach it first, when few connections are being opened"
         )
 
     def _put(self, program: Object, wanted: Wanted, replaces: bool) -> None:
-        """Maps are filled and pinned before the program sees a packet."""
+        """Fill and pin the maps, then attach: no packet meets an empty map."""
         owns = self.settings().owns_qdisc if replaces else self._hooks.create()
         settings = replace(
             wanted.settings,
@@ -158,30 +158,30 @@ class Injector:
             self._hooks.attach(point, program.program(name))
 
     def detach(self) -> int:
-        """Takes the program away, and all that it remembers. Nothing happens without one.
+        """Remove the program and its maps, if there are any.
 
-        Before, nothing new begins for a moment, so that what is being opened can be done. What is
-        not then is reset; returns how many.
+        First SYNs of new connections are dropped for up to OPENING seconds, so that half-open
+        connections can get their header. Those that do not get it are reset. Returns how many.
         """
         require_rights()
         reset = 0
         if self.attached:
-            with suppress(GatewayError):  # of another version: it goes all the same
-                reset = self._end_openings()
+            with suppress(GatewayError):  # a program of another version is removed all the same
+                reset = self._end_half_open()
         self._remove()
         return reset
 
-    def _end_openings(self) -> int:
+    def _end_half_open(self) -> int:
         self.change(closing=True)
         try:
             with self._map("flows") as flows:
                 end = time.monotonic() + OPENING
-                while any(openings(flows)) and time.monotonic() < end:
+                while any(half_open_connections(flows)) and time.monotonic() < end:
                     time.sleep(0.02)
-                left = list(openings(flows))
+                left = list(half_open_connections(flows))
             with Resetter(self.device.name) as resetter:
                 for each in left:
-                    with suppress(OSError):  # what cannot be told that it is over finds out
+                    with suppress(OSError):  # the RST cannot be sent: the two sides time out
                         resetter.reset(each)
         except BaseException:
             self.change(closing=False)
@@ -225,7 +225,7 @@ class Injector:
             found.close()
 
     def settings(self) -> Settings:
-        """Those in force. GatewayError when nothing is attached."""
+        """The settings in force. GatewayError when nothing is attached."""
         with self._map("settings") as settings:
             try:
                 return Settings.unpack(settings.get(_FIRST))
@@ -233,18 +233,18 @@ class Injector:
                 raise self._other_version("settings") from None
 
     def change(self, **values: object) -> None:
-        """Some of the settings, from the next packet on."""
+        """Change some settings, from the next packet on."""
         changed = replace(self.settings(), **values)  # type: ignore[arg-type]
         with self._map("settings") as settings:
             settings.set(_FIRST, changed.pack())
 
     def refresh_time(self) -> None:
-        """After the kernel was told another offset of TAI."""
+        """Give the program the offset of TAI if the kernel's has changed."""
         if self.settings().tai_offset != tai_offset():
             self.change(tai_offset=tai_offset())
 
     def sign_with(self, key: Key | None) -> None:
-        """The key of the headers from now on. None: headers are not signed any more."""
+        """Sign new headers with `key`; None: do not sign them any more."""
         with self._map("signing_keys") as keys:
             if key is None:
                 self.change(signed=False)
@@ -253,17 +253,17 @@ class Injector:
                 self.change(signed=True)
 
     def key_id(self) -> int | None:
-        """Of the key that signs, None without one."""
+        """The id of the key that signs, None without one."""
         with self._map("signing_keys") as keys:
             return unpack_key_id(keys.get(_FIRST))
 
     def backends(self) -> list[Address]:
-        """The servers that are selected by their address."""
+        """The servers that are selected by their address, sorted."""
         with self._map("backends") as backends:
             return sorted(unpack_backend(key) for key in backends)
 
     def counters(self) -> dict[str, int]:
-        """All of them; `flows` that are alive, and `entries` of the table, some of ended ones."""
+        """All counters. `flows` are open connections, `entries` also ended ones in the table."""
         with self._map("counters") as counters:
             values = {
                 name: sum(counters.get_each_cpu(number.to_bytes(4, "little")))
@@ -276,15 +276,16 @@ class Injector:
         }
 
     def max_flows(self) -> int:
-        """How many there can be."""
+        """The size of the table of flows."""
         with self._map("flows") as flows:
             return flows.max_entries
 
 
 def remove_stale_pins() -> None:
-    """Those of devices that are gone, with their namespaces perhaps: no filter has their maps.
+    """Remove the pins of devices that do not exist any more.
 
-    The egress program does not tell: its timer holds it, and is held by the pinned map.
+    A device exists if some loaded ingress program uses its maps. The egress program does not show
+    it: the pinned map keeps a timer, and the timer keeps that program.
     """
     folders = [*(BPFFS / "ctwsgi").glob("*/*")]
     used = maps_in_use(PROGRAMS[INGRESS]) if folders else set()
@@ -295,7 +296,7 @@ def remove_stale_pins() -> None:
             continue
         settings.close()
         if settings.id not in used:
-            # Another command may be at it as well.
+            # Another command may remove it at the same time.
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):
                 folder.parent.rmdir()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""libbpf.so.1 through ctypes: as much of it as loads one object and speaks with its maps.
+"""The functions of libbpf.so.1 that are needed to load an object and to use its maps, by ctypes.
 
-Whatever fails is a BpfError with the call, its errno and, for a program that the kernel refuses,
-the end of the verifier's log.
+A call that fails raises a BpfError with its name and errno. If the kernel refuses the program, the
+message has the end of the verifier's log.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _REPLACE = 1  # BPF_TC_F_REPLACE
 _F_LOCK = 4
 
 PRIORITY, HANDLE = 7799, 1
-"""Of our filters among others on the same device."""
+"""Of our filters: they tell them from other filters of the device."""
 
 _LOG_LINES = 12
 
 _MAPS_MAX = 64
-"""More than any program of ours has."""
+"""More maps than a program of ours has."""
 
 
 class BpfError(GatewayError):
@@ -64,7 +64,7 @@ class _Filter(Structure):
 
 
 class _ProgramInfo(Structure):
-    # struct bpf_prog_info up to the name; the kernel fills in what fits.
+    # struct bpf_prog_info up to the name; the kernel fills in as many bytes as we pass.
     _fields_ = (
         ("type", c_uint32),
         ("id", c_uint32),
@@ -127,7 +127,7 @@ def _library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError:
-        raise GatewayError("libbpf.so.1 is not here: apt-get install libbpf1") from None
+        raise GatewayError("libbpf.so.1 is not installed: apt-get install libbpf1") from None
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
@@ -140,7 +140,7 @@ def require_library() -> None:
 
 
 class _Messages:
-    """What libbpf has to say while this is entered, instead of on the standard error."""
+    """Collects libbpf's messages, which otherwise go to standard error. A context manager."""
 
     def __enter__(self) -> _Messages:
         self._lines: list[str] = []
@@ -161,12 +161,12 @@ class _Messages:
 
     @property
     def last(self) -> str:
-        """The end of it."""
+        """The last lines."""
         return "\n".join(self._lines[-_LOG_LINES:])
 
 
 def _call(name: str, *arguments: object, what: str = "") -> int:
-    """The result of a call that returns a negative number for an error."""
+    """Call a function that returns a negative number for an error. BpfError."""
     result = int(getattr(_library(), name)(*arguments))
     if result < 0:
         raise BpfError(what or name, _code(result))
@@ -178,7 +178,7 @@ def _code(result: int) -> int:
 
 
 class Map:
-    """A map by its descriptor, which this object owns unless it is libbpf's."""
+    """A map by its descriptor, which close() closes if it is `owned`."""
 
     def __init__(self, fd: int, owned: bool = True) -> None:
         self.fd = fd
@@ -192,42 +192,42 @@ class Map:
 
     @classmethod
     def pinned(cls, path: Path) -> Map:
-        """BpfError with ENOENT when there is none."""
+        """Open a pinned map. BpfError with ENOENT when there is none."""
         return cls(_call("bpf_obj_get", os.fsencode(path), what=str(path)))
 
     def close(self) -> None:
-        """Once."""
+        """Close the descriptor. A second call does nothing."""
         if self._owned:
             os.close(self.fd)
         self._owned = False
 
     def pin(self, path: Path) -> None:
-        """In place of what was pinned there."""
+        """Pin the map at `path`, replacing one that is pinned there."""
         fresh = path.with_name(f"{path.name}_new")
         fresh.unlink(missing_ok=True)
         _call("bpf_obj_pin", self.fd, os.fsencode(fresh), what=f"pinning {path}")
         fresh.rename(path)
 
     def get(self, key: bytes, value_size: int = 0) -> bytes:
-        """The value. KeyError."""
+        """The value. KeyError when there is none."""
         value = ctypes.create_string_buffer(value_size or self.value_size)
         if _library().bpf_map_lookup_elem(self.fd, key, value) < 0:
             raise KeyError(key)
         return value.raw
 
     def get_each_cpu(self, key: bytes) -> list[int]:
-        """The u64 that each processor has."""
+        """The u64 value of each CPU, of a per-CPU map."""
         count = _call("libbpf_num_possible_cpus")
         raw = self.get(key, 8 * count)
         return [int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 8)]
 
     def set(self, key: bytes, value: bytes, locked: bool = False) -> None:
-        """`locked`: the program never sees half of it."""
+        """Set a value. `locked`: it has a spin lock, so that the program never sees half of it."""
         flags = _F_LOCK if locked else 0
         _call("bpf_map_update_elem", self.fd, key, value, flags)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The keys, while others come and go."""
+        """The keys. Some may be added and removed meanwhile."""
         before: bytes | None = None
         key = ctypes.create_string_buffer(self.key_size)
         while _library().bpf_map_get_next_key(self.fd, before, key) == 0:
@@ -236,7 +236,7 @@ class Map:
 
 
 class Object:
-    """An object file: opened, told which maps to share, loaded. A context manager."""
+    """An object file: open it, choose its maps, load it. A context manager."""
 
     def __init__(self, path: Path) -> None:
         with _Messages() as messages:
@@ -257,21 +257,21 @@ class Object:
         return int(found)
 
     def resize(self, name: str, entries: int) -> None:
-        """How many a map can hold. Before load()."""
+        """Set how many entries a map has. Before load()."""
         _call("bpf_map__set_max_entries", self._find(name), entries)
 
     def fits(self, name: str, other: Map) -> bool:
-        """Whether the object could use that map instead of its own."""
+        """Whether the object can use `other` as its map `name`."""
         mine = self._find(name)
         sizes = _library().bpf_map__key_size(mine), _library().bpf_map__value_size(mine)
         return sizes == (other.key_size, other.value_size)
 
     def reuse(self, name: str, other: Map) -> None:
-        """Uses it. Before load()."""
+        """Use `other` as the map `name`. Before load()."""
         _call("bpf_map__reuse_fd", self._find(name), other.fd)
 
     def load(self) -> None:
-        """Into the kernel."""
+        """Load the programs into the kernel."""
         with _Messages() as messages:
             result = _library().bpf_object__load(self._object)
         if result < 0:
@@ -288,7 +288,7 @@ class Object:
 
 
 def _program(number: int, maps: int = 0) -> _ProgramInfo:
-    """What the kernel tells of a program; `maps` is where the ids of its maps go."""
+    """The kernel's data on a program; the ids of its maps are written to the address `maps`."""
     fd = _call("bpf_prog_get_fd_by_id", number)
     try:
         info, size = _ProgramInfo(), c_uint32(ctypes.sizeof(_ProgramInfo))
@@ -300,14 +300,14 @@ def _program(number: int, maps: int = 0) -> _ProgramInfo:
 
 
 def maps_in_use(name: str) -> set[int]:
-    """The ids of all maps that loaded programs of that name have."""
+    """The ids of all maps that loaded programs of that name use."""
     used: set[int] = set()
     number, maps = c_uint32(0), (c_uint32 * _MAPS_MAX)()
     while _library().bpf_prog_get_next_id(number, byref(number)) == 0:
         try:
             info = _program(number.value, ctypes.addressof(maps))
         except BpfError:
-            continue  # gone meanwhile
+            continue  # the program was unloaded meanwhile
         if info.name == name.encode():
             used.update(maps[: min(info.nr_map_ids, _MAPS_MAX)])
     return used
@@ -323,7 +323,7 @@ class Hooks:
         return _Hook(ctypes.sizeof(_Hook), self._ifindex, points, 0)
 
     def create(self) -> bool:
-        """The qdisc; False when it was there."""
+        """Make the qdisc; False when there is one."""
         try:
             with _Messages():
                 _call("bpf_tc_hook_create", byref(self._hook(INGRESS | EGRESS)))
@@ -334,18 +334,18 @@ class Hooks:
         return True
 
     def destroy(self) -> None:
-        """The qdisc, with all filters on it."""
+        """Remove the qdisc, with all its filters."""
         with _Messages():
             _call("bpf_tc_hook_destroy", byref(self._hook(INGRESS | EGRESS)))
 
     def attach(self, point: int, program: int) -> None:
-        """In place of the program that is there, in one step."""
+        """Attach the program, replacing ours if it is attached, in one step."""
         options = _Filter(ctypes.sizeof(_Filter), program, _REPLACE, 0, HANDLE, PRIORITY)
         with _Messages():
             _call("bpf_tc_attach", byref(self._hook(point)), byref(options), what="tc filter")
 
     def detach(self, point: int) -> None:
-        """Takes ours away, if it is there."""
+        """Remove our filter, if it is attached."""
         options = _Filter(ctypes.sizeof(_Filter), 0, 0, 0, HANDLE, PRIORITY)
         try:
             with _Messages():
@@ -355,7 +355,7 @@ class Hooks:
                 raise
 
     def name(self, point: int) -> str | None:
-        """Of the program at our place, or None."""
+        """The name of the program with our priority and handle, or None."""
         options = _Filter(ctypes.sizeof(_Filter), 0, 0, 0, HANDLE, PRIORITY)
         with _Messages():
             if _library().bpf_tc_query(byref(self._hook(point)), byref(options)) < 0:

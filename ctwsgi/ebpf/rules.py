@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The nft rules and the systemd unit that go with an attached injector, for one setup.
+"""The nft rules and the systemd unit for a gateway with the injector.
 
-The order matters: the program is attached before the rules are loaded, so that no translated
-connection is older than it; the guard comes with the translation in one transaction.
+The program must be attached before the rules are loaded: a translated connection that is older than
+the program has no header. Guard (docs/threat-model.md#the-guard) and translation are in one table,
+so that nft loads them in one transaction.
 """
 
 from __future__ import annotations
@@ -10,31 +11,32 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..guard import guard_rules
 from ..origin import Address
-from ..trust import GUARD
 from ..wire.address import pack_host, show
 from .errors import GatewayError
 
 RULES = "/etc/nftables.d/ctwsgi.nft"
 
 _DEVICE = re.compile(r"[\w.:@-]{1,15}")
-"""Of what the kernel allows (dev_valid_name), what needs no quoting in nft and systemd."""
+"""The device names that need no quoting in nft and systemd. The kernel allows more."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Connections to `ports` go to the server of their IP version, by `device`, with `mark`."""
+    """What to print rules for: new connections to `ports` are translated to the server of their IP
+    version, which `device` leads to. With `mark` they also get this conntrack mark."""
 
     device: str
     servers: tuple[Address, ...]
-    """At most one of each IP version."""
+    """At most one for each IP version."""
     ports: tuple[int, ...]
     mark: int | None = None
     clients: str = ""
-    """The device that the clients are behind; empty: any."""
+    """The device that the clients are behind; empty: any device."""
 
     def __post_init__(self) -> None:
-        """GatewayError for what would be other rules than the ones that were meant."""
+        """GatewayError when the rules would not mean what the setup says."""
         for name in filter(None, (self.device, self.clients)):
             if not _DEVICE.fullmatch(name):
                 raise GatewayError(f"{name!r} is no name of a device: see `ip link`")
@@ -48,7 +50,7 @@ class Setup:
 
 
 def _family(server: Address) -> str:
-    """In nft's words."""
+    """The address family as nft names it."""
     return "ip6" if ":" in server[0] else "ip"
 
 
@@ -57,7 +59,7 @@ def _chain(name: str, *lines: str) -> str:
 
 
 def ruleset(setup: Setup) -> str:
-    """An inet table that can be loaded again and again."""
+    """An inet table. Loading it again replaces it."""
     ports = ", ".join(map(str, setup.ports))
     inward = f'iifname "{setup.clients}" ' if setup.clients else ""
     select, translate, guard = [], [], []
@@ -69,7 +71,7 @@ def ruleset(setup: Setup) -> str:
             select.append(f"{chosen} ct state new ct mark set {setup.mark:#x}")
         translate.append(f"{chosen} dnat {family} to {show(host, port)}")
         guarded = f"{family} daddr {host} tcp dport {port}"
-        guard += [f"{guarded} {condition} drop" for condition in GUARD]
+        guard += guard_rules(guarded)
         guard.append(f'{guarded} oifname != "{setup.device}" drop')
     chains = [
         _chain("select", "type filter hook prerouting priority mangle;", *select) if select else "",
@@ -83,7 +85,7 @@ def ruleset(setup: Setup) -> str:
 
 
 def attach_words(setup: Setup, key_file: str | None) -> list[str]:
-    """The command that goes with these rules."""
+    """The command that attaches the injector for these rules."""
     words = ["ctwsgi", "gateway", "run", setup.device]
     if setup.mark is None:
         words += [word for server in setup.servers for word in ("--backend", show(*server))]
@@ -97,10 +99,10 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def unit(setup: Setup, key_file: str | None, program: str) -> str:
-    """Attached before the rules are there; left attached when the service stops."""
+    """A unit that attaches and then loads the rules. The program stays when the service stops."""
     words = attach_words(setup, key_file)
     command = " ".join([program, *words[1:]])
-    # As `systemd-escape` does; of what _DEVICE lets through there is nothing else.
+    # Escaped as by `systemd-escape`: of the characters of _DEVICE only these two need it.
     device = f"sys-subsystem-net-devices-{re.sub('[-@]', _escaped, setup.device)}.device"
     return f"""[Unit]
 Description=Original destinations for the servers behind {setup.device}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an injector does, for people, for programs, and for Prometheus."""
+"""An injector's settings and counters as text, JSON and Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -7,37 +7,32 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..drops import COMMON_HINTS
 from ..wire.address import show
 from .injector import Injector
 from .structs import Selection
 
 HINTS = {
-    "untracked": "packets to a server of --backend that conntrack was told not to track",
-    "one_armed": "clients are behind the servers' device: see --one-armed",
-    "no_syn": "connections that are older than the program: they must connect again",
-    "early": "clients sent data to a server that had not answered",
-    "below": "clients sent into the place of the header: an attack, or a very late copy",
-    "ack": "clients acknowledged what the server never sent: an attack, or a very old connection",
-    "behind_fin": "data behind the end of a connection",
-    "synack": "SYN-ACKs that answer no SYN that is open: late, or of a server that began anew",
-    "signature_option": "TCP-MD5 and TCP-AO forbid any change: exempt these clients in the rule",
+    **COMMON_HINTS,
+    "untracked": "packets to a --backend that conntrack does not track (notrack in a rule?)",
+    "one_armed": "SYNs of clients behind the servers' device: see --one-armed",
+    "no_syn": "connections that are older than the program: clients must connect again",
     "flow_limit": "the table is full: detach, and attach with a larger --max-flows",
-    "fragment": "fragments of a connection whose header has not arrived; TCP sends again",
+    "fragment": "fragments of a connection whose header has not arrived: TCP sends them again",
     "no_key": "there is no key to sign with: attach again with --auth-key-file",
-    "build": "a packet could not be changed: no memory",
-    "malformed": "packets that contradict themselves",
-    "unloading": "SYNs while it was about to be detached; if it still is there, attach again",
+    "build": "a packet could not be changed, for lack of memory",
+    "unloading": "SYNs during a detach; if the program is still attached, attach it again",
 }
-"""For each `drop_` counter."""
+"""What each `drop_` counter means, or what to do about it."""
 
 _METRICS = (
-    ("flows", "gauge", "Connections that are remembered."),
-    ("entries", "gauge", "Entries of the table, those of ended connections included."),
-    ("max_flows", "gauge", "How many entries there can be."),
-    ("headers_total", "counter", "Headers sent, each connection's first."),
+    ("flows", "gauge", "Open connections in the table."),
+    ("entries", "gauge", "Entries of the table, ended connections included."),
+    ("max_flows", "gauge", "Size of the table."),
+    ("headers_total", "counter", "Connections that a header was sent for."),
     ("headers_again_total", "counter", "Headers sent again."),
-    ("dropped_total", "counter", "Packets dropped, by reason."),
-    ("events_total", "counter", "Other things that were counted, by kind."),
+    ("dropped_total", "counter", "Dropped packets, by reason."),
+    ("events_total", "counter", "Other counters, by kind: see docs/ebpf.md."),
 )
 
 _EVENTS = (
@@ -52,7 +47,7 @@ _EVENTS = (
 
 @dataclass(frozen=True)
 class Status:
-    """One device's."""
+    """Settings and counters of the program on one device."""
 
     device: str
     attached: bool
@@ -66,7 +61,7 @@ class Status:
 
     @classmethod
     def of(cls, injector: Injector) -> Status:
-        """GatewayError when nothing is attached."""
+        """Read them. GatewayError when nothing is attached."""
         settings = injector.settings()
         selection = settings.selection.name.lower()
         if settings.selection is Selection.MARK:
@@ -85,12 +80,12 @@ class Status:
 
     @property
     def drops(self) -> dict[str, int]:
-        """By reason, without the zeros."""
+        """The `drop_` counters that are not zero, by reason."""
         dropped = {name: n for name, n in self.counters.items() if name.startswith("drop_") and n}
         return {name.removeprefix("drop_"): number for name, number in dropped.items()}
 
     def text(self) -> str:
-        """Lines for people: what it does, and a hint for every reason that packets died of."""
+        """Lines for people, with a hint for each reason that packets were dropped for."""
         c = self.counters
         signed = "unsigned" if self.key_id is None else f"signed with key {self.key_id}"
         state = "attached" if self.attached else "NOT ATTACHED: attach it again"
@@ -109,7 +104,7 @@ class Status:
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The status as JSON has it."""
         return {
             "device": self.device,
             "attached": self.attached,
@@ -124,12 +119,12 @@ class Status:
 
 
 def as_json(statuses: list[Status]) -> str:
-    """A list."""
+    """A JSON list with one object per device."""
     return json.dumps([status.as_dict() for status in statuses], indent=2)
 
 
 def as_prometheus(statuses: list[Status]) -> str:
-    """The text format, version 0.0.4."""
+    """Prometheus' text format, version 0.0.4."""
     samples: dict[str, list[str]] = {name: [] for name, _, _ in _METRICS}
     for status in statuses:
         device, c = f'device="{status.device}"', status.counters

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What the program and user space both know: kmod/bpf/settings.h, counters.h and flow.h.
+"""The structs and counters of kmod/bpf/settings.h and counters.h.
 
-Numbers are the machine's, ports and addresses the network's.
+Ports and addresses are in network byte order, all other numbers in the machine's.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _BACKEND = struct.Struct("=16s2sH")
 
 @dataclass(frozen=True)
 class Settings:
-    """`struct settings`."""
+    """`struct settings` of kmod/bpf/settings.h, which explains the members."""
 
     link_header: int = 14
     selection: Selection = Selection.TRANSLATED
@@ -79,7 +79,7 @@ class Settings:
     owns_qdisc: bool = False
 
     def pack(self) -> bytes:
-        """As the map has it."""
+        """The bytes of the map's value."""
         return _SETTINGS.pack(
             self.link_header,
             self.selection,
@@ -96,7 +96,7 @@ class Settings:
 
     @classmethod
     def unpack(cls, data: bytes) -> Settings:
-        """The inverse. ValueError for another version's."""
+        """The settings of a map's value. ValueError when another version wrote it."""
         if len(data) != _SETTINGS.size:
             raise ValueError("settings of another version")
         link, selection, mark, mask, *flags = _SETTINGS.unpack(data)
@@ -117,14 +117,14 @@ class Settings:
 
 
 def pack_key(key: Key | None) -> bytes:
-    """`struct signing_key`, whose lock the kernel does not copy. None: there is none."""
+    """`struct signing_key`, with zeros for its lock. None: there is no key."""
     if key is None:
         return _KEY.pack(0, 0, 0, b"")
     return _KEY.pack(0, key.id, len(key.secret), key.secret)
 
 
 def unpack_key_id(data: bytes) -> int | None:
-    """The id of the key that signs."""
+    """The id of the key in a `struct signing_key`; None when there is no key."""
     _, number, length, _ = _KEY.unpack(data)
     return number if length else None
 
@@ -136,7 +136,7 @@ def pack_backend(address: Address) -> bytes:
 
 
 def unpack_backend(data: bytes) -> Address:
-    """The inverse."""
+    """The address in a `struct backend`."""
     packed, port, version = _BACKEND.unpack(data)
     host = ipaddress.ip_address(packed[: 4 if version == 4 else 16])
     return str(host), int.from_bytes(port, "big")

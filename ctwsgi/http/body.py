@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""`wsgi.input`: the request body, read lazily, straight from what the parser received.
+"""`wsgi.input`: the request body, received when the application reads it.
 
-An end of file is the end of the body and nothing else: a body that breaks off raises BodyError,
-an OSError, so that no application takes half an upload for a whole one.
+A read returns an end of file only at the end of the body. A body that breaks off raises BodyError,
+an OSError, so that no application takes half an upload for a complete one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Body:
         self._at = 0
 
     def read(self, size: int | None = -1) -> bytes:
-        """Up to `size` bytes, fewer only at the end; all that remain for None or a negative."""
+        """Up to `size` bytes, fewer only at the end; the rest of the body for None or below 0."""
         if size is None or size < 0:
             return b"".join(iter(self._rest, b""))
         parts = []
@@ -69,7 +69,7 @@ class Body:
         return iter(self.readline, b"")
 
     def close(self) -> None:
-        """The response is over: a late read must not get at the next request's bytes."""
+        """Called after the response: a later read must not return bytes of the next request."""
         self._channel = None
 
     def _rest(self) -> bytes:

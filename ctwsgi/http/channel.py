@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What request input and response need of a connection: more bytes in, bytes out."""
+"""The part of a connection that request body and response use: receive more, send."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Buffer = bytes | memoryview
 
 
 class Channel(Protocol):
-    """Implemented by connection.Connection."""
+    """Implemented by server.connection.ServedConnection."""
 
     @property
     def closing(self) -> bool:
-        """The server is being stopped, and this is the last response: it says so."""
+        """True when this response is the connection's last, because the server is being stopped."""
 
     def receive_body(self) -> None:
-        """Blocks until more was received and parsed. BodyError when there is no more."""
+        """Blocks until more was received and parsed. BodyError when the body breaks off."""
 
     def send(self, data: Buffer) -> None:
         """Blocks until the kernel has taken all of it. Disconnected when the client is gone."""
 
     def send_parts(self, parts: Sequence[Buffer]) -> None:
-        """The same for several pieces, without joining them first."""
+        """As send(), for several pieces, without joining them."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A request's head to a WSGI environ (PEP 3333), header names and target checked on the way."""
+"""Builds the WSGI environ (PEP 3333) from a request's head; checks header names and target."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _KEPT_LENGTH = 40
 _keys: dict[bytes, str] = {}
 """Header name as sent, to environ key; '' for names that are dropped.
 
-Browsers use few spellings, attackers any number: bounded in entries and in their length.
+An attacker can send any number of spellings, so entries and their length are bounded.
 """
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
-"""RFC 3986, 3.2.2 and 3.2.3: reg-name or IP-literal, and port; no userinfo, no path."""
+"""Host and port as RFC 3986, 3.2.2 and 3.2.3 define them; no userinfo, no path."""
 
 
 def build(base: dict[str, Any], request: Request) -> dict[str, Any]:
-    """`base` holds what the connection knows. HTTPError(400) for a head that makes no sense."""
+    """`base` has the keys that are the same for the connection. HTTPError(400) for a bad head."""
     environ = base.copy()
     environ["REQUEST_METHOD"] = request.method
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
@@ -43,7 +43,7 @@ def _add_headers(environ: dict[str, Any], request: Request) -> None:
         if not key:
             continue
         text = value.decode("latin-1")
-        if text and text[-1] in " \t":  # llhttp strips only the leading white space
+        if text and text[-1] in " \t":  # llhttp strips leading white space only
             text = text.rstrip(" \t")
         if key in environ:
             text = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
@@ -52,7 +52,7 @@ def _add_headers(environ: dict[str, Any], request: Request) -> None:
 
 def _environ_key(name: bytes) -> str:
     if b"_" in name:
-        key = ""  # it would pass for the header with '-' in its place
+        key = ""  # its environ key would be that of the header with '-' instead
     else:
         key = name.decode("ascii").upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
@@ -83,7 +83,7 @@ def _add_target(environ: dict[str, Any], request: Request) -> None:
 
 
 def _absolute(environ: dict[str, Any], target: str) -> str:
-    """The authority of an absolute target replaces Host (RFC 9112, 3.2.2); returns the rest."""
+    """Replaces Host by the target's authority (RFC 9112, 3.2.2); returns path and query."""
     scheme, separator, rest = target.partition("://")
     if not separator or scheme.lower() not in ("http", "https"):
         raise HTTPError(400, "target")

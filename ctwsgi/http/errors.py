@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What goes wrong between client and application, each with a status and a reason to count."""
+"""Errors between client and application, with their statuses and the reasons to count."""
 
 from __future__ import annotations
 
 from .date import date_line
 
-REASONS = {
+PHRASES = {
     400: "Bad Request",
     408: "Request Timeout",
     414: "URI Too Long",
@@ -18,8 +18,8 @@ REASONS = {
 
 
 class HTTPError(Exception):
-    """A request that is refused. `reason` is a short code for counters; the client sees only the
-    status: nothing it sent is reflected."""
+    """A request that is refused. `reason` is a short code for counters. The client gets the status
+    only: no part of its request is repeated in the answer."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"{status} {reason}")
@@ -27,11 +27,12 @@ class HTTPError(Exception):
         self.reason = reason
 
     def reply(self, *, head_only: bool = False) -> bytes:
-        """The whole answer. It always closes: after a refused head, framing is not known.
+        """The complete answer. It closes the connection: after a refused head the start of the next
+        request is not known.
 
         `head_only` is for HEAD requests (RFC 9110, 9.3.2).
         """
-        phrase = REASONS[self.status]
+        phrase = PHRASES[self.status]
         return (
             f"HTTP/1.1 {self.status} {phrase}\r\n{date_line()}"
             "Connection: close\r\n"
@@ -42,7 +43,7 @@ class HTTPError(Exception):
 
 
 class Disconnected(ConnectionError):
-    """The client is gone. Raised by reads and writes, never logged as an application's error."""
+    """The client is gone. Reads and writes raise it; it is no error of the application."""
 
 
 class DeadlineExceeded(TimeoutError):
@@ -54,9 +55,9 @@ class DeadlineExceeded(TimeoutError):
 
 
 class BodyError(OSError):
-    """The request body broke off or broke its framing; what `wsgi.input` raises (not an EOF)."""
+    """The request body broke off or has invalid framing. `wsgi.input` raises it."""
 
     def __init__(self, message: str, answer: HTTPError | None = None) -> None:
         super().__init__(message)
         self.answer = answer
-        """What to tell a client that still listens, if the application does not."""
+        """The answer for the client, if the application has not sent one."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a client may ask of us: sizes in bytes, times in seconds. Zero turns a time limit off."""
+"""Limits for clients: sizes in bytes, times in seconds. Zero turns a time limit off."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class Timeouts:
     request: float = 30.0
     """From a request's first byte (for the first request, from the origin) to its whole head."""
     body: float = 30.0
-    """Without progress in a request body, or with the client not taking the response."""
+    """Without progress: in a request body, or while the client does not read the response."""
     keepalive: float = 5.0
     """Between a response and the next request."""
     linger: float = 2.0
-    """How long a closing connection waits for the client to have read the answer; 0: not at all."""
+    """How long a closing connection waits for the client to read the answer; 0: not at all."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what is held in memory or done for one request."""
+    """Bounds on the memory and work for one request."""
 
     request_line: int = 8190
     """The request target, as gunicorn's limit_request_line."""
@@ -34,11 +34,13 @@ class Limits:
     """One header line, as gunicorn's limit_request_field_size."""
     header_count: int = 100
     chunk_overhead: int = 16384
-    """Chunk extensions and trailers of one body, beyond plain framing and a quarter of the data."""
+    """Chunk extensions and trailers of one body, beyond 16 bytes per chunk and a quarter of the
+    data."""
     drain: int = 1 << 20
-    """An unread body up to here is read away to keep the connection; a longer one closes it."""
+    """An unread body up to this size is read and discarded to keep the connection; a longer one
+    closes it."""
     body_rate: int = 500
-    """A body slower than this many bytes a second runs into the body timeout."""
+    """Bytes per second; a slower body reaches the body timeout."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

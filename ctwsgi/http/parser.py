@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Bytes to requests: httptools (llhttp) tokenises, this file decides what is let through.
+"""Bytes to requests: httptools (llhttp) tokenises, this module decides what is accepted.
 
-llhttp refuses most of what smuggles requests (bare LF, obs-fold, Content-Length beside
-Transfer-Encoding, odd chunk sizes). Left to us, each measured: it limits no sizes; it hands
-trailers to on_header and lets them close the connection; it takes `gzip, chunked`, chunked in
-HTTP/1.0, the protocol names RTSP and ICE, and any CR or LF between requests; it forgets the body
-of a request that asks for an upgrade.
+llhttp refuses most request smuggling: bare LF, obs-fold, Content-Length beside Transfer-Encoding,
+malformed chunk sizes. Tests showed what it leaves to us: it limits no sizes; it passes trailers to
+on_header and lets them close the connection; it accepts `gzip, chunked`, chunked in HTTP/1.0, the
+protocol names RTSP and ICE, and any CR or LF between requests; it drops the body's framing when a
+request asks for an upgrade.
 
-It does not tell where in its input a message ends. So it gets each head and each body by itself:
-a head and a chunked body end, if anywhere, behind an empty line, any other body by its length.
+llhttp does not tell where in its input a message ends. So it gets each head and each body in calls
+of its own: a head or a chunked body can end only behind an empty line, any other body ends by its
+length.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ _EMPTY_LINE = b"\r\n\r\n"
 _CR, _LF = b"\r\n"
 
 _CHUNK_FRAMING = 16
-"""Bytes of framing that each chunk may cost before it counts as overhead: size line and CRLFs."""
+"""Bytes of framing per chunk (size line and CRLFs) that do not count as overhead."""
 
 _BLANK_LIMIT = 1024
-"""Bytes of CRLF before a request: RFC 9112, 2.2 wants some ignored, not any number."""
+"""Bytes of CRLF that may precede a request. RFC 9112, 2.2 has a server ignore some."""
 
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+( |\Z)")
-"""A token, whole or cut off by the end of what was received (RFC 9110, 9.1 and 5.6.2)."""
+"""A method token (RFC 9110, 9.1 and 5.6.2), complete or cut off where the received bytes end."""
 
 
 class RequestParser:
-    """`feed()` bytes, take Requests from `requests`; after an `error` nothing more is parsed.
+    """`feed()` it bytes and take Requests from `requests`. After an `error` it parses no more.
 
-    Requests that were complete before the error stay valid: answer them first.
+    Requests that were parsed before the error are valid and are answered first.
     """
 
     __slots__ = (
@@ -75,18 +76,18 @@ class RequestParser:
         self._limits = limits
         self.requests: deque[Request] = deque()
         self.error: HTTPError | None = None
-        self._rest = b""  # received, and from _at on not parsed yet
+        self._rest = b""  # received; not parsed yet from _at on
         self._at = 0
-        self._tail = b""  # the last bytes of an unfinished part, which may end its empty line
+        self._tail = b""  # the end of the last part, which may hold the beginning of an empty line
         self._blank = 0
-        self._half_blank = False  # a CR whose LF is to come
+        self._half_blank = False  # a CR was skipped, its LF has not come
         self._begun = False  # a head is arriving
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._head = bytearray()  # earlier pieces of an unfinished head
         self._piece: bytes | memoryview = b""  # what is being parsed now
-        self._current: Request | None = None  # whose body is arriving
+        self._current: Request | None = None  # the request whose body is arriving
         self._payload = self._fed = self._chunks = 0  # of that body
         self._last = False  # the current or latest request is the connection's last
         self._priming = False
@@ -94,12 +95,12 @@ class RequestParser:
 
     @property
     def idle(self) -> bool:
-        """Between messages: nothing of a next request has been received."""
+        """Between requests: no byte of the next one has been received."""
         return self._current is None and not self._begun and not self._rest
 
     @property
     def next_begun(self) -> bool:
-        """Behind the request that was taken last, whole as it is, another one has begun."""
+        """The request that was taken last is complete, and the next one has begun."""
         waits = self._current is None and (self._begun or bool(self._rest)) and not self._last
         return bool(self.requests) or waits
 
@@ -110,31 +111,31 @@ class RequestParser:
 
     @property
     def head_only(self) -> bool:
-        """The unfinished or refused head is that of a HEAD request, as far as can be told."""
+        """The unfinished or refused head has the method HEAD, if the method is known."""
         if self._parser is None or not (self._begun and self._target):
             return False
         return bool(self._parser.get_method() == b"HEAD")
 
     def close(self) -> None:
-        """Breaks the reference cycles, with llhttp's callbacks and through an error's traceback."""
+        """Breaks the reference cycles through llhttp's callbacks and the error's traceback."""
         self._parser = None
         self.error = None
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Takes what has just been received. What is not needed yet is held: see resume()."""
+        """Takes bytes that were just received; keeps those behind the next request for resume()."""
         if self.error is not None:
             return
         if not self._rest and self._current is not None and self._left_of_body() >= len(data):
-            self._execute(data)  # the bulk of an upload, without a copy
+            self._execute(data)  # most of an upload takes this path, without a copy
         else:
             self._rest = self._rest[self._at :] + data if self._rest else bytes(data)
             self._at = 0
             self.resume()
 
     def resume(self) -> bool:
-        """Goes on with what is held, until a request waits to be taken. False: nothing to do.
+        """Parses what was kept, until a request can be taken. False: there was nothing to do.
 
-        So a client that sends thousands of requests at once has them parsed as they are answered.
+        So a client that sends thousands of requests at once has each parsed when it is answered.
         """
         progress = False
         while self._at < len(self._rest) and not self.requests and self.error is None:
@@ -142,7 +143,7 @@ class RequestParser:
                 self._parse(self._left_of_body() or self._to_empty_line())
             elif self._begun or not self._skip_empty_lines():
                 if self._last and not self._begun:
-                    return progress  # held for `ahead`, but nothing behind it will be answered
+                    return progress  # kept for `ahead`; no request behind the last one is answered
                 self._parse(self._to_empty_line())
             progress = True
         if self._at >= len(self._rest) or self.error is not None:
@@ -150,18 +151,18 @@ class RequestParser:
             self._at = 0
         return progress
 
-    # Taking the stream apart.
+    # Where the parts of the stream end.
 
     def _left_of_body(self) -> int:
-        """How many bytes of body are still to come; 0 for a chunked one, which does not tell."""
+        """How many bytes of the body are missing; 0 for a chunked body, whose length is unknown."""
         request = self._current
         assert request is not None
         return 0 if request.chunked else request.content_length - self._payload
 
     def _to_empty_line(self) -> int:
-        """How much of what is held lies before the end of the next empty line, or how much is held.
+        """The number of kept bytes up to the end of the next empty line; all, if there is none.
 
-        A chunked body ends behind one as well: that of its trailer section, be it empty.
+        A chunked body ends behind an empty line as well: the one that ends its trailer section.
         """
         tail, rest, at = self._tail, self._rest, self._at
         if tail:
@@ -172,7 +173,7 @@ class RequestParser:
         return (end + len(_EMPTY_LINE) if end >= 0 else len(rest)) - at
 
     def _skip_empty_lines(self) -> bool:
-        """RFC 9112, 2.2: CRLF before a request line is ignored. False when there is none here."""
+        """Skips CRLF before a request line (RFC 9112, 2.2). False when there is none."""
         begin = self._at
         if self._rest[begin] not in _EMPTY_LINE and not self._half_blank:
             return False
@@ -191,8 +192,8 @@ class RequestParser:
         return skipped > 0
 
     def _parse(self, size: int) -> None:
-        """The next `size` bytes of what is held: of one head, or of one body."""
-        part = self._rest[self._at : self._at + size]  # no copy when it is all of it
+        """Parses the next `size` kept bytes, which belong to one head or one body."""
+        part = self._rest[self._at : self._at + size]  # no copy, if it is all of _rest
         self._at += size
         body_of = self._current
         self._tail = b""
@@ -283,14 +284,14 @@ class RequestParser:
         if request is None or self._priming:
             return
         if self._parser.should_upgrade() and request.framed:  # type: ignore[union-attr]
-            return  # the body is still to come: _ignore_upgrade() sees to it
+            return  # its body is still to come: _ignore_upgrade() prepares for it
         request.complete = True
         self._current = None
 
     # Decisions.
 
     def _refuse(self, status: int, reason: str) -> NoReturn:
-        """From within a callback: records the error and stops llhttp."""
+        """Records the error and stops llhttp. Only from a callback of llhttp."""
         self.error = HTTPError(status, reason)
         raise self.error
 
@@ -299,27 +300,27 @@ class RequestParser:
             self.error = error
 
     def _verdict(self, e: HttpParserError) -> HTTPError:
-        """llhttp's complaint as a status: 501 for a method it does not know, else 400."""
+        """The status for an error of llhttp: 501 for a method that it does not know, else 400."""
         if self._current is not None:
             return HTTPError(400, "body-framing")
         if isinstance(e, HttpParserInvalidMethodError) and _METHOD.match(self._seen_of_head()):
-            return HTTPError(501, "method")  # rather than a TLS hello or other noise
+            return HTTPError(501, "method")  # the bytes look like a method, not like a TLS hello
         return HTTPError(400, "malformed")
 
     def _seen_of_head(self) -> bytes:
         return bytes(self._head) + bytes(self._piece) if self._head else bytes(self._piece)
 
     def _check_protocol_name(self) -> None:
-        """llhttp takes RTSP/1.x and ICE/1.x for HTTP/1.x and does not tell which it was."""
+        """llhttp accepts RTSP/1.x and ICE/1.x as HTTP/1.x and does not tell which it read."""
         seen = self._seen_of_head()
         if not seen.endswith((b" HTTP/1.1", b" HTTP/1.0"), 0, seen.find(b"\r\n")):
             self._refuse(505, "protocol-name")
 
     def _read_framing(self, request: Request) -> None:
-        """RFC 9112, 3.2, 6.1 and 6.3, where llhttp is more lenient than we want to be."""
+        """Applies RFC 9112, 3.2, 6.1 and 6.3 where llhttp is too lenient."""
         hosts = 0
         for name, value in request.headers:
-            # The names that matter have 4, 6, 10, 14 or 17 letters: the rest costs one len().
+            # All names that matter here differ in length, so any other name costs one len().
             size = len(name)
             if size == 4:
                 hosts += name.lower() == b"host"
@@ -329,13 +330,13 @@ class RequestParser:
                 if request.chunked or value.strip(b" \t").lower() != b"chunked":
                     self._refuse(400, "transfer-encoding")
                 request.chunked = True
-                # Whether the connection goes on is decided here. Without this, llhttp lets a
-                # `Connection: close` among the trailers decide otherwise.
+                # The head decides whether the connection is kept. Without this switch llhttp would
+                # let a `Connection: close` among the trailers decide.
                 self._parser.set_dangerous_leniencies(lenient_keep_alive=True)  # type: ignore[union-attr]
             elif size == 14 and name.lower() == b"content-length":
-                request.content_length = int(value)  # llhttp took digits only, once
+                request.content_length = int(value)  # llhttp has checked: digits, and given once
             elif size == 10 and name.lower() == b"connection":
-                # RFC 9112, 9.3: `close` wins in every version, whatever stands beside it.
+                # RFC 9112, 9.3: `close` wins in every version, over any other token.
                 if b"close" in (token.strip() for token in value.lower().split(b",")):
                     request.keep_alive = False
             elif size == 6 and name.lower() == b"expect" and request.version == "1.1":
@@ -345,13 +346,13 @@ class RequestParser:
         if hosts != 1 and (hosts or request.version == "1.1"):
             self._refuse(400, "host-count")
 
-    # Bounds and repairs.
+    # Bounds, and what llhttp does not do right.
 
     def _ignore_upgrade(self) -> None:
-        """llhttp stops at any Upgrade and drops the body's framing: go on with a new parser.
+        """Goes on with a new llhttp parser: the old one stops at any Upgrade and drops the framing.
 
-        It is primed with a head that carries nothing but the framing, so that a body
-        (`curl --http2 -d` sends one) and what follows it are read as what they are.
+        The new one is first fed a head that has the framing only. So a body behind the Upgrade
+        (`curl --http2 -d` sends one), and the request behind it, are parsed correctly.
         """
         parser = self._parser = HttpRequestParser(self)
         request = self._current
@@ -369,7 +370,7 @@ class RequestParser:
         self._head_size = 0
 
     def _hold_head(self, part: bytes) -> None:
-        """Bounds what llhttp keeps of an unfinished head: it collects a header line without end."""
+        """Bounds the size of an unfinished head: llhttp would keep a header line of any length."""
         self._head += part
         limits = self._limits
         if len(self._head) > limits.request_line + limits.header_block + 64:
@@ -378,8 +379,8 @@ class RequestParser:
     def _count_overhead(self, size: int) -> None:
         """Bounds chunk extensions and trailers.
 
-        In proportion to the data, so that signed chunks (AWS: 85 bytes for each) pass at any
-        length while extensions that only keep us busy do not.
+        The bound grows with the data, so that signed chunks (AWS: 85 bytes for each) pass in a body
+        of any length.
         """
         self._fed += size
         overhead = self._fed - self._payload - _CHUNK_FRAMING * self._chunks

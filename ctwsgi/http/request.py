@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One request as it comes in: its head, frozen when complete, and its body, still arriving."""
+"""One request: its head, which is complete, and its body, which may still be arriving."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 
 
 class Request:
-    """Filled by the parser, read by environ and input stream."""
+    """The parser writes it; environ and `wsgi.input` read it."""
 
     __slots__ = (
         "body",
@@ -40,11 +40,11 @@ class Request:
         self.content_length = 0
         self.expects_continue = False
         self.body: deque[bytes] = deque()
-        """Pieces received and not yet read by the application."""
+        """The pieces that were received and that the application has not read."""
         self.complete = False
-        """The last byte of the body is here."""
+        """The last byte of the body was received."""
 
     @property
     def framed(self) -> bool:
-        """There is a body, however long."""
+        """The request has a body."""
         return self.chunked or self.content_length > 0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """start_response(), write() and the framing of one response (PEP 3333; RFC 9112, 6.3).
 
-The head leaves together with the first bytes of the body, in one segment where they fit.
+The head is sent together with the first bytes of the body, in one segment where they fit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .request import Request
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 _JOIN_UP_TO = 8192
-"""Bytes; below, one copy costs less than a gathering send, above it costs more."""
+"""Bytes: joining fewer costs less than sendmsg(), joining more costs more."""
 
 _FILE_BLOCK = 65536
 
@@ -30,7 +30,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CACHE_LIMIT = 4096
 _statuses: set[str] = set()
 _names: dict[str, str] = {}
-"""Checked header names, to lower case. Applications use few, yet both caches are bounded."""
+"""Checked header names, to lower case. Both caches are bounded."""
 
 _HOP_BY_HOP = frozenset(
     ("keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
@@ -40,7 +40,7 @@ _dropped_once: set[str] = set()
 
 
 class Response:
-    """What the application answers to one request."""
+    """The response to one request, from start_response() to its last byte."""
 
     __slots__ = (
         "_bodyless",
@@ -69,23 +69,23 @@ class Response:
         self._dated = False
         self._bodyless = False
         self._chunked = False
-        self._left: int | None = None  # of a Content-Length, not yet sent
+        self._left: int | None = None  # bytes of a Content-Length that are not sent yet
         self.status = ""
         self.headers: list[tuple[str, str]] = []
         self.head_sent = False
         self.sent = 0
-        """Bytes of body given to the kernel, framing not counted."""
+        """Bytes of body that the kernel has taken, without framing."""
         self.closes = not request.keep_alive
         """The connection ends after this response."""
         self.truncated = False
-        """The body is not what the head announced: nothing may follow on this connection."""
+        """The body is shorter or longer than announced: the connection must end."""
 
     # The application's side.
 
     def start(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
-        """start_response(). A second call needs exc_info and replaces a head that is not out."""
+        """start_response(). A second call needs exc_info and replaces a head that was not sent."""
         if exc_info is not None:
             try:
                 if self.head_sent and exc_info[1] is not None:
@@ -112,7 +112,7 @@ class Response:
         if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
             raise ValueError("CR, LF or NUL in a response header")
         if not head.isascii():
-            head.encode("latin-1")  # raises here, where the application can still be told
+            head.encode("latin-1")  # raises here, in the application's call
         self._head = head
         self._code = status[:3]
         self.status = status
@@ -145,13 +145,13 @@ class Response:
                 close()
 
     def close(self) -> None:
-        """Over: a write() kept by the application must not get into the next response."""
+        """Called after the response: a later write() must not reach the next response."""
         self._channel = _OVER
 
     # Framing.
 
     def _keep(self, key: str, value: str) -> bool:
-        """Decides on the headers that say something about the connection or the framing."""
+        """Handles a header about connection or framing. False: it is not sent as it is."""
         if key == "content-length":
             if not (value.isascii() and value.isdigit()):
                 raise ValueError("Content-Length of the response is not a number")
@@ -171,13 +171,13 @@ class Response:
         return False
 
     def _open(self, size: int | None) -> bytes:
-        """The whole head. `size` is the length of the body, where it is known already."""
+        """The complete head. `size` is the length of the body, if known."""
         head = self._head
         if head is None:
             raise AssertionError("the application did not call start_response()")
         request = self._request
         if self._channel.closing or (request.expects_continue and not request.complete):
-            # Unasked for, a client that waits for 100 Continue may send its body or not.
+            # A client that got no 100 Continue may or may not send its body.
             self.closes = True
         request.expects_continue = False  # an interim response cannot follow the final one
         if not self._dated:
@@ -217,7 +217,7 @@ class Response:
             self._channel.send(data)
 
     def _fit(self, data: bytes) -> bytes:
-        """What of `data` the announced framing has room for."""
+        """The part of `data` that fits the announced length."""
         if self._bodyless:
             return b""
         left = self._left
@@ -247,12 +247,12 @@ class Response:
 
     @property
     def ends_with_connection(self) -> bool:
-        """Nothing but a reset tells the client that this response broke off."""
+        """The connection's end is the body's end, so only a reset tells that it broke off."""
         return self.head_sent and not (self._bodyless or self._chunked or self._left is not None)
 
 
 class _Over:
-    """The channel of a response that is over."""
+    """The channel of a response after close()."""
 
     closing = True
 

@@ -4,8 +4,8 @@
     client --- redirect ---> Relay --- origin + the client's bytes ---> upstream
            <----------------------- the upstream's bytes, untouched ---
 
-It is the fallback where nothing can be loaded into the kernel. One process, one thread, at most two
-greenlets per connection, and no memory per connection that grows with what passes through.
+It is the fallback where nothing can be loaded into the kernel. It has one process, one thread, and
+at most two greenlets per connection. Memory per connection does not grow with the data relayed.
 """
 
 from .endpoint import Endpoint, listen, parse_listen, parse_upstream

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi relay`: options in, a Relay out, and what signals do to it.
+"""`ctwsgi relay`: makes a Relay from the options, runs it, and handles signals.
 
-Exit code 2, with one line that says what to do, for anything that keeps it from starting.
+When it cannot start, it exits with code 2 and one line that says what to do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import click
 import gevent
 from gevent.event import Event
 
+from ..cli.errors import CannotDo
 from ..loops import parse_self
 from ..wire.address import show
 from ..wire.auth import Key, KeyFileError, KeyRing
@@ -25,13 +26,7 @@ log = logging.getLogger("ctwsgi.relay")
 _DEFAULTS = Bounds()
 
 _SPARE_DESCRIPTORS = 64
-"""For listeners, the event loop, the log, and what Python opens now and then."""
-
-
-class CannotStart(click.ClickException):
-    """Printed as one line, without the usage text."""
-
-    exit_code = 2
+"""Descriptors for listeners, the event loop, the log, and files that Python opens."""
 
 
 @click.command()
@@ -132,7 +127,7 @@ def relay(
         self_addresses = [parse_self(text) for text in own]
         upstreams = parse_upstream(upstream)
     except ValueError as e:
-        raise CannotStart(str(e)) from None
+        raise CannotDo(str(e)) from None
     bounds = Bounds(connect_timeout, idle_timeout, max_connections)
     listeners = [_listen(text) for text in listens]
     _allow_descriptors(2 * max_connections + _SPARE_DESCRIPTORS)
@@ -150,7 +145,7 @@ def relay(
 
 
 def _handle_signals(running: Relay, injection: Injection, key_file: str | None) -> Event:
-    """From now on; the event is set by the first signal that asks for an end."""
+    """Installs the handlers. The first SIGTERM or SIGINT sets the event; the second aborts."""
     stopping = Event()
 
     def stop() -> None:
@@ -174,10 +169,10 @@ def _make_injection(format_: str, key_file: str | None, crc32c: bool) -> Injecti
         try:
             return Proxy(key=_load_key(key_file) if key_file else None, crc32c=crc32c)
         except KeyFileError as e:
-            raise CannotStart(f"--auth-key-file: {e}") from None
+            raise CannotDo(f"--auth-key-file: {e}") from None
     if key_file or crc32c:
         option = "--auth-key-file" if key_file else "--crc32c"
-        raise CannotStart(f"{option}: ctframe has no room for it, use --format proxy")
+        raise CannotDo(f"{option}: ctframe has no room for it, use --format proxy")
     return Ctframe()
 
 
@@ -201,15 +196,15 @@ def _listen(text: str) -> socket.socket:
     try:
         return listen(parse_listen(text))
     except ValueError as e:
-        raise CannotStart(f"--listen: {e}") from None
+        raise CannotDo(f"--listen: {e}") from None
     except OSError as e:
-        raise CannotStart(
+        raise CannotDo(
             f"--listen: cannot listen on {text}: {e.strerror}; choose a free address of this host"
         ) from None
 
 
 def _allow_descriptors(wanted: int) -> None:
-    """Raise the soft limit as far as it takes; a hard limit that is too low gets a warning."""
+    """Raises the soft limit to `wanted`; warns if the hard limit is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     infinite = resource.RLIM_INFINITY
     if soft == infinite or soft >= wanted:

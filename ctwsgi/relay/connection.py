@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """One relayed connection: dial the upstream, write the opening, then carry both directions.
 
-Each direction has a greenlet. What one side ends, the other side sees end in the same way: FIN as
-FIN, RST as RST. A greenlet holds bytes only while the receiver does not take them, and then at
-most one chunk; it reads on only once they are gone, so that the sender is held back.
+Each direction has a greenlet. A FIN or RST from one side is passed to the other side as the same. A
+greenlet holds bytes only while the receiver does not take them, and at most one chunk; it reads the
+next chunk when they are sent, so that TCP slows the sender down.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 WRITE = 2
 CHUNK = 65535
-"""The most that is read at once: the longest payload that a ctframe header can announce."""
+"""Bytes read at once: the longest payload that a ctframe header can announce."""
 
 _QUEUE_FULL_PAUSE = 0.01
 
 Call = tuple[Address | None, Address | None]
-"""(our address, the upstream's) of a connection that this relay made."""
+"""The local and the remote address of a connection that this relay made."""
 
 
 class AbortedError(Exception):
-    """Raised where a greenlet waits, when its connection is to end now."""
+    """Raised in a waiting greenlet when its connection must end now."""
 
 
 @dataclass(slots=True)
-class Shared:
-    """What all connections of a relay have in common."""
+class RelayShared:
+    """What all connections of a relay have in common; the relay fills it."""
 
     hub: Hub
     upstreams: Sequence[Endpoint]
@@ -55,15 +55,15 @@ class Shared:
     resets: ResetWatch
     calls: set[Call] = field(default_factory=set)
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(HEADER_SIZE + CHUNK)))
-    """One for all: nothing else runs between a read into it and the first attempt to send."""
+    """One for all connections: no other greenlet runs between recv_into() and the first send()."""
 
 
-class Connection:
+class RelayedConnection:
     """Owns the client's socket, which is non-blocking, until `run` returns."""
 
-    def __init__(self, shared: Shared, client: socket.socket) -> None:
+    def __init__(self, shared: RelayShared, client: socket.socket) -> None:
         self.moved = monotonic()
-        """When bytes last went in either direction."""
+        """When (monotonic seconds) bytes last went in either direction."""
         self._shared = shared
         self._client = client
         self._call: Call = (None, None)
@@ -72,10 +72,10 @@ class Connection:
         self._aborted = False
 
     def run(self, opening: bytes, framing: Address | None) -> None:
-        """Relay until both directions have ended.
+        """Relays until both directions have ended.
 
-        `opening` goes upstream before anything else; with `framing`, a ctframe header for that
-        destination goes before every chunk of the client's.
+        `opening` is sent upstream first. With `framing`, a ctframe header for that destination is
+        sent before every chunk from the client.
         """
         fd = self._client.fileno()
         self._shared.resets.watch(fd, lambda: self.abort("reset:client"))
@@ -93,7 +93,7 @@ class Connection:
         self._close(self._client)
 
     def abort(self, why: str) -> None:
-        """End now, with RST to both sides. `why` is counted, unless it was broken before."""
+        """Ends the connection now, with RST to both sides. Counts `why`, unless one was counted."""
         self._break(why)
         if not self._aborted:
             self._aborted = True
@@ -137,7 +137,10 @@ class Connection:
     # Dialling
 
     def _dial(self) -> socket.socket:
-        """Connected to the first upstream address that answers; else the last one's OSError."""
+        """A socket connected to the first upstream address that answers.
+
+        When none answers, raises the last one's OSError.
+        """
         failure = OSError()
         for endpoint in self._shared.upstreams:
             sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
@@ -161,7 +164,7 @@ class Connection:
         if endpoint.family != socket.AF_UNIX:
             tune(sock)
         while (error := sock.connect_ex(endpoint.sockaddr)) == errno.EAGAIN:
-            # A unix listener's queue is full, and nothing tells when there is room.
+            # A unix listener's queue is full, and no event tells when that changes.
             gevent.sleep(_QUEUE_FULL_PAUSE)
             if self._aborted:
                 raise AbortedError
@@ -195,8 +198,8 @@ class Connection:
         except GoneError as gone:
             why = f"reset:{gone.side.name}"
             if gone.side is dst and dst.name == "upstream":
-                # It may have answered before it went (413, and then the RST that our upload
-                # drew). The other greenlet delivers that, then meets the end of the stream.
+                # The upstream may have answered (413) before it reset the connection because of
+                # our upload. The other greenlet delivers the answer, then reads the end.
                 self._break(why)
             else:
                 self.abort(why)
@@ -204,13 +207,13 @@ class Connection:
             pass
 
     def _pump(self, src: Side, dst: Side, framing: Address | None) -> None:
-        """Until the end of `src`'s stream. Waits before every read, so that all get their turn."""
+        """Carries bytes until `src` ends. It waits before every read, so that others can run."""
         scratch = self._shared.scratch
         start = 0 if framing else HEADER_SIZE
-        room = scratch[HEADER_SIZE:]
+        payload = scratch[HEADER_SIZE:]
         while True:
             self._wait(src.readable)
-            size = src.receive_into(room)
+            size = src.receive_into(payload)
             if size is None:
                 continue
             if not size:
@@ -224,7 +227,7 @@ class Connection:
         sent = dst.send(data)
         if sent == len(data):
             return
-        rest = memoryview(bytes(data[sent:]))  # others use the scratch buffer while we wait
+        rest = memoryview(bytes(data[sent:]))  # other connections use the scratch buffer meanwhile
         while rest:
             self._wait_writable(dst.sock)
             sent = dst.send(rest)

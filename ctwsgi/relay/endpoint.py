@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `--listen` and `--upstream` say, turned into what bind() and connect() take."""
+"""Parses `--listen` and `--upstream` into socket addresses for bind() and connect()."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from ..wire.address import show
+from ..wire.address import show, split_endpoint
 
 BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One socket address. `sockaddr` is what the socket calls take for `family`."""
+    """One socket address, as the socket calls take it for `family`."""
 
     family: int
     sockaddr: Any
@@ -26,34 +26,34 @@ class Endpoint:
 
 
 def parse_listen(text: str) -> Endpoint:
-    """`ADDR:PORT` or `[V6]:PORT`, port 0 for any free one; else ValueError."""
-    host, port = _split(text)
+    """Parses `ADDR:PORT` or `[V6]:PORT`; port 0 means any free port. ValueError."""
+    host, port = split_endpoint(text)
     return _resolve(text, host, port, socket.AI_NUMERICHOST)[0]
 
 
 def parse_upstream(text: str) -> list[Endpoint]:
-    """`HOST:PORT`, `[V6]:PORT` or `unix:PATH` to what it means now, in the order to try.
+    """Parses `HOST:PORT`, `[V6]:PORT` or `unix:PATH` to the addresses to try, in that order.
 
-    A name is resolved here, once; ValueError when that fails.
+    A host name is resolved here, once. ValueError when that fails.
     """
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path:
             raise ValueError(f"{text!r} names no path: write unix:/run/app.sock")
         return [Endpoint(socket.AF_UNIX, path)]
-    host, port = _split(text)
+    host, port = split_endpoint(text)
     if not port:
         raise ValueError(f"{text!r} has port 0: nothing can be reached there")
     return _resolve(text, host, port, 0)
 
 
 def listen(endpoint: Endpoint) -> socket.socket:
-    """A listening, non-blocking socket. OSError when the address cannot be had."""
+    """A listening, non-blocking socket. OSError when the address cannot be bound."""
     sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if endpoint.family == socket.AF_INET6:
-            # Else [::]:PORT would take IPv4's port too, and 0.0.0.0:PORT beside it could not bind.
+            # Without it [::]:PORT takes the IPv4 port as well, and 0.0.0.0:PORT cannot bind.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(endpoint.sockaddr)
         sock.listen(BACKLOG)
@@ -62,17 +62,6 @@ def listen(endpoint: Endpoint) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _split(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if bracketed:
-        host = host[1:-1]
-    usable = host and port.isascii() and port.isdigit() and int(port) < 65536
-    if not usable or (":" in host) != bracketed:
-        raise ValueError(f"{text!r} is not ADDR:PORT (IPv6 in brackets)")
-    return host, int(port)
 
 
 def _resolve(text: str, host: str, port: int, flags: int) -> list[Endpoint]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the origin goes into the stream: a header once (`Proxy`), or one per chunk (`Ctframe`)."""
+"""How the origin is written: one header per connection (`Proxy`) or per chunk (`Ctframe`)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..wire.proxy import encode_v2
 
 
 class Injection(Protocol):
-    """What a Relay asks of a format."""
+    """A format, as a Relay uses it."""
 
     name: str
     framed: bool
-    """True: every chunk of the client's is preceded by a ctframe header."""
+    """True: a ctframe header precedes every chunk from the client."""
 
     def opening(self, source: Address, destination: Address) -> bytes:
-        """What goes out before the client's first byte; may be empty. OriginError: refused."""
+        """The bytes to send before the client's first byte, possibly none. OriginError: refuse."""
 
 
 class Ctframe:
-    """DESIGN 3.1. IPv4 only: the format has four bytes for the address."""
+    """docs/wire-formats.md#ctframe-stream-tcp-ipv4. The format has four bytes for the address."""
 
     name = "ctframe"
     framed = True
@@ -37,14 +37,14 @@ class Ctframe:
 
 
 class Proxy:
-    """DESIGN 3.3, as v2; with a key, signed as in 3.4."""
+    """docs/wire-formats.md#version-2; with a key, signed (#authentication-tlv-type-0xe7)."""
 
     name = "proxy"
     framed = False
 
     def __init__(self, *, key: Key | None = None, crc32c: bool = False) -> None:
         self.key = key
-        """May be replaced at any time: the next connection is signed with the new one."""
+        """May be replaced at any time; the next connection is signed with the new key."""
         self.crc32c = crc32c
 
     def opening(self, source: Address, destination: Address) -> bytes:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Learns of a connection's death while nobody reads from it.
+"""Notices that a connection was reset while no greenlet reads from it.
 
-A greenlet that waits to write to a stalled upstream does not read from its client, so an RST from
-the client would be seen by nobody until the upstream moves: a client could fill the relay with
-dead connections. Waiting to read would not help, as unread data keeps the socket readable. So one
-edge-triggered epoll set watches for EPOLLERR alone, which costs nothing per byte.
+A greenlet that waits to write to a stalled upstream does not read from its client. Without this
+module it would notice the client's RST only when the upstream takes data again, and a client could
+fill the relay with dead connections. Waiting for the socket to become readable would not help,
+because unread data keeps it readable. So an edge-triggered epoll set watches for EPOLLERR, which
+costs nothing per byte.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ READ = 1
 
 
 class ResetWatch:
-    """Calls back, at most once per error, when a watched socket was reset or timed out."""
+    """Calls a function, at most once per error, when a watched socket was reset or timed out."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        # In a patched process the select module has no epoll any more.
+        # gevent's monkey patches remove epoll from the select module.
         self._epoll: select.epoll = get_original("select", "epoll")()
         self._callbacks: dict[int, Callable[[], None]] = {}
 
@@ -32,11 +33,11 @@ class ResetWatch:
         self._epoll.register(fd, select.EPOLLET)  # EPOLLERR and EPOLLHUP are always reported
 
     def forget(self, fd: int) -> None:
-        """To be called before the descriptor is closed, which takes it out of the epoll set."""
+        """Call it before the descriptor is closed; closing removes it from the epoll set."""
         del self._callbacks[fd]
 
     def run(self) -> None:
-        """The body of a greenlet; ends by being killed."""
+        """The function of a greenlet, which runs until it is killed."""
         readable = self._hub.loop.io(self._epoll.fileno(), READ)
         try:
             while True:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The relay itself: accept, ask where the client was going, refuse or relay, count.
 
-Refused are connections that were not redirected, and destinations that are ourselves. Whoever
-dials on from the origin that we write would come back here, and again, until nothing is left.
+It refuses connections that were not redirected, and those whose destination is this host: a server
+that dials such an origin would come back to this relay in an endless loop.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from ..linux import normal_address, original_destination
 from ..loops import LoopGuard
 from ..origin import Address
 from ..wire.address import show
-from .connection import Connection, Shared
+from .connection import RelayedConnection, RelayShared
 from .endpoint import Endpoint
 from .injection import Injection
 from .resets import READ, ResetWatch
 from .side import reset, tune
 
 _ACCEPT_PAUSE = 0.2
-"""Seconds without accept() after it failed for want of something, such as descriptors."""
+"""Seconds without accept() after it failed, for example because descriptors were used up."""
 
 _LOG_INTERVAL = 1.0
-"""Seconds between two log lines of the same kind: who is refused must not fill the disk."""
+"""Seconds between two log lines of the same kind, so that refused clients cannot fill the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class Bounds:
 
 
 class Relay:
-    """Serves `listeners` (listening, non-blocking TCP sockets, which it then owns).
+    """Serves `listeners`: listening, non-blocking TCP sockets, which it then owns.
 
-    To be made, started and ended in one thread, whose gevent hub runs it. `own` are addresses
-    that are ourselves though no interface has them. `destination` learns where an accepted
-    socket's client was going: None when it was not redirected; it may raise OriginError.
+    Make, start and end it in one thread, whose gevent hub runs it. `own` are addresses that NAT
+    translates to this host and no interface has. `destination` returns where an accepted socket's
+    client was going, or None when it was not redirected; it may raise OriginError.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Relay:
         self._guard = LoopGuard([*own, *filter(None, bound)])
         self._slots = BoundedSemaphore(self._bounds.max_connections)
         self._serving = Group()
-        self._connections: set[Connection] = set()
+        self._connections: set[RelayedConnection] = set()
         self._accepting = Group()
         self._watching = Group()
         self._logged: dict[str, float] = {}
         self._hub = gevent.get_hub()
-        self._shared = Shared(
+        self._shared = RelayShared(
             self._hub,
             upstreams,
             self._bounds.connect_timeout,
@@ -94,7 +94,7 @@ class Relay:
         )
 
     def start(self) -> None:
-        """Accept from now on. Returns at once."""
+        """Begins to accept. Returns at once."""
         self._watching.spawn(self._shared.resets.run)
         if self._bounds.idle_timeout:
             self._watching.spawn(self._reap)
@@ -103,20 +103,20 @@ class Relay:
             self._accepting.spawn(self._accept, listener)
 
     def close(self) -> None:
-        """Accept no more. What runs goes on."""
+        """Stops accepting. Connections go on."""
         self._accepting.kill()
         for listener in self._listeners:
             listener.close()
 
     def drain(self, timeout: float) -> None:
-        """After close(): let what runs end, for up to `timeout` seconds; then reset the rest."""
+        """After close(): waits up to `timeout` seconds for connections to end, resets the rest."""
         self._serving.join(timeout)
         self.abort_all()
         self._serving.join()
         self._watching.kill()
 
     def abort_all(self) -> None:
-        """Reset every connection now."""
+        """Resets every connection now."""
         for connection in self._connections:
             connection.abort("stopped")
 
@@ -144,7 +144,7 @@ class Relay:
         except (BlockingIOError, ConnectionAbortedError):
             return False
         except OSError as e:
-            # EMFILE and its like last for a while, and the listener stays readable all along.
+            # EMFILE and the like last for a while, and the listener stays readable meanwhile.
             self._count(f"accept:{errno.errorcode.get(e.errno or 0, 'error')}", str(e))
             gevent.sleep(_ACCEPT_PAUSE)
             return False
@@ -164,7 +164,7 @@ class Relay:
             reset(client)
         else:
             self._log.debug("%s dialled %s", show(*source), show(*destination))
-            connection = Connection(self._shared, client)
+            connection = RelayedConnection(self._shared, client)
             self._connections.add(connection)
             connection.run(opening, destination if self._injection.framed else None)
             self._connections.discard(connection)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One of a connection's two sockets, and how both are set up and ended."""
+"""One of a connection's two sockets, and the options that both get."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 _LINGER_0 = struct.pack("ii", 1, 0)
 _KEEPALIVE = (60, 15, 4)
-"""Seconds of silence, seconds between probes, probes: a vanished peer is noticed in 2 minutes."""
+"""Seconds of silence, seconds between probes, number of probes: a peer that vanished is noticed
+within 2 minutes."""
 
 
 class GoneError(Exception):
-    """A side was reset, timed out or vanished: `side` is which."""
+    """`side` was reset, timed out or vanished."""
 
     def __init__(self, side: Side) -> None:
         super().__init__(side.name)
@@ -24,7 +25,7 @@ class GoneError(Exception):
 
 
 class Side:
-    """A non-blocking socket and its watcher. Its errors come out as GoneError."""
+    """A non-blocking socket and its watcher. Errors of the socket are raised as GoneError."""
 
     __slots__ = ("name", "readable", "sock")
 
@@ -33,17 +34,17 @@ class Side:
         self.sock = sock
         self.readable = readable
 
-    def receive_into(self, room: memoryview) -> int | None:
-        """Bytes received, 0 at the end of the stream, None when there is nothing yet."""
+    def receive_into(self, buffer: memoryview) -> int | None:
+        """The number of bytes received, 0 at the end of the stream, None when there is no data."""
         try:
-            return self.sock.recv_into(room)
+            return self.sock.recv_into(buffer)
         except BlockingIOError:
             return None
         except OSError as e:
             raise GoneError(self) from e
 
     def send(self, data: memoryview | bytes) -> int:
-        """Bytes taken, 0 when there is no room now."""
+        """The number of bytes that the kernel took, 0 when its buffer is full."""
         try:
             return self.sock.send(data)
         except BlockingIOError:
@@ -52,7 +53,7 @@ class Side:
             raise GoneError(self) from e
 
     def finish(self) -> None:
-        """Send FIN: nothing more will be written to this side."""
+        """Sends FIN: nothing more will be written to this side."""
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as e:
@@ -60,7 +61,7 @@ class Side:
 
 
 def tune(sock: socket.socket) -> None:
-    """No Nagle delay, and keepalive. Accepted sockets inherit both from their listener."""
+    """Sets TCP_NODELAY and keepalive. Accepted sockets inherit both from their listener."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     idle, interval, count = _KEEPALIVE
@@ -70,7 +71,7 @@ def tune(sock: socket.socket) -> None:
 
 
 def reset(sock: socket.socket) -> None:
-    """Close with RST: an orderly end would make a cut stream look whole."""
+    """Closes with RST: after FIN a stream that was cut off would look complete."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
     except OSError:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Greenlets that are used again, when nobody can tell them from fresh ones.
+"""Reuses idle greenlets, if nothing of their last connection is attached to them.
 
-A fresh greenlet costs an mmap, a page fault and an munmap for its Python stack: 11 us where a
-reused one costs 1, a good part of a short connection. But something of its former life may cling to
-a greenlet: a gevent.Timeout that was never cancelled, a gevent.local, a saved getcurrent(). All of
-these hold a reference. So an idle greenlet is used again only if it has no more references than one
-that never ran foreign code; otherwise it is ended. contextvars start empty each time.
+A fresh greenlet costs an mmap, a page fault and an munmap for its Python stack: 11 us, where a
+reused one costs 1 us. But an application may have attached something to the greenlet that it ran
+in: a gevent.Timeout that was never cancelled, a gevent.local, a saved getcurrent(). Each of these
+holds a reference to the greenlet. So an idle greenlet is reused only if it has as many references
+as a greenlet that never ran foreign code; otherwise it is ended. Its contextvars start empty.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Task = Callable[[], None]
 
 
 class Greenlets:
-    """Runs functions, each in a greenlet of its own; keeps up to `spare` idle ones."""
+    """Runs each task in a greenlet of its own; keeps up to `spare` idle greenlets."""
 
     def __init__(self, spare: int = 256) -> None:
         self._spare = spare
@@ -35,19 +35,19 @@ class Greenlets:
         self._schedule(self._pristine, self._stay)
 
     def spawn(self, task: Task) -> None:
-        """Schedules `task`. What it raises goes to the hub's error handler."""
+        """Schedules `task`. An exception that it raises goes to the hub's error handler."""
         self._schedule(self._reusable() or greenlet(self._work, self._hub), task)
 
     def _schedule(self, worker: Any, task: Task) -> None:
         worker.gr_context = Context()
-        # In a list, because a greenlet keeps the arguments that it was started with.
+        # In a list, which _work() empties: a greenlet keeps the arguments it was started with.
         self._hub.loop.run_callback(worker.switch, self, [task])
 
     def _reusable(self) -> Any:
-        """An idle greenlet that nobody else knows, or None."""
+        """An idle greenlet that nothing else refers to, or None."""
         pristine = self._pristine
         while self._idle:
-            # Both are held in the same way here: by a container, a local and the argument.
+            # Both have the same references here: a container, a local variable, the argument.
             worker = self._idle[-1]
             clean = (
                 getrefcount(worker) == getrefcount(pristine)
@@ -63,10 +63,10 @@ class Greenlets:
         return None
 
     def _stay(self) -> None:
-        """The task of the greenlet that all others are compared with."""
+        """The task of the greenlet whose references the others are compared with."""
 
     def close(self) -> None:
-        """Ends the idle ones; a suspended greenlet is never collected."""
+        """Ends the idle greenlets: a suspended greenlet is never garbage-collected."""
         for worker in (*self._idle, self._pristine):
             self._hub.loop.run_callback(worker.throw)  # GreenletExit
         self._idle.clear()
@@ -76,7 +76,7 @@ class Greenlets:
         me = gevent.getcurrent()
         while tasks:
             tasks.pop()()
-            me.gr_context = None  # or an idle greenlet would keep what is in it alive
+            me.gr_context = None  # else an idle greenlet would keep its context alive
             if me is not self._pristine:
                 if self._closed or len(self._idle) >= self._spare:
                     return
@@ -84,9 +84,9 @@ class Greenlets:
             tasks = self._next()
 
     def _next(self) -> list[Task]:
-        """Waits to be used again. Empty: what came is not from us, so this greenlet is to end."""
+        """Waits for the next task. Empty: something else woke this greenlet, so it must end."""
         try:
             got = self._hub.switch()
-        except BaseException:  # a leftover Timeout, or GreenletExit because it was dropped
+        except BaseException:  # a Timeout that the application left, or GreenletExit
             return []
         return got[1] if isinstance(got, tuple) and got[0] is self else []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Log lines that clients can cause, at a rate that they cannot choose."""
+"""Limits the rate of log lines that clients can cause."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 
 class RateLimit:
-    """Lets `burst` lines through per `interval` seconds, then says how many it kept back."""
+    """Logs up to `burst` lines per `interval` seconds, and then how many it kept back."""
 
     def __init__(self, log: logging.Logger, burst: int = 20, interval: float = 10.0) -> None:
         self._log = log

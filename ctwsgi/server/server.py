@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: MIT
-"""`WSGIServer`: a gevent StreamServer that tells a WSGI application each connection's origin.
+"""`WSGIServer`: a gevent StreamServer that gives a WSGI application each connection's origin.
 
     from gevent.monkey import patch_all; patch_all()
-    from .. import WSGIServer
+    from ctwsgi import WSGIServer
 
     WSGIServer(("127.0.0.1", 8000), application, source="conntrack").serve_forever()
 
-Used like gevent.pywsgi.WSGIServer; docs/differences.md says where it behaves otherwise.
+It is used like gevent.pywsgi.WSGIServer; docs/differences.md lists what differs.
 """
 
 from __future__ import annotations
 
-import _socket  # the C class: no Python layer between us and the kernel
+import _socket  # the C class: without the Python methods of socket.socket
 import errno
 import logging
 import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
@@ -32,46 +32,30 @@ from ..http.limits import Limits, Timeouts
 from ..linux import normal_address
 from ..source import Source, make_source
 from ..version import __version__
-from ..wire.address import show
-from .connection import Connection, Idle
+from .connection import Idle, ServedConnection
 from .greenlets import Greenlets
-from .ratelimit import RateLimit
-from .transport import TlsTransport, Transport
+from .outcomes import Access, Outcomes
+from .shared import ServerShared, WSGIApplication
+from .transport import SocketTransport, TlsTransport
 
 if TYPE_CHECKING:
-    from ..errors import OriginError
-    from ..http.errors import HTTPError
-    from ..http.response import Response
     from ..origin import Address
 
-_RECV_SIZE = 65536
 _REAP_EVERY = 1.0
 _ACCEPT_PAUSE = 0.5
 _SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Accepting again at once would fail again: the connection stays in the queue meanwhile."""
+"""After these errors accept() would fail again at once: the server pauses, and the connection stays
+in the kernel's queue."""
 _IDLE_GRACE = 0.5
-"""Seconds: a client that has just been answered, or has just connected, may be sending already."""
-
-WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """One answered request, for an access log."""
-
-    environ: dict[str, Any]
-    status: str
-    headers: list[tuple[str, str]]
-    sent: int
-    """Bytes of body."""
-    seconds: float
+"""Seconds that a draining server leaves to a new or just answered connection: its client may be
+sending already."""
 
 
 class WSGIServer(StreamServer):
     """Serves `application` on `listener`: an address as gevent takes it, or a listening socket.
 
-    `source` is a name from source.SOURCES or a Source. start() raises ValueError, with what to
-    do, when the listener would let anybody write an origin (UnsafeListener).
+    `source` is a name from source.SOURCES or a Source. start() raises UnsafeListener, a ValueError
+    that says what to do, when anybody could write an origin on this listener.
     """
 
     max_accept = 100
@@ -93,64 +77,108 @@ class WSGIServer(StreamServer):
         multiprocess: bool = False,
         **ssl_args: Any,
     ) -> None:
-        self.application = application
-        self.source = make_source(source) if isinstance(source, str) else source
-        self.timeouts = timeouts or Timeouts()
-        self.limits = limits or Limits()
+        self._shared = ServerShared(
+            application,
+            make_source(source) if isinstance(source, str) else source,
+            timeouts or Timeouts(),
+            limits or Limits(),
+            Outcomes(log or logging.getLogger("ctwsgi"), access, counters),
+        )
         self.max_connections = max_connections
-        self.log = log or logging.getLogger("ctwsgi")
-        self.access = access
-        self.counters = Counter() if counters is None else counters
-        """Outcomes by name: `accepted`, `requests`, `refused:REASON`, `bad-request:REASON`, ..."""
-        self.served = 0
-        self.draining = False
-        """Idle connections close, begun requests are answered, nothing new is accepted."""
-        self.cutting = False
-        """Whatever still waits for its client ends."""
-        self.buffer = bytearray(_RECV_SIZE)
-        """Shared by all connections: nothing blocks between recv_into() and the parser."""
-        self.bound: Address | None = None
-        self.environ: dict[str, Any] = {}
         self._extra_environ = dict(environ or {})
         self._multiprocess = multiprocess
-        self._connections: set[Connection] = set()
+        self._connections: set[ServedConnection] = set()
         self._ended = Event()
         self._drains = Event()
-        """Not set while drain() is at work."""
+        """Not set while drain() runs."""
         self._drains.set()
         self._reaper: Any = None
         self._greenlets: Greenlets
-        self._noise = RateLimit(self.log)
         if multiprocess:
-            self.max_accept = 1  # leave some for the other workers
+            self.max_accept = 1  # leave connections for the other workers
         super().__init__(listener, None, backlog, **ssl_args)
+
+    @property
+    def application(self) -> WSGIApplication:
+        """May be replaced at any time; the next request gets the new one."""
+        return self._shared.application
+
+    @application.setter
+    def application(self, application: WSGIApplication) -> None:
+        self._shared.application = application
+
+    @property
+    def access(self) -> Callable[[Access], None] | None:
+        """Called with each answered request; may be replaced at any time."""
+        return self._shared.outcomes.access
+
+    @access.setter
+    def access(self, access: Callable[[Access], None] | None) -> None:
+        self._shared.outcomes.access = access
+
+    @property
+    def source(self) -> Source:
+        return self._shared.source
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return self._shared.timeouts
+
+    @property
+    def limits(self) -> Limits:
+        return self._shared.limits
+
+    @property
+    def log(self) -> logging.Logger:
+        return self._shared.outcomes.log
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Outcomes by name: `accepted`, `requests`, `refused:REASON`, `bad-request:REASON`, ..."""
+        return self._shared.outcomes.counters
+
+    @property
+    def served(self) -> int:
+        """How many responses were sent, completely or in part."""
+        return self._shared.outcomes.served
+
+    @property
+    def bound(self) -> Address | None:
+        """The listener's own address; None for a unix socket."""
+        return self._shared.bound
+
+    @property
+    def draining(self) -> bool:
+        """Whether idle connections close and nothing new is accepted."""
+        return self._shared.draining
 
     # Starting.
 
     def handle(self, *args: Any) -> None:
-        """StreamServer wants the name; do_handle() below does the work."""
+        """StreamServer requires the name; do_handle() below does the work."""
         raise NotImplementedError
 
     def init_socket(self) -> None:
-        """Binds if need be; checks that this source may listen here."""
+        """Binds if needed, and checks that this source may listen here."""
         super().init_socket()
-        self.socket.setblocking(False)  # an ordinary listener blocks: the hub must not
-        self.bound = normal_address(self.address)
-        if self.bound is not None:
-            # Accepted sockets inherit it, at no cost for each of them.
+        self.socket.setblocking(False)  # accept() must never block the hub
+        shared = self._shared
+        shared.bound = normal_address(self.address)
+        if shared.bound is not None:
+            # Accepted sockets inherit the option, which saves a call for each of them.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            self.source.check(self.address)
-            self.source.prepare(self.socket)
+            shared.source.check(self.address)
+            shared.source.prepare(self.socket)
         except ValueError:
             self.close()
             raise
-        self.environ = self._server_environ()
-        self.draining = self.cutting = False
+        shared.environ = self._server_environ()
+        shared.draining = shared.cutting = False
         self._greenlets = Greenlets()
 
     def start(self) -> None:
-        """Starts to accept. Deadlines are enforced from here on."""
+        """Starts to accept, and to enforce deadlines."""
         if self.started:
             return
         super().start()
@@ -186,7 +214,7 @@ class WSGIServer(StreamServer):
     # Accepting: StreamServer's loop calls full(), do_read() and do_handle().
 
     def full(self) -> bool:
-        """At the cap, clients wait in the kernel's backlog until a connection ends."""
+        """True at the cap: clients then wait in the kernel's backlog until a connection ends."""
         return len(self._connections) >= self.max_connections
 
     def do_read(self) -> Any:
@@ -201,7 +229,9 @@ class WSGIServer(StreamServer):
         except OSError as e:
             if e.errno not in _SHORT_OF:
                 raise
-            self._noise.warning("cannot accept: %s; trying again in %g s", e, _ACCEPT_PAUSE)
+            self._shared.outcomes.limited_log.warning(
+                "cannot accept: %s; trying again in %g s", e, _ACCEPT_PAUSE
+            )
             self.stop_accepting()
             self._timer = self.loop.timer(_ACCEPT_PAUSE)
             self._timer.start(self._resume)
@@ -217,84 +247,69 @@ class WSGIServer(StreamServer):
             self.start_accepting()
 
     def do_handle(self, *args: Any) -> None:
-        """Gives the connection a greenlet."""
+        """Starts the connection's greenlet."""
         sock, address = args
-        transport_class = TlsTransport if self.ssl_enabled else Transport
-        connection = Connection(self, transport_class(sock, self.timeouts.body), address)
+        connection = ServedConnection(self._shared, self._transport(sock), address)
         self._connections.add(connection)
         self.counters["accepted"] += 1
         connection.idle_since = time.monotonic()
-        self._greenlets.spawn(connection.run)
+        self._greenlets.spawn(partial(self._serve, connection))
 
-    def handshake(self, transport: Transport) -> None:
-        """TLS, where there is any."""
-        if isinstance(transport, TlsTransport):
-            wrap: Any = vars(self)["wrap_socket"]  # set by StreamServer, not a method
-            transport.handshake(lambda sock: wrap(sock, **(self.ssl_args or {})))
+    def _transport(self, sock: Any) -> SocketTransport:
+        stall = self.timeouts.body
+        if not self.ssl_enabled:
+            return SocketTransport(sock, stall)
+        wrap: Any = vars(self)["wrap_socket"]  # set by StreamServer, not a method
+        return TlsTransport(sock, stall, partial(wrap, **(self.ssl_args or {})))
 
-    # What connections tell.
+    def _serve(self, connection: ServedConnection) -> None:
+        """The function that a connection's greenlet runs."""
+        try:
+            connection.run()
+        finally:
+            self._forget(connection)
 
-    def forget(self, connection: Connection) -> None:
-        """A connection has ended: make room for another."""
+    def _forget(self, connection: ServedConnection) -> None:
+        """A connection has ended: another may take its place."""
         was_full = self.full()
         self._connections.discard(connection)
         if not self._connections:
             self._ended.set()
-            if self.cutting:
+            if self._shared.cutting:
                 self._stop_reaper()
         if was_full:
             self._resume()
 
-    def answered(self, environ: dict[str, Any], response: Response, started: float) -> None:
-        """A response is out, whole or not."""
-        self.served += 1
-        self.counters["requests"] += 1
-        if self.access is not None:
-            seconds = time.monotonic() - started
-            try:
-                self.access(
-                    Access(environ, response.status, response.headers, response.sent, seconds)
-                )
-            except Exception:
-                self.log.exception("error in the access log")
-
-    def refused(self, error: OriginError, peer: Address | None) -> None:
-        """An origin was not accepted."""
-        self.counters[f"refused:{error.reason}"] += 1
-        self._noise.warning("origin refused: %s (peer %s)", error, _show(peer))
-
-    def bad_request(self, error: HTTPError, peer: Address | None) -> None:
-        """A request was not accepted."""
-        self.counters[f"bad-request:{error.reason}"] += 1
-        self._noise.info("bad request: %s (peer %s)", error, _show(peer))
-
     # Deadlines and stopping.
 
     def _reap(self) -> None:
-        """In the hub: one pass over all connections instead of a timer for each request."""
+        """Ends waits that have passed their deadline. Runs in the hub.
+
+        One pass over all connections costs less than a timer for each request.
+        """
         now = time.monotonic()
-        # Each in a callback of its own: what one lets escape does not keep us from the next.
-        again = self.loop.run_callback
+        # A callback for each, so that an exception in one does not stop the loop.
+        call = self.loop.run_callback
         for connection in self._connections:
             transport = connection.transport
             if transport.expired(now):
-                again(transport.expire, now)
-            if self.cutting:
-                again(transport.interrupt, Idle())
-            elif self.draining and connection.idle_since < now - _IDLE_GRACE:
-                again(self._close_idle, connection)
+                call(transport.expire, now)
+            if self._shared.cutting:
+                call(transport.interrupt, Idle())
+            elif self._shared.draining and connection.idle_since < now - _IDLE_GRACE:
+                call(self._close_idle, connection)
 
     @staticmethod
-    def _close_idle(connection: Connection) -> None:
+    def _close_idle(connection: ServedConnection) -> None:
         if connection.idle_since < inf and not connection.transport.arrived():
             connection.transport.interrupt(Idle())
 
     def drain(self, timeout: float) -> bool:
-        """Stops accepting, lets begun requests end, closes idle connections. False: some remain.
+        """Stops accepting, answers begun requests, closes idle connections.
 
-        Blocks the calling greenlet for `timeout` seconds at most.
+        Blocks the calling greenlet for `timeout` seconds at most. False: connections remain.
         """
-        self.draining = True
+        self._shared.draining = True
         self._drains.clear()
         self.close()
         every = _IDLE_GRACE / 5
@@ -310,9 +325,9 @@ class WSGIServer(StreamServer):
             self._drains.set()
 
     def stop(self, timeout: float | None = None) -> None:
-        """drain()s for `timeout` seconds (default: stop_timeout), then cuts what is left."""
+        """drain()s for `timeout` seconds (default: stop_timeout), then ends the rest."""
         if not self.drain(self.stop_timeout if timeout is None else timeout):
-            self.cutting = True
+            self._shared.cutting = True
             self.loop.run_callback(self._reap)
             self._ended.wait(self.stop_timeout)
         self._greenlets.close()
@@ -325,7 +340,7 @@ class WSGIServer(StreamServer):
             self._reaper = None
 
     def serve_forever(self, stop_timeout: float | None = None) -> None:
-        """Starts, and returns once the server has been stopped; a drain() may take its time."""
+        """Starts, and returns when the server has been stopped; it waits for a running drain()."""
         if not self.started:
             self.start()
         try:
@@ -333,9 +348,3 @@ class WSGIServer(StreamServer):
             self._drains.wait()
         finally:
             self.stop(stop_timeout)
-
-
-def _show(peer: Address | None) -> str:
-    if peer is None:
-        return "on a unix socket"
-    return show(*peer)

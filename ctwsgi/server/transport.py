@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A non-blocking socket that greenlets wait on, with deadlines that others enforce.
+"""A non-blocking socket that greenlets wait on, with deadlines that the server enforces.
 
-`Transport` works on the bare socket: gevent's socket objects cost as much as a small request.
-`TlsTransport` leaves the work to gevent.ssl.
+`SocketTransport` uses the bare socket: gevent's socket objects cost as much as a small request.
+`TlsTransport` uses gevent.ssl.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 s: close() sends RST
 _TLS_SLICE = 65536
 _FAIR_SHARE = 0.01
 _TURN = 1e-6
-"""Not 0: only with a timer does the loop look for what has become ready meanwhile."""
+"""Not 0: only with a timer does the loop check which sockets have become ready."""
 
 
-class Side:
-    """One direction of a transport: who waits there, until when (monotonic seconds), for what."""
+class Direction:
+    """Receiving or sending: which greenlet waits, until when (monotonic seconds), for what."""
 
     __slots__ = ("deadline", "greenlet", "watcher", "which")
 
     def __init__(self) -> None:
         self.deadline = inf
         self.which = ""
-        """Which of the timeouts the deadline stands for."""
+        """The name of the timeout that set the deadline."""
         self.greenlet: Any = None
         self.watcher: Any = None
 
     def enter(self) -> None:
-        """The current greenlet is about to block here."""
+        """Registers the current greenlet, which is about to block here."""
         if self.greenlet is not None:
             raise ConcurrentObjectUseError("another greenlet waits for this connection already")
         self.greenlet = gevent.getcurrent()
 
     def interrupt(self, error: BaseException) -> None:
-        """Ends the wait, if there is one. Only from the hub, see Transport.interrupt()."""
+        """Ends the wait, if there is one. Only from the hub: see SocketTransport.interrupt()."""
         if self.greenlet is not None:
             self.greenlet.throw(error)
 
 
-class Transport:
+class SocketTransport:
     """Blocking calls over a non-blocking socket: one greenlet may receive while another sends."""
 
     __slots__ = ("_hub", "receiving", "resumed", "sending", "sock", "stall")
@@ -62,50 +62,54 @@ class Transport:
     def __init__(self, sock: Any, stall: float) -> None:
         self.sock = sock
         self.stall = stall
-        """Seconds that a send may wait for the client to take anything; 0: for ever."""
-        self.receiving = Side()
-        """Its deadline is the connection's to set; that of `sending` follows from `stall`."""
-        self.sending = Side()
+        """Seconds that a send may wait for the client to take data; 0: for ever."""
+        self.receiving = Direction()
+        """The connection sets its deadline; the deadline of `sending` follows from `stall`."""
+        self.sending = Direction()
         self.resumed = inf
-        """When this connection's greenlet began to run, or somebody else last had a turn."""
+        """When this connection's greenlet last began to run."""
         self._hub = get_hub()
 
-    def share(self) -> None:
-        """Lets others run, if this connection has kept the processor for long enough.
+    def handshake(self) -> None:
+        """Before the first byte: nothing to do without TLS."""
 
-        Where data is always there nothing ever waits: one fast client would stop everybody else.
+    def share(self) -> None:
+        """Lets other greenlets run, if this connection has used the processor for long enough.
+
+        A client that always has data ready never makes its greenlet wait, so without this call one
+        fast client would block all others.
         """
         if time.monotonic() - self.resumed > _FAIR_SHARE:
             gevent.sleep(_TURN)
             self.resumed = time.monotonic()
 
     def interrupt(self, error: BaseException) -> None:
-        """Ends all waiting with `error`; nothing happens to a greenlet that does not wait here.
+        """Raises `error` in the greenlets that wait here, if any.
 
-        Only from the hub: thrown from another greenlet, that one would never run again.
+        Only from the hub: a greenlet that throws into another one is never scheduled again.
         """
         self.receiving.interrupt(error)
         self.sending.interrupt(error)
 
     def expired(self, now: float) -> bool:
-        """Somebody may have waited for too long."""
+        """Whether a deadline has passed."""
         return self.receiving.deadline <= now or self.sending.deadline <= now
 
     def expire(self, now: float) -> None:
-        """Ends what has waited for too long. Only from the hub."""
+        """Ends the waits whose deadline has passed. Only from the hub."""
         for side in (self.receiving, self.sending):
             if side.deadline <= now:
                 side.interrupt(DeadlineExceeded(side.which))
 
     def wait_readable(self) -> None:
-        """Blocks until there is something to receive, or the end of it."""
+        """Blocks until there is data or the end of the stream."""
         side = self.receiving
         if side.watcher is None:
             side.watcher = self._hub.loop.io(self.sock.fileno(), READ)
         self._wait(side)
 
     def recv_into(self, buffer: bytearray) -> int:
-        """Bytes received, 0 at the end. Disconnected when the client has reset."""
+        """The number of bytes received, 0 at the end. Disconnected when the client has reset."""
         while True:
             try:
                 return self.sock.recv_into(buffer)  # type: ignore[no-any-return]
@@ -115,7 +119,7 @@ class Transport:
                 raise Disconnected(str(e)) from None
 
     def arrived(self) -> bool:
-        """Something not yet received lies in the kernel's buffer."""
+        """Whether the kernel's buffer holds data that was not received yet."""
         try:
             return bool(self.sock.recv(1, socket.MSG_PEEK))
         except OSError:
@@ -158,14 +162,14 @@ class Transport:
             raise Disconnected(str(e)) from None
 
     def reset(self) -> None:
-        """Makes close() send RST, the only sign that a close-delimited response broke off."""
+        """Makes close() send RST: the only sign that a response without a length broke off."""
         try:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except OSError:
             pass  # already gone
 
     def close(self) -> None:
-        """Gives back the descriptor and its watchers; whoever still waits is told."""
+        """Closes the descriptor and its watchers; greenlets that still wait get Disconnected."""
         for side in (self.receiving, self.sending):
             if side.greenlet is not None:
                 self._hub.loop.run_callback(side.interrupt, Disconnected("closed"))
@@ -175,7 +179,7 @@ class Transport:
         try:
             self.sock.close()
         except OSError:
-            pass  # the application had closed the descriptor already
+            pass  # the application has closed the descriptor already
 
     def _wait_writable(self) -> None:
         side = self.sending
@@ -192,7 +196,7 @@ class Transport:
             self.sending.which = "send"
             self.sending.deadline = time.monotonic() + self.stall
 
-    def _wait(self, side: Side) -> None:
+    def _wait(self, side: Direction) -> None:
         side.enter()
         try:
             self._hub.wait(side.watcher)
@@ -201,22 +205,24 @@ class Transport:
             self.resumed = time.monotonic()
 
 
-class TlsTransport(Transport):
-    """The same over gevent.ssl, which blocks by itself."""
+class TlsTransport(SocketTransport):
+    """The same over gevent.ssl, whose calls wait in the hub themselves."""
 
-    __slots__ = ("_wrapped",)
+    __slots__ = ("_wrap", "_wrapped")
 
-    def __init__(self, sock: Any, stall: float) -> None:
+    def __init__(self, sock: Any, stall: float, wrap: Callable[[Any], Any]) -> None:
+        """`wrap` does the handshake on a socket and returns the TLS socket."""
         super().__init__(sock, stall)
+        self._wrap = wrap
         self._wrapped = False
 
-    def handshake(self, wrap: Callable[[Any], Any]) -> None:
-        """Replaces the socket by the TLS socket that `wrap` makes of it."""
-        self.sock = self._blocking(self.receiving, wrap, self.sock)
+    def handshake(self) -> None:
+        """Replaces the socket by the TLS socket."""
+        self.sock = self._blocking(self.receiving, self._wrap, self.sock)
         self._wrapped = True
 
     def wait_readable(self) -> None:
-        """What TLS has decrypted already cannot be seen from outside: recv_into() waits."""
+        """Returns at once: data that TLS has decrypted already is not visible here."""
 
     def recv_into(self, buffer: bytearray) -> int:
         received: int = self._blocking(self.receiving, self.sock.recv_into, buffer)
@@ -228,7 +234,7 @@ class TlsTransport(Transport):
     def send(self, data: Buffer) -> None:
         view = memoryview(data)
         for at in range(0, len(view), _TLS_SLICE):
-            self._stall_from_now()  # each slice that goes out buys time for the next
+            self._stall_from_now()  # each slice gets the full time
             try:
                 self._blocking(self.sending, self.sock.sendall, view[at : at + _TLS_SLICE])
             finally:
@@ -246,17 +252,17 @@ class TlsTransport(Transport):
         super().close()
 
     def _close_notify(self) -> None:
-        """Says that the stream ends here, without waiting for the client to say so too."""
+        """Sends close_notify without waiting for the client's."""
         if self._wrapped:
             self._wrapped = False
             try:
                 self.sock.settimeout(0)
                 self.sock.unwrap()
             except (OSError, ValueError):
-                pass  # it wants to read the client's answer, or nobody is there any more
+                pass  # it wants to read the client's close_notify, or the client is gone
             self.sock.settimeout(None)
 
-    def _blocking(self, side: Side, call: Callable[..., Any], argument: Any) -> Any:
+    def _blocking(self, side: Direction, call: Callable[..., Any], argument: Any) -> Any:
         side.enter()
         try:
             return call(argument)

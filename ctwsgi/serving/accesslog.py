@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The access log: gunicorn's, with an atom for the original destination and safe to read.
+"""gunicorn's access log, with the original destination and with escaped values.
 
-Clients choose most of what an access line shows (the path after decoding, the user of Basic
-authentication, header values), so control characters, quotes and backslashes are escaped as
-Apache does: one request is one line.
+Clients choose most of an access line: the decoded path, the user of Basic authentication, header
+values. Control characters, quotes and backslashes are escaped as Apache does, so that one request
+is one line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from gunicorn import glogging
 
 from ..origin import Address
-from ..server.server import Access
+from ..server import Access
 from ..wire.address import show
 
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029]')
@@ -29,7 +29,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class SafeAtoms(glogging.SafeAtoms):  # type: ignore[misc]
-    """Escapes what is looked up; numbers stay numbers for %d."""
+    """Escapes each value when it is looked up; numbers stay numbers for %d."""
 
     def __init__(self, atoms: dict[str, Any]) -> None:
         self.update(atoms)
@@ -56,19 +56,19 @@ class Logger(OriginAtoms, glogging.Logger):  # type: ignore[misc]
 
 
 def statsd_logger() -> type:
-    """The same on gunicorn's statsd logger, which is imported only when it is wanted."""
+    """gunicorn's statsd logger with the same atoms; it is imported only when it is used."""
     from gunicorn.instrument.statsd import Statsd
 
     return type("StatsdLogger", (OriginAtoms, Statsd), {})
 
 
 def wants_access(log: Any) -> bool:
-    """Somebody reads what log.access() gets: a log, or statsd."""
+    """Whether log.access() has an effect: an access log is on, or statsd is."""
     return bool(log.access_log_enabled) or type(log).access is not glogging.Logger.access
 
 
 class _Response:
-    """Access as gunicorn's loggers want a response."""
+    """An Access in the form of gunicorn's response objects."""
 
     __slots__ = ("headers", "response_length", "sent", "status")
 
@@ -79,7 +79,7 @@ class _Response:
 
 
 class _Request:
-    """An environ as gunicorn's loggers want a request."""
+    """An environ in the form of gunicorn's request objects."""
 
     __slots__ = ("_environ",)
 
@@ -96,7 +96,7 @@ class _Request:
 
 
 def reporter(log: Any) -> Callable[[Access], None]:
-    """What the server calls for each answered request, over gunicorn's `log.access()`."""
+    """A function for WSGIServer's `access` that calls gunicorn's `log.access()`."""
 
     def report(access: Access) -> None:
         environ = access.environ

@@ -30,7 +30,7 @@ class ServeApplication(WSGIApplication):  # type: ignore[misc]
         self.cfg = Config(self.argv, self.usage, self.prog)
 
     def do_load_config(self) -> None:
-        """Every mistake in the options ends here, in one line."""
+        """Exits with one line for any mistake in the options."""
         try:
             self._load()
         except Exception as e:
@@ -49,7 +49,7 @@ class ServeApplication(WSGIApplication):  # type: ignore[misc]
         super().load_config()
 
     def reload(self) -> None:
-        """HUP. A configuration that has become wrong must not take a running service down."""
+        """On HUP. When the new configuration is wrong, the old one stays in use."""
         good = self.cfg
         try:
             self._load()
@@ -67,17 +67,17 @@ class ServeApplication(WSGIApplication):  # type: ignore[misc]
             raise
 
     def load_wsgiapp(self) -> Any:
-        """AppImportError, which is shown as one line, when there is no such module."""
+        """Raises AppImportError, which is shown as one line, when the module does not exist."""
         module = (self.app_uri or "").partition(":")[0]
         try:
             return super().load_wsgiapp()
         except ModuleNotFoundError as e:
-            # Only the module asked for: what it imports itself deserves its traceback.
+            # Only for the application's module: an import inside it needs its traceback.
             if e.name and (module == e.name or module.startswith(e.name + ".")):
                 raise AppImportError(f"no module {e.name!r} to import {self.app_uri!r}") from None
             raise
         except ImportError as e:
-            if module.endswith(".py"):  # gunicorn's "did you mean"
+            if module.endswith(".py"):  # gunicorn's message "did you mean"
                 raise AppImportError(str(e)) from None
             raise
 

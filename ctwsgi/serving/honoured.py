@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which of gunicorn's settings hold under our worker, and which stop the start.
+"""Which of gunicorn's settings work under our worker, and which stop the start.
 
-A setting that nobody looks at is a promise broken in silence. So each one is listed: honoured by
-gunicorn's own master or by our worker, or refused when it is away from its default. What a later
-gunicorn adds is in neither list, and refused until somebody has looked at it.
+A setting must not be ignored in silence. So each one is in a list: either gunicorn's master or our
+worker honours it, or it is refused when its value is not the default. A setting that a later
+gunicorn adds is in neither list, and is refused until it is added to one.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ _NEEDS_A_NUMBER = {
 
 
 def refuse_unhonoured(cfg: Any) -> None:
-    """ValueError that names every setting of `cfg` that we would not do as it says."""
+    """Raises ValueError that names every setting of `cfg` that would have no effect."""
     wrong = [
         f"{name}: {REFUSED.get(name, 'ctwsgi does not know it')}"
         for name, setting in sorted(cfg.settings.items())

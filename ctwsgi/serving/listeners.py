@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""One listener's source, keys and TLS, made from its options while the rights are still there.
+"""One listener's source, keys and TLS, made from its options before privileges are dropped.
 
-Everything here runs in gunicorn's master, or in a worker before it drops its privileges: key files
-may be readable by root only, and IP_TRANSPARENT needs CAP_NET_ADMIN.
+All of this runs in gunicorn's master, or in a worker before it drops its privileges: key files may
+be readable by root only, and IP_TRANSPARENT needs CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from .options import ListenerOptions, Name, show_name
 
 @dataclass(frozen=True)
 class Listener:
-    """What a worker needs to serve one listening socket."""
+    """What a worker needs for one listening socket."""
 
     source: Source
     tls: ssl.SSLContext | None
 
 
-class Keys:
-    """Key rings by file. A file that turns bad on a reload leaves its last good ring in use."""
+class KeyRings:
+    """Key rings by file. If a file is bad on a reload, its last good ring stays in use."""
 
     def __init__(self) -> None:
         self._good: dict[str, KeyRing] = {}
 
     def load(self, path: str, log: Any) -> KeyRing:
-        """ValueError (or OSError) only when this file never gave a ring."""
+        """Raises ValueError or OSError only when this file was never good."""
         try:
             ring = KeyRing.load(path)
         except (OSError, ValueError) as e:
@@ -44,8 +44,8 @@ class Keys:
         return self._good[path]
 
 
-def make_listener(options: ListenerOptions, keys: Keys, log: Any) -> Listener:
-    """ValueError or OSError say, in one line, what is wrong with a key or certificate."""
+def make_listener(options: ListenerOptions, keys: KeyRings, log: Any) -> Listener:
+    """Raises ValueError or OSError, in one line, for a bad key file or certificate."""
     ring = keys.load(options.auth_key_file, log) if options.auth_key_file else None
     source = make_source(
         options.source,
@@ -71,18 +71,18 @@ def _tls_context(certfile: str | None, keyfile: str | None) -> ssl.SSLContext | 
 
 
 def _no_password() -> str:
-    # Without this OpenSSL would ask on the terminal, in a service for ever.
+    # Without this OpenSSL asks on the terminal, and a service waits for ever.
     raise ValueError("the key is encrypted")
 
 
 def names_of(
     addresses: Sequence[Name], inherited: int, sockets: Sequence[Any] = ()
 ) -> list[frozenset[Name]]:
-    """What --bind may call each listener.
+    """The names by which options may refer to each listener.
 
-    `addresses` are gunicorn's cfg.address; `inherited` is how many sockets systemd handed over,
-    from descriptor 3 on, which replace every --bind but fd://N; `sockets` are the open listeners,
-    in gunicorn's order, when there are any yet: they answer to their real address, too.
+    `addresses` are gunicorn's cfg.address. `inherited` is the number of sockets that systemd handed
+    over, from descriptor 3 on; they replace every --bind but fd://N. `sockets` are the listeners in
+    gunicorn's order, once they are open; their real address is a name, too.
     """
     descriptors: list[Name] = [a for a in addresses if isinstance(a, int)]
     if descriptors and len(descriptors) < len(addresses):
@@ -94,7 +94,8 @@ def names_of(
     if not sockets:
         return [frozenset([name]) for name in spelled]
     real = [bound_name(s.getsockname()) for s in sockets]
-    if len(spelled) != len(real):  # handed over by another master (USR2): only addresses tell
+    if len(spelled) != len(real):
+        # The sockets come from another master (USR2): only their addresses are known.
         return [frozenset([name]) for name in real]
     return [frozenset(pair) for pair in zip(spelled, real, strict=True)]
 

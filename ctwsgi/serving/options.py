@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What ctwsgi adds to gunicorn's settings, and which listener each word of it is for.
+"""The options that ctwsgi adds to gunicorn's, and how they are assigned to listeners.
 
-`--source`, `--trust`, `--auth-key-file`, `--self`, `--certfile` and `--keyfile` take `WORD`, for
-every listener, or `BIND=WORD`, split at the last `=`, for the one that --bind spells like that.
-A listener's own words replace the general ones. Whatever no listener would use is an error: an
-option that protects must not be dropped in silence.
+`--source`, `--trust`, `--auth-key-file`, `--self`, `--certfile` and `--keyfile` take `WORD` for
+every listener, or `BIND=WORD`, split at the last `=`, for the listener that --bind spells as BIND.
+A listener's own words replace the general ones. An option that no listener uses is an error,
+because it may have been meant to protect one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ..trust import Trust
 from ..wire.address import show
 
 Name = int | str | tuple[str, int]
-"""What --bind may call a listener: an inherited descriptor, a unix path, or (host, port)."""
+"""A listener in --bind: an inherited descriptor, a unix path, or (host, port)."""
 
 ENVIRON_PREFIX = "CTWSGI_"
 
 _NOT_VARIABLES = ("CERTFILE", "KEYFILE")  # gunicorn has settings for them
 _ALIKE = 0.7
-"""difflib's ratio from which a variable is taken for a misspelt one of ours: SORCE has 0.9."""
+"""A variable whose difflib ratio to one of ours is higher counts as misspelt; SORCE has 0.9."""
 
 _READS = {
     "trust": ("ctframe", "proxy", "proxy-v2"),
@@ -43,12 +43,12 @@ _READS = {
     "certfile": ("none",),
     "keyfile": ("none",),
 }
-"""Which sources make use of an option."""
+"""The sources that use an option."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options as given: lists of `WORD` or `BIND=WORD`, and plain values. Times in seconds."""
+    """The options as given: `WORD` and `BIND=WORD` not yet assigned. Times are in seconds."""
 
     source: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Options:
 
 @dataclass(frozen=True)
 class ListenerOptions:
-    """The options of one listener, each word where it belongs."""
+    """The options of one listener."""
 
     source: str
     trust: Trust
@@ -80,19 +80,19 @@ class ListenerOptions:
 
 
 def flag(name: str) -> str:
-    """`own` to `--self`, `auth_key_file` to `--auth-key-file`."""
+    """The flag of a field: `--self` for `own`, `--auth-key-file` for `auth_key_file`."""
     return "--" + setting(name).replace("_", "-")
 
 
 def setting(name: str) -> str:
-    """The name of an option in a config file; only `self` differs from the field's."""
+    """The name of a field in a config file: `self` for `own`, else the field's own name."""
     return "self" if name == "own" else name
 
 
 def from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The CTWSGI_* variables by setting name; lists are split as a shell would.
+    """The values of the CTWSGI_* variables by setting name; lists are split as a shell does.
 
-    ValueError for a value that makes no sense, and for a name that looks like a misspelt one.
+    ValueError for a wrong value, and for a name that looks like a misspelt one of ours.
     """
     kinds = {setting(f.name).upper(): f for f in fields(Options)}
     values = {}
@@ -112,7 +112,7 @@ def from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def from_settings(values: Mapping[str, Any]) -> Options:
-    """Options from settings of any origin, by their names in a config file."""
+    """Options from values by their names in a config file."""
     given: dict[str, Any] = {}
     for f in fields(Options):
         value = values.get(setting(f.name))
@@ -130,7 +130,7 @@ def _parse(text: str, like: Any) -> Any:
 
 
 def parse_bool(text: str) -> bool:
-    """yes/no in the spellings that people use; ValueError for others."""
+    """Parses yes or no in the usual spellings; ValueError for others."""
     word = text.strip().lower()
     if word in ("1", "true", "yes", "on"):
         return True
@@ -140,7 +140,7 @@ def parse_bool(text: str) -> bool:
 
 
 def seconds(text: Any) -> float:
-    """A time, 0 for no limit. ValueError."""
+    """Parses a time; 0 is no limit. ValueError."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise ValueError(f"not a number of seconds: {text}")
@@ -148,7 +148,7 @@ def seconds(text: Any) -> float:
 
 
 def whole_seconds(text: Any) -> int:
-    """A time in whole seconds, 0 for no limit. ValueError."""
+    """Parses a time in whole seconds; 0 is no limit. ValueError."""
     value = int(text)
     if value < 0:
         raise ValueError(f"not a number of seconds: {text}")
@@ -156,10 +156,10 @@ def whole_seconds(text: Any) -> int:
 
 
 def assign(options: Options, listeners: Sequence[Collection[Name]]) -> list[ListenerOptions]:
-    """The options of each listener; `listeners` holds the names that each answers to.
+    """The options of each listener; `listeners` has the names of each.
 
-    ValueError, in one line, for a BIND that no listener has, a word given twice, an unknown
-    source, and for an option that none of the listeners it is meant for can use.
+    ValueError, in one line, for a BIND that is no listener's name, a word given twice, an unknown
+    source, and an option that none of its listeners can use.
     """
     words = {
         name: _words(name, getattr(options, name), listeners)
@@ -187,7 +187,7 @@ def assign(options: Options, listeners: Sequence[Collection[Name]]) -> list[List
 
 
 def check_trust(chosen: ListenerOptions, names: Collection[Name]) -> None:
-    """UnsafeListener as far as the name of a bind tells; the open socket is asked once more."""
+    """Raises UnsafeListener as far as a bind's name tells; the open socket is checked again."""
     for name in names:
         if isinstance(name, tuple) and chosen.source in _READS["trust"]:
             try:
@@ -208,7 +208,7 @@ def _tls(words: Mapping[str, list[list[str]]], i: int, source: str) -> dict[str,
     if keyfile and not certfile:
         raise ValueError(f"--keyfile {keyfile} lacks its --certfile")
     if certfile and source != "none":
-        # Before a ClientHello there would be a header to strip; that is not built yet.
+        # A header before the ClientHello would have to be stripped, which is not supported.
         raise ValueError(f"--certfile {certfile}: TLS needs source none, not {source}")
     return {"certfile": certfile, "keyfile": keyfile}
 
@@ -272,7 +272,7 @@ def _check_used(
 
 
 def _check_companions(options: Options, listeners: Sequence[ListenerOptions]) -> None:
-    """Options that mean something only beside another one, on at least one listener."""
+    """Refuses options that have an effect only together with another option."""
     inline = any(listener.trust.inline for listener in listeners)
     for name in ("guarded", "snat"):
         if getattr(options, name) and not inline:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Monkey-patching for the worker, with the master left on the real system calls.
+"""gevent's monkey patches for the worker, while gunicorn's master keeps the real system calls.
 
-gevent has to patch before the application is imported, and with --preload that is in the master.
-But gunicorn's master must never wait in a gevent hub: its SIGCHLD handler, os.waitpid() and
-time.sleep() would become gevent's, whose child watchers reap the workers behind its back. So the
-modules that gunicorn.arbiter sees are views on the unpatched originals.
+gevent must patch before the application is imported, which with --preload happens in the master.
+But the master must not wait in a gevent hub: its SIGCHLD handler, os.waitpid() and time.sleep()
+would be gevent's, and gevent's child watchers would reap the workers before the master does. So
+gunicorn.arbiter gets views of the unpatched modules.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Unpatched:
 
 
 def patch() -> None:
-    """Patches everything that gevent can patch; calling it again changes nothing."""
+    """Patches everything that gevent can patch. A second call changes nothing."""
     monkey.patch_all()
     from gunicorn import arbiter  # only now: it imports ssl and threading
 
@@ -39,17 +39,17 @@ def patch() -> None:
         return
     for name in _MASTER_USES:
         setattr(arbiter, name, Unpatched(getattr(arbiter, name)))
-    # The one thing wanted of gevent here: a fork whose child gets a hub of its own.
+    # From gevent the master needs fork() only: its child gets a hub of its own.
     arbiter.os.fork = gevent.os.fork_gevent
     arbiter.signal.signal = _signal
     _reap_without_sigchld(arbiter.Arbiter)
 
 
 def _signal(number: int, handler: Any) -> Any:
-    """signal.signal(); for SIGCHLD libev learns that the handler is not its own any more.
+    """signal.signal(); for SIGCHLD it tells libev that libev's handler was replaced.
 
-    Else subprocess, used before (by a preloaded application) and again (by a hook), would wait
-    for ever: libev installs its handler once.
+    libev installs its handler once. Without this a subprocess in a hook would wait for ever, if a
+    preloaded application has used subprocess before.
     """
     previous = monkey.get_original("signal", "signal")(number, handler)
     if number == signal.SIGCHLD:
@@ -59,10 +59,10 @@ def _signal(number: int, handler: Any) -> Any:
 
 
 def _reap_without_sigchld(master_class: Any) -> None:
-    """The master looks for ended workers every second, too.
+    """Makes the master look for ended workers every second as well.
 
-    A hook that uses subprocess there leaves SIGCHLD in libev's hands, and a worker that died
-    would never be replaced.
+    A hook in the master that uses subprocess leaves libev's SIGCHLD handler installed; without this
+    a worker that died would never be replaced.
     """
     wait = master_class.wait_for_signals
 

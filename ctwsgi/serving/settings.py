@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """ctwsgi's options as gunicorn settings, and the Config that holds them.
 
-Importing this module registers the settings with gunicorn, so that a config file,
-GUNICORN_CMD_ARGS and flags all know them. Only `ctwsgi serve` imports it: under plain gunicorn
-the Config exists before the worker class is loaded, and the options come from CTWSGI_* instead.
+Importing this module registers the settings with gunicorn, so that config files, GUNICORN_CMD_ARGS
+and flags accept them. Only `ctwsgi serve` imports it: under plain gunicorn the Config is made
+before the worker class is loaded, and the options come from CTWSGI_* instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DEFAULTS = {
     "logger_class": "ctwsgi.serving.accesslog.Logger",
     "access_log_format": _LOG_FORMAT,
     "control_socket_disable": True,
-    # Redirected traffic carries the URLs and cookies of the whole web, long ones included.
+    # Redirected requests have URLs and cookies of any web site, also long ones.
     "limit_request_line": 8190,
     "limit_request_field_size": 65536,
 }
@@ -188,7 +188,7 @@ class BodyTimeout(gunicorn_config.Setting):  # type: ignore[misc]
 
 
 class _Unseen:
-    """gunicorn reads these as unset: its own TLS would cover every listener at once."""
+    """gunicorn sees these settings as unset, because its own TLS would cover every listener."""
 
     def get(self) -> None:
         return None
@@ -221,7 +221,7 @@ class KeyFile(_Unseen, gunicorn_config.Setting):  # type: ignore[misc]
 
 
 class Parser(argparse.ArgumentParser):
-    """Parses the words after `ctwsgi serve`; sys.argv stays whole for gunicorn's USR2."""
+    """Parses the words after `ctwsgi serve`. sys.argv is unchanged: gunicorn needs it on USR2."""
 
     def __init__(self, argv: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -235,7 +235,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Config(gunicorn_config.Config):  # type: ignore[misc]
-    """gunicorn's Config with our defaults, help, and refusal of what our worker does not do."""
+    """gunicorn's Config with our defaults and help; refuses what our worker does not honour."""
 
     def __init__(self, argv: Sequence[str], usage: str, prog: str) -> None:
         super().__init__(usage, prog=prog)
@@ -250,14 +250,14 @@ class Config(gunicorn_config.Config):  # type: ignore[misc]
         return options.from_settings({n: s.value for n, s in self.settings.items()})
 
     def validate(self) -> None:
-        """ValueError, in one line, for what gunicorn would accept and our worker would not do."""
+        """Raises ValueError, in one line, for what gunicorn accepts and our worker does not."""
         super().validate()
         refuse_unhonoured(self)
         uri = self.settings["worker_class"].get()
         if uri != _DEFAULTS["worker_class"]:
             raise ValueError(f"worker_class {uri}: ctwsgi serve brings its own")
         inherited = systemd.listen_fds(unset_environment=False)
-        if "GUNICORN_FD" not in os.environ:  # else the addresses are those of another master
+        if "GUNICORN_FD" not in os.environ:  # else the sockets come from another master
             names = names_of(self.address, inherited)
             for chosen, called in zip(options.assign(self.ct_options(), names), names, strict=True):
                 options.check_trust(chosen, called)
@@ -304,7 +304,7 @@ def _add_option(setting: Any, group: Any) -> None:
     if not setting.cli:
         return
     action = group._group_actions[-1]
-    # Flags that stop the start are parsed, for the message that says why, but not offered.
+    # Flags that are refused are parsed, so that the message can say why, but not shown.
     if setting.name in REFUSED or setting.name in ("worker_class", "control_socket_disable"):
         action.help = argparse.SUPPRESS
     else:
@@ -312,7 +312,7 @@ def _add_option(setting: Any, group: Any) -> None:
 
 
 def _help(setting: Any) -> str:
-    """The first paragraph of the description, without markup, and a default that says something."""
+    """The first paragraph of the description, without markup, and a default that is not empty."""
     text = " ".join(setting.desc.partition("\n\n")[0].split())
     text = re.sub(r":ref:`([^`<]*)(<[^`]*)?`|[`*]+", r"\1", text)
     default = setting.default

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What was turned away, in one log line now and then instead of one for each client."""
+"""A log line now and then about refusals and timeouts, instead of one for each client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TOLD = ("refused:", "timeout:", "bad-request:")
 
 
 class Summary:
-    """Logs the counters of refusals and timeouts when they changed, at most once a minute."""
+    """Logs the counters of refusals and timeouts when they have changed, once a minute at most."""
 
     def __init__(self, counters: Counter[str], log: Any) -> None:
         self._counters = counters
@@ -21,7 +21,7 @@ class Summary:
         self._when = float("-inf")
 
     def log_changes(self, *, at_once: bool = False) -> None:
-        """`at_once` does not wait for the minute to be over."""
+        """`at_once`: do not wait until the minute is over."""
         now = time.monotonic()
         if now - self._when < _EVERY and not at_once:
             return

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Sans-IO codecs: bytes in, facts out. No sockets, no gevent.
+"""Codecs of the wire formats, without I/O: no sockets, no gevent.
 
-`ctframe` the frames; `proxy` both PROXY versions (behind it `proxy_v1`, `proxy_v2`, `header`,
-`tlv`, `crc32c`); `auth` keys and tags; `address` the one spelling of addresses. OriginError for
-what came from a peer, ValueError for what a caller asked of an encoder, and nothing else.
+`ctframe` has the frames; `proxy` both versions of the PROXY protocol (it uses `proxy_v1`,
+`proxy_v2`, `header`, `tlv` and `crc32c`); `auth` keys and signatures; `address` the spelling of
+addresses. Decoders raise OriginError for bytes of a peer, encoders ValueError for arguments of a
+caller; they raise nothing else.
 """

@@ -3,8 +3,9 @@
 
 The value is 22 bytes: version u8 = 1, key id u8, time u32 network order (Unix seconds), tag[16].
 The tag is keyed BLAKE2s (RFC 7693) with digest length 16 over the whole header, with the tag
-itself and the value of any CRC32C TLV taken as zero. It says that a holder of the key wrote this
-header at that time; it says nothing of the bytes behind the header.
+itself and the value of any CRC32C TLV taken as zero. It proves that a holder of the key wrote this
+header at that time; it proves nothing about the bytes behind the header. The format is described in
+docs/wire-formats.md#authentication-tlv-type-0xe7.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _NO_TAG = bytes(TAG_SIZE)
 
 
 class KeyFileError(ValueError):
-    """A key file that cannot be used. Names the file and the line, never a key."""
+    """A key file that cannot be used. The message names file and line, and never contains a key."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One shared secret, and the id under which headers name it."""
+    """One shared secret, and the id by which headers name it."""
 
     id: int
     """0..255."""
@@ -48,10 +49,10 @@ class Key:
 
 
 class KeyRing(Mapping[int, Key]):
-    """The keys that are accepted, by id. Never empty: no keys is None, not a ring without any."""
+    """The accepted keys by id. Never empty: code that has no keys uses None instead."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
-        """ValueError when there is no key, or one id twice."""
+        """ValueError when there is no key, or two keys have the same id."""
         self._keys: dict[int, Key] = {}
         for key in keys:
             if key.id in self._keys:
@@ -62,9 +63,9 @@ class KeyRing(Mapping[int, Key]):
 
     @classmethod
     def parse(cls, text: str, name: str = "keys") -> KeyRing:
-        """Lines of `ID HEX`; blank ones and those that begin with # are skipped.
+        """Parses lines of `ID HEX`; skips blank lines and those that begin with #.
 
-        KeyFileError says `name:line` and what is wrong.
+        KeyFileError has `name:line` and what is wrong.
         """
         found: dict[int, Key] = {}
         for number, line in enumerate(text.splitlines(), 1):
@@ -83,11 +84,11 @@ class KeyRing(Mapping[int, Key]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KeyRing:
-        """Read a key file, which nobody but its owner may read. KeyFileError, also without one."""
+        """Reads a key file. KeyFileError also when others than its owner may read it."""
         name = os.fspath(path)
         try:
             with open(name, "rb") as file:
-                # Asked of the open file: between two looks at a path it may be another file.
+                # fstat() on the open file: the path may name another file a moment later.
                 mode = os.fstat(file.fileno()).st_mode
                 raw = file.read()
         except OSError as e:
@@ -127,13 +128,13 @@ def _parse_line(line: str) -> Key:
     try:
         secret = bytes.fromhex(digits)
     except ValueError:
-        # The original message may quote the digits.
+        # Python's message may contain the digits.
         raise ValueError("the key is not pairs of hex digits") from None
     return Key(int(number), secret)
 
 
 def unsigned_value(key: Key, now: float | None) -> bytes:
-    """The TLV's value before the tag is known. ValueError when `now` is not a u32 of seconds."""
+    """The TLV's value with an empty tag. ValueError when `now` does not fit 32 bits."""
     seconds = int(time.time() if now is None else now)
     if not 0 <= seconds < 1 << 32:
         raise ValueError(f"not a time that the header can hold: {seconds}")
@@ -141,7 +142,10 @@ def unsigned_value(key: Key, now: float | None) -> bytes:
 
 
 def sign(header: bytearray, tlvs: Tlvs, start: int, key: Key) -> None:
-    """Write the tag into the whole `header`, whose TLVs begin at `start`. CRC32C comes after."""
+    """Writes the tag into the complete `header`, whose TLVs begin at `start`.
+
+    The CRC32C is computed afterwards, because it covers the tag.
+    """
     (span,) = value_spans(tlvs, AUTH, start)
     header[span.stop - TAG_SIZE : span.stop] = _tag(header, tlvs, start, span, key)
 
@@ -149,9 +153,9 @@ def sign(header: bytearray, tlvs: Tlvs, start: int, key: Key) -> None:
 def verify(
     header: bytes, tlvs: Tlvs, start: int, keys: KeyRing, window: int, now: float | None
 ) -> int:
-    """The id of the key that signed `header`. OriginError, one AUTH_* reason per refusal.
+    """The id of the key that signed `header`. OriginError with an AUTH_* reason otherwise.
 
-    `window` is in seconds, either way; 0 does not look at the time.
+    `window` is how many seconds the header's time may differ from `now`; 0: no check of the time.
     """
     spans = value_spans(tlvs, AUTH, start)
     if len(spans) != 1:
@@ -167,7 +171,7 @@ def verify(
         raise OriginError(Reason.AUTH_KEY_ID, f"key id {key_id}")
     if not hmac.compare_digest(tag, _tag(header, tlvs, start, span, key)):
         raise OriginError(Reason.AUTH_TAG, f"key id {key_id}")
-    # The time is judged last: only now is it the injector's word.
+    # The time is checked last: only a valid tag proves that the injector wrote it.
     if window:
         age = (time.time() if now is None else now) - then
         if abs(age) > window:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
 """CRC32C (Castagnoli), the checksum of the PROXY protocol's TLV 0x03. RFC 3720, appendix B.4.
 
-A table of 256 and one step per byte: some 4 us for a header of 60 bytes, which only senders that
-ask for the check have to pay.
+One table lookup per byte: about 4 us for a header of 60 bytes, spent only on headers that have the
+checksum.
 """
 
 from __future__ import annotations
 
 _POLYNOMIAL = 0x82F63B78
-"""0x1EDC6F41 with its bits reversed: the register shifts right, least significant bit first."""
+"""0x1EDC6F41 with its bits reversed, because the register shifts right."""
 
 
 def _entry(value: int) -> int:

@@ -5,7 +5,8 @@ Stream: a sequence of frames, `dst_ip[4]` network order, `dst_port` u16 little-e
 little-endian (1..65535), then `length` payload bytes; every frame names the same destination.
 Datagram: the first six of those bytes, then the payload. IPv4 only.
 
-Nothing here can tell a frame from other bytes, so what comes out is as true as the path it came by.
+A decoder cannot tell a frame from other bytes, so the destination is only as trustworthy as the
+path that the bytes took (docs/threat-model.md).
 """
 
 from __future__ import annotations
@@ -31,33 +32,33 @@ _unpack_header = _HEADER.unpack_from
 
 
 class FrameDecoder:
-    """Takes the frames out of one connection's client-to-server stream, however it was split.
+    """Removes the frame headers from one connection's client-to-server stream.
 
-    Made for `recv_into`: payload is moved to the front of the caller's buffer, never copied into
-    objects of its own.
+    The stream may be split anywhere. Made for `recv_into`: payload is moved to the front of the
+    caller's buffer, so no new objects are made.
     """
 
     __slots__ = ("_destination", "_part", "_remaining", "destination")
 
     def __init__(self) -> None:
         self.destination: Address | None = None
-        """None until the first frame's header was complete; the same ever after."""
-        self._destination = b""  # the same as six raw bytes, which is what frames are held against
+        """None until the first frame's header is complete; then it does not change."""
+        self._destination = b""  # as six raw bytes, which are compared with every frame
         self._remaining = 0  # payload bytes of the current frame still to come
-        self._part = b""  # a header's first bytes, when a read ended inside it
+        self._part = b""  # the first bytes of a header, when a read ended inside it
 
     def strip(self, buffer: bytearray, size: int) -> int:
-        """Move the payload within `buffer[:size]`, which was just received, to the front.
+        """Moves the payload in `buffer[:size]`, which was just received, to the front.
 
-        Returns how many payload bytes there are, 0..size; 0 means that the read brought no more
-        than header bytes, not the end. Raises OriginError (ZERO_LENGTH_FRAME,
-        DESTINATION_CHANGED); the stream is lost then.
+        Returns the number of payload bytes, 0..size. 0 means that only header bytes were received;
+        it is not the end of the stream. After an OriginError (ZERO_LENGTH_FRAME,
+        DESTINATION_CHANGED) the stream cannot be decoded further.
         """
         remaining = self._remaining
         if size <= remaining:
             self._remaining = remaining - size
             return size
-        # Released on the way out, an exception's too: a caller may resize its buffer in a handler.
+        # `with` releases the view also after an exception: the caller may resize its buffer.
         with memoryview(buffer) as view:
             if self._part:
                 missing = HEADER_SIZE - len(self._part)
@@ -70,7 +71,7 @@ class FrameDecoder:
             return self._compact(view, size, 0, 0, remaining)
 
     def _compact(self, view: memoryview, size: int, write: int, read: int, length: int) -> int:
-        """`length` payload bytes begin at `read` and belong at `write`; then headers follow."""
+        """Moves `length` payload bytes from `read` to `write`, then parses the next header."""
         while True:
             end = read + length
             if end >= size:
@@ -90,7 +91,7 @@ class FrameDecoder:
                 self._length(destination, length)
 
     def _length(self, destination: bytes, length: int) -> int:
-        """The length of a frame whose header is acceptable; learns the first one's destination."""
+        """Checks a frame's header and returns its length; the first frame sets the destination."""
         if not length:
             raise OriginError(Reason.ZERO_LENGTH_FRAME)
         if destination != self._destination:
@@ -101,13 +102,13 @@ class FrameDecoder:
         return length
 
     def feed(self, data: bytes) -> bytes:
-        """The payload in `data`: `strip` for whoever has no buffer to reuse."""
+        """Returns the payload in `data`: as strip(), for callers without a buffer to reuse."""
         buffer = bytearray(data)
         del buffer[self.strip(buffer, len(buffer)) :]
         return bytes(buffer)
 
     def eof(self) -> None:
-        """The stream ended here: OriginError (EOF_IN_FRAME) unless a frame ended here as well."""
+        """The stream ends here. OriginError (EOF_IN_FRAME) when a frame is incomplete."""
         if self._part or self._remaining:
             raise OriginError(Reason.EOF_IN_FRAME)
 

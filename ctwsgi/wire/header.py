@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a PROXY header says, whichever version said it. The values are those of the v2 nibbles."""
+"""A PROXY header of either version. The enum values are those of version 2."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..origin import Address
 from .tlv import Tlvs
 
 MAX_HEADER = 4096
-"""Bytes that a header may have unless the caller says otherwise; v1 has its own 107."""
+"""The default bound on a header's size in bytes; a v1 header has at most 107."""
 
 
 class Command(IntEnum):
-    """LOCAL: the sender speaks for itself (a health check). PROXY: it speaks for a client."""
+    """LOCAL: the connection is the sender's own (a health check). PROXY: it carries a client's."""
 
     LOCAL = 0
     PROXY = 1
@@ -30,20 +30,20 @@ class Transport(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A complete header that was found acceptable."""
+    """A complete header that was accepted."""
 
     version: int
     """1 or 2."""
     command: Command
     src: Address | None
-    """The client. None, as `dst`, where the connection's own endpoints stand: LOCAL, UNSPEC,
-    UNKNOWN, AF_UNIX, another transport than the listener's."""
+    """The client. `src` and `dst` are None where the connection's own addresses apply: LOCAL,
+    UNSPEC, UNKNOWN, AF_UNIX, another transport than the listener's."""
     dst: Address | None
     """The original destination."""
     tlvs: Tlvs = ()
-    """(type, value) pairs, raw, in their order; not read for LOCAL and an unspecified family."""
+    """(type, value) pairs, raw, in the header's order; empty for LOCAL and UNSPEC."""
     auth: int | None = None
-    """The id of the key whose tag verified; None when no keys were given."""
+    """The id of the key whose tag was verified; None when no keys were given."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Header:
         tlvs: Tlvs = (),
         auth: int | None = None,
     ) -> None:
-        # Half the time of the generated one, which looks every slot up by name through object's
-        # __setattr__; a third of a plain header's decoding went there.
+        # Takes half the time of the generated __init__, which calls object.__setattr__ for each
+        # slot; that was a third of the time to decode a plain header.
         _set_version(self, version)
         _set_command(self, command)
         _set_src(self, src)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The PROXY protocol, versions 1 and 2 (haproxy's proxy-protocol.txt; docs/wire-formats.md).
 
-The public face: `decode` tells the versions apart by their signatures. Consume and return the
-header / raise OriginError / return None = incomplete so far. Nothing behind a header is touched.
+`decode` tells the versions apart by their signatures. It returns the header and its length, raises
+OriginError, or returns None while the header is incomplete. It does not read behind the header.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def decode(
     window: int = 300,
     now: float | None = None,
 ) -> tuple[Header, int] | None:
-    """The header at the start of `data`, and how many bytes it takes; None when more must come.
+    """The header at the start of `data`, and its length in bytes; None while it is incomplete.
 
-    `data` is the stream from its first byte on, given again, longer, until the answer is not None.
-    `max_size` bounds a header in bytes. `transport` is the listener's: addresses of another one
-    are not used. With `keys`, a header without a valid tag is refused; `window` (seconds, 0 = off)
-    bounds the distance of its time from `now` (Unix seconds, default the clock's). OriginError is
-    raised at the first byte that cannot belong to an acceptable header.
+    `data` is the stream from its first byte on; after None, call again with more of it. `max_size`
+    bounds a header in bytes. `transport` is the listener's; the addresses of a header for another
+    transport are not used. With `keys`, a header without a valid tag is refused; `window` (seconds,
+    0 = off) is how far its time may be from `now` (Unix seconds, default: the clock's). OriginError
+    is raised at the first byte that cannot belong to an acceptable header.
     """
     if not data:
         return None
@@ -68,9 +68,9 @@ def decode_datagram(
     window: int = 300,
     now: float | None = None,
 ) -> tuple[Header, bytes]:
-    """(header, payload) of one UDP datagram, which holds both; v2, as v1 knows TCP only.
+    """The header and the payload of one UDP datagram. Only version 2 knows UDP.
 
-    OriginError as `decode` does, and EOF_IN_HEADER when the datagram ends inside its header.
+    OriginError as from `decode`, and EOF_IN_HEADER when the datagram ends inside its header.
     """
     found = decode(
         datagram,

@@ -5,9 +5,9 @@
     tcp     = ( "TCP4" / "TCP6" ) " " source " " destination " " port " " port
     port    = "0" / ( %x31-39 *4DIGIT )                             ; 0..65535
 
-Consume and return the header / raise / return None = the line has not ended yet. The addresses are
-judged once the CRLF is there, as the specification demands; a byte that no line can hold, and a
-line that can no longer end within 107 bytes, are refused before.
+The decoder returns header and length, raises OriginError, or returns None while the line has no
+end. It reads the addresses when the CRLF has arrived, as the specification demands. It refuses
+earlier a byte that no line can hold, and a line that cannot end within 107 bytes any more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FIELDS = re.compile(rb"([^ ]+) ([^ ]+) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})"
 def decode_v1(
     data: bytes | bytearray | memoryview, max_size: int, transport: Transport, *, keyed: bool
 ) -> tuple[Header, int] | None:
-    """`data` begins with a P. See proxy.decode; `keyed` refuses v1, which cannot be signed."""
+    """As proxy.decode; `data` begins with a P. `keyed` refuses v1, which cannot be signed."""
     limit = min(MAX_LINE, max_size)
     start = bytes(data[:limit])
     if not SIGNATURE.startswith(start[:6]):
@@ -44,7 +44,7 @@ def decode_v1(
         raise OriginError(Reason.AUTH_UNKNOWN if word is _UNKNOWN else Reason.AUTH_V1)
     line, ended, _ = start.partition(b"\r\n")
     if not ended:
-        # A CR at the very end may be the first half of the CRLF; the limit's last byte is its LF.
+        # A CR at the end may be the first half of the CRLF. The last byte of the limit is an LF.
         line = line[: limit - 1].removesuffix(b"\r")
     fields = line[6 + len(word) :]
     _refuse_bytes(word, fields)
@@ -61,7 +61,7 @@ def decode_v1(
 
 
 def _protocol(rest: bytes) -> bytes:
-    """The protocol's word, with the space that must follow; empty while it is incomplete."""
+    """The protocol with the space behind it; empty while it is incomplete."""
     for word in (_TCP4, _TCP6, _UNKNOWN):
         if rest.startswith(word):
             return word
@@ -71,7 +71,7 @@ def _protocol(rest: bytes) -> bytes:
 
 
 def _refuse_bytes(word: bytes, rest: bytes) -> None:
-    """What no line of this protocol can hold, a bare CR or LF among it."""
+    """Refuses bytes that no line of this protocol can hold, such as a bare CR or LF."""
     if word is _UNKNOWN:
         if rest[:1] not in (b"", b" "):
             raise OriginError(Reason.BAD_V1, "UNKNOWN is followed by neither a space nor CRLF")

@@ -8,9 +8,9 @@
            14  length of all that follows, u16 network order
            16  source address, destination address, source port, destination port; TLVs
 
-Consume and return the header / raise / return None = incomplete. The first 16 bytes are refused at
-the first one that is wrong, whatever follows; TLVs are judged once the header is whole, for a walk
-over them at every byte would cost a slow sender little and us much.
+The decoder returns header and length, raises OriginError, or returns None while the header is
+incomplete. Within the first 16 bytes it refuses at the first wrong one. It checks TLVs when the
+header is complete: a check at every byte would let a slow sender cause much work.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _FAMILIES: dict[int, tuple[Struct, _Text]] = {
     0x20: (_INET6, host_text),
 }
 
-# The headers that we take addresses from, known by their first 14 bytes in one look-up.
+# Headers whose addresses are used, found by their first 14 bytes in one look-up.
 _USED = {
     SIGNATURE + bytes((_VERSION_2 | _PROXY, family | transport)): (
         transport,
@@ -68,7 +68,7 @@ def decode_v2(
     window: int,
     now: float | None,
 ) -> tuple[Header, int] | None:
-    """See proxy.decode. `data` is not empty."""
+    """As proxy.decode; `data` is not empty."""
     size = len(data)
     if size < FIXED_SIZE:
         return _decode_unused(data, max_size, transport, keys)
@@ -96,7 +96,7 @@ def decode_v2(
 def _decode_unused(
     data: Buffer, max_size: int, transport: Transport, keys: auth.KeyRing | None
 ) -> tuple[Header, int] | None:
-    """Headers that leave the connection's own endpoints in place, and the refusals."""
+    """Decodes headers whose addresses are not used, incomplete ones, and those to refuse."""
     start = bytes(data[:FIXED_SIZE])
     size = len(start)
     if not SIGNATURE.startswith(start[:12]):
@@ -108,7 +108,7 @@ def _decode_unused(
         return None
     block = _block_size(start[13], transport, keys) if command is _PROXY else 0
     if size < FIXED_SIZE:
-        if size == 15:  # The length is at least what its first byte says.
+        if size == 15:  # The length's first byte is there: the length is at least that times 256.
             _refuse_length(start[14] << 8, 0, max_size)
         return None
     length = start[14] << 8 | start[15]
@@ -116,7 +116,7 @@ def _decode_unused(
     end = FIXED_SIZE + length
     if len(data) < end:
         return None
-    # What follows LOCAL, or an unspecified family, is not known to be TLVs.
+    # For LOCAL and an unspecified family the specification does not say that TLVs follow.
     tlvs = _read_tlvs(bytes(data[:end]), FIXED_SIZE + block) if block else ()
     return Header(2, command, None, None, tlvs), end
 
@@ -152,7 +152,7 @@ def _refuse_length(length: int, block: int, max_size: int) -> None:
 
 
 def _read_tlvs(header: bytes, start: int) -> tlv.Tlvs:
-    """The TLVs from `start` to the header's end; a checksum among them has been verified."""
+    """The TLVs from `start` to the header's end. Verifies a checksum among them."""
     tlvs = tlv.parse(header[start:])
     spans = tlv.value_spans(tlvs, tlv.CRC32C, start)
     if not spans:
@@ -178,10 +178,10 @@ def encode_v2(
 ) -> bytes:
     """The header of a connection from `src` to `dst`; UNSPEC when an address is None.
 
-    One IPv6 address makes both INET6, the other then v4-mapped. `key` adds the authentication TLV
-    with the time `now` (Unix seconds, default the clock's), `crc32c` the checksum; both go behind
-    `tlvs`. ValueError for a bad address or port, a TLV that is there twice by that, a header over
-    65551 bytes, a time outside 0..2**32-1.
+    If one address is IPv6, the family is INET6 and the other one is v4-mapped. `key` adds the
+    authentication TLV with the time `now` (Unix seconds, default: the clock's), `crc32c` adds the
+    checksum; both are behind `tlvs`. ValueError for a bad address or port, for a TLV in `tlvs` that
+    is to be added, for a header over 65551 bytes, and for a time outside 0..2**32-1.
     """
     family, block = 0, b""
     if src is not None and dst is not None:
@@ -196,9 +196,9 @@ def encode_v2(
 
 
 def encode_local(*, tlvs: Iterable[tuple[int, bytes]] = (), crc32c: bool = False) -> bytes:
-    """The header of a connection that speaks for itself, as health checks do. ValueError as above.
+    """The header of a connection that is the sender's own, such as a health check.
 
-    It cannot be signed: receivers with keys refuse LOCAL.
+    It cannot be signed: receivers with keys refuse LOCAL. ValueError as from encode_v2.
     """
     return _assemble(Command.LOCAL, 0, b"", tuple(tlvs), crc32c, None, None)
 

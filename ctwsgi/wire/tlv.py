@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The type-length-value list behind a PROXY v2 header's addresses (proxy-protocol.txt, 2.2).
 
-Type u8, length u16 network order, value. Types are not looked at here, unknown ones are kept, and
-lists within a value (TLV 0x20, SSL) stay bytes.
+Type u8, length u16 network order, value. Unknown types are kept, and a list within a value (TLV
+0x20, SSL) is not parsed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HEAD = Struct("!BH")
 
 
 def parse(raw: bytes) -> Tlvs:
-    """All of `raw`; OriginError (BAD_TLV) when an entry reaches past its end."""
+    """Parses all of `raw`; OriginError (BAD_TLV) when an entry reaches past its end."""
     tlvs = []
     at, end = 0, len(raw)
     while at < end:
@@ -42,7 +42,7 @@ def parse(raw: bytes) -> Tlvs:
 
 
 def encode(tlvs: Iterable[tuple[int, bytes]]) -> bytes:
-    """The bytes of `tlvs`; ValueError when a type or a length does not fit its field."""
+    """Encodes `tlvs`; ValueError when a type or a length does not fit its field."""
     try:
         return b"".join(_HEAD.pack(kind, len(value)) + value for kind, value in tlvs)
     except struct_error as e:
@@ -50,7 +50,7 @@ def encode(tlvs: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def value_spans(tlvs: Tlvs, kind: int, start: int) -> list[slice]:
-    """Where the values of that type lie in a header whose first TLV is at `start`."""
+    """Where the values of type `kind` are in a header whose first TLV is at `start`."""
     spans = []
     for each, value in tlvs:
         start += _HEAD.size

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""A captive portal on ctwsgi: demo_app/docs/portal.md is its manual, `ctwsgi-portal` its command.
+"""A captive portal on ctwsgi. The manual is demo_app/docs/portal.md, the command `ctwsgi-portal`.
 
     config/    one TOML file, read into frozen dataclasses
-    state/     who may pass, until when; vouchers; limits: SQLite, or Redis for many machines
+    state/     sessions, vouchers and limits, in SQLite or, for many machines, in Redis
     web/       the pages, the probe answers and the RFC 8908 API, as WSGI applications
     gateway/   the agent and the ruleset that let clients through
-    cli/       the command
+    cli/       the subcommands of `ctwsgi-portal`
 
-Imports run one way: config and state at the bottom, cli on top; web and gateway know neither
-each other nor the cli.
+Imports go one way: config and state are at the bottom, cli on top. web and gateway import neither
+each other nor cli. Of ctwsgi only public names are imported (docs/api.md).
 """
 
 __version__ = "0.1.0"

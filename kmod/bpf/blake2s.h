@@ -2,8 +2,8 @@
 /*
  * Keyed BLAKE2s with a digest of 16 bytes (RFC 7693), for messages of one or two blocks.
  *
- * Rounds are unrolled, because an index that is not a constant costs the verifier more than the
- * longer program does. Words are the machine's: the object is for little-endian ones.
+ * Rounds are unrolled, because an index that is not a constant costs the verifier more than a
+ * longer program. Words are in the machine's byte order: the object is for little-endian machines.
  */
 #ifndef CTPROXY_BLAKE2S_H
 #define CTPROXY_BLAKE2S_H
@@ -15,9 +15,9 @@
 
 /**
  * struct blake2s - a hash under way
- * @h: its state; in the end the digest is the first bytes
- * @m: the block that comes next, padded with zeros
- * @count: bytes hashed, with that block
+ * @h: state; after the last block its first bytes are the digest
+ * @m: next block, padded with zeros
+ * @count: bytes hashed, that block included
  * @last: that block is the last one
  */
 struct blake2s {
@@ -66,11 +66,11 @@ struct blake2s {
 		G(v3, v4, v9, v14, m[s14], m[s15]);                                                \
 	} while (0)
 
-/* The compression function. Not inlined: it is verified once, by itself. */
+/* The compression function. Not inlined: the verifier then checks it once, by itself. */
 __noinline int blake2s_compress(struct blake2s *hash)
 {
 	__u32 v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v13, v14, v15;
-	/* Read anew each time, or the compiler keeps all of it on a stack that is small. */
+	/* volatile, or the compiler keeps a copy on the stack, which has 512 bytes. */
 	const volatile __u32 *m;
 
 	if (!hash)
@@ -113,7 +113,7 @@ __noinline int blake2s_compress(struct blake2s *hash)
 	return 0;
 }
 
-/* Begins with a key of @len bytes, which lies in @hash->block, padded with zeros. */
+/* Start with a key of @len bytes, which is in @hash->block, padded with zeros. */
 static __always_inline void blake2s_begin(struct blake2s *hash, __u32 len)
 {
 	hash->h[0] = IV0 ^ 0x01010000 ^ len << 8 ^ BLAKE2S_DIGEST;
@@ -129,7 +129,7 @@ static __always_inline void blake2s_begin(struct blake2s *hash, __u32 len)
 	blake2s_compress(hash);
 }
 
-/* The next @len bytes, which lie in @hash->block, padded with zeros. */
+/* Hash @len more bytes, which are in @hash->block, padded with zeros. */
 static __always_inline void blake2s_add(struct blake2s *hash, __u32 len, bool last)
 {
 	hash->count += len;

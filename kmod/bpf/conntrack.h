@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What conntrack knows of a packet that is about to leave, and whether its connection is ours.
+ * Whether the connection of a packet that is about to leave gets a header.
  *
- * The packet carries its conntrack, so nothing is looked up and nothing can be missed: not another
- * zone, not an entry that is being deleted, not a fragment without ports. Only a packet that was
- * never tracked has none, and such a packet was not translated either.
+ * The packet has a pointer to its conntrack entry, so there is no lookup that could miss one in
+ * another zone, one that is being deleted, or that of a fragment without ports. Only a packet that
+ * was never tracked has no entry, and such a packet was not translated either.
  */
 #ifndef CTPROXY_CONNTRACK_H
 #define CTPROXY_CONNTRACK_H
@@ -24,9 +24,9 @@ static __always_inline bool conntrack_is_reply(struct __sk_buff *skb)
 
 enum selected {
 	SELECTED_NOT,
-	SELECTED_DIRECT,	/* it would be, if it had been translated */
-	SELECTED_UNTRACKED,	/* it would be, but there is no telling whether it was */
-	SELECTED_OURS,
+	SELECTED_DIRECT,	/* matches, but its destination was not translated */
+	SELECTED_UNTRACKED,	/* matches, but has no conntrack entry that could tell */
+	SELECTED_OURS,		/* gets a header */
 };
 
 static __always_inline bool is_backend(const struct packet *packet)
@@ -41,10 +41,10 @@ static __always_inline bool is_backend(const struct packet *packet)
 }
 
 /**
- * conntrack_select() - is a packet's connection one that gets a header?
- * @skb: packet, on its way out
+ * conntrack_select() - does a packet's connection get a header?
+ * @skb: packet, on its way to the server
  * @packet: its addresses and ports
- * @settings: which are
+ * @settings: which connections are selected
  */
 static __always_inline enum selected conntrack_select(struct __sk_buff *skb,
 						      const struct packet *packet,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Counters, per device: what the module counts under the same names in /proc/net/ctinject.
+ * Counters, per device. The kernel module has the same names in /proc/net/ctinject.
  *
- * A packet that was dropped is in exactly one of the drop_ ones, which stand last. docs/ebpf.md
- * explains each; ctwsgi/ebpf/structs.py has the same list in the same order, and a test compares.
+ * A dropped packet is counted in exactly one of the drop_ counters, which come last. docs/ebpf.md
+ * explains each counter; ctwsgi/ebpf/structs.py has the same list in the same order, and a test
+ * compares the two.
  */
 #ifndef CTPROXY_COUNTERS_H
 #define CTPROXY_COUNTERS_H

@@ -1,64 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * `ctproxy` for tc: one PROXY v2 header per translated TCP connection, without a kernel module.
+ * Sends one PROXY v2 header per translated TCP connection, from tc instead of a kernel module.
  *
- * Two programs on the device that leads to the servers. `egress` sees the client's segments behind
- * conntrack and NAT, `ingress` the server's replies before them: so conntrack and every rule see
- * the client's numbers only.
+ * Two programs run on the device that leads to the servers. `egress` gets the client's segments
+ * after conntrack and NAT, `ingress` the server's replies before them. So conntrack and all packet
+ * filter rules see the client's sequence numbers only.
  *
- *	client space	              X | X+1 ...            the client's bytes
- *	server space	X-H | X-H+1 ... |  X+1 ...           the same numbers
+ *	client's side	              X | X+1 ...            the client's bytes
+ *	server's side	X-H | X-H+1 ... |  X+1 ...           the same numbers
  *	                     `-- header --'
  *
- * H is the header's length, X the client's initial number, `first` is X+1. The SYN leaves as X-H,
- * which reserves H numbers. From X+1 on both spaces are equal: data is never changed and never
- * grows, the header is a segment of its own.
+ * H is the length of the header, X the client's initial number, and `first` is X+1. The program
+ * changes the SYN's number to X-H, which reserves H numbers. From X+1 on the numbers are equal on
+ * both sides. Segments with data are never changed: the header is a segment of its own.
  *
  *	         SYN           SYN-ACK of the latest SYN      ack of the header
  *	NONE ------------> SYN -------------------------> OPEN ------------------> PROVEN
  *	                    ^                              | ^                      |  |
  *	                    +------------------------------+ +----------------------+  |
- *	                    | a SYN-ACK that does not          SYN and its SYN-ACK     |
- *	                    | belong: begin anew                                       |
+ *	                    | an unexpected SYN-ACK            SYN and its SYN-ACK     |
+ *	                    |                                                          |
  *	                    +----------------------------------------------------------+
  *
  *	to the server, in OPEN
  *	  bare ACK at X+1             becomes the header
- *	  data or FIN at X+1          the header goes first
- *	  anything beyond             passes: it waits at the server for the header
- *	  RST at X+1                  leaves as X-H+1 and as X+1: one of them is exact
+ *	  data or FIN at X+1          the header is sent before it
+ *	  anything after X+1          passes: the server queues it until it has the header
+ *	  RST at X+1                  is sent twice, with X-H+1 and X+1: the server expects one
  *	  keepalive probe (at X)      becomes the header
  *	  anything else below X+1     is dropped
  *	from the server, in OPEN
- *	  ack of X+1 or more          the header has arrived: PROVEN
- *	  ack below X+1               is raised to X+1, which the client has a right to. No SYN-ACK:
- *	                              the server lacks the header, a copy is turned round into it
- *	  RST without ACK             the same, a few times: see missed_cookie()
+ *	  ack of X+1 or more          the server has the header: PROVEN
+ *	  ack below X+1               is raised to X+1, as the client expects. Unless it is a
+ *	                              SYN-ACK, it is answered with the header
+ *	  RST without ACK             is answered with the header, twice: see missed_cookie()
  *
- * The attacker is the client: it can send any segment at any time, and sees what the server
- * answers. What it must not get is a server socket whose first bytes are its own. The server makes
- * a socket for two reasons. It took a SYN: then what follows goes by the phases.
- *  - No flow: the SYN was not seen, so where in the stream the header belongs is unknown. A
- *    connection that is selected is dropped. Flows are never evicted, and outlive
- *    conntrack's entry.
- *  - SYN: nothing but SYN and RST passes, since nobody but the server knows which SYN it took.
- *  - OPEN: one SYN-ACK counts, acks must name what it began, and nothing of the client's passes
- *    below X+1.
- *  - PROVEN: the server has a socket, and the place of the header is taken.
- * Or it sees a SYN cookie come back, and that need not be where its SYN-ACK said. For addresses,
- * ports and a minute a cookie is a constant plus the client's number (tcp_syncookies.c): with one,
- * the client knows those of all numbers. A segment is taken for one that brings a cookie if its ack
- * is as far from it as a SYN-ACK was from its SYN, give or take the index of an MSS: that
- * difference is remembered of the SYN-ACKs that the client was shown, as long as cookies live,
- * through whatever connections these ports have meanwhile. Such a segment has its ack lowered by a
- * few bytes: at the place of the header nothing but the header passes, and elsewhere, to a server
- * that has its socket, this is an ack that comes a little late, and its data is as good as ever.
- * To one that has none, be it that it kept nothing of the SYN or has given the connection up, it
- * is a wrong cookie.
- * Behind the client's FIN nothing passes.
- * What fails is dropped and counted, never passed unmarked: a table that is full, a packet that
- * cannot be changed, a fragment of a connection that is not proven. And the server is believed only
- * where it is: a reply by another device meets no program of ours.
+ * The attacker is a client that can send any segment at any time, and sees the server's answers. It
+ * must not get a server socket whose first bytes are its own. The server makes a socket for one of
+ * two reasons.
+ *
+ * 1. It has accepted a SYN. Then the phase decides what passes:
+ *  - No flow: the program has not seen the SYN and does not know the header's number. Packets of
+ *    selected connections are dropped. Flows are never evicted, and stay when conntrack's entry is
+ *    deleted.
+ *  - SYN: only SYN and RST pass, since only the server knows which SYN it has accepted.
+ *  - OPEN: one SYN-ACK is accepted, acks must be for data after it, and no segment of the client's
+ *    passes with a number below X+1.
+ *  - PROVEN: the server has a socket and has received the header.
+ *
+ * 2. It receives a valid SYN cookie. For given addresses, ports and minute a cookie is a constant
+ * plus the client's number (tcp_syncookies.c), so a client that has seen one cookie can compute the
+ * cookies of all numbers, and the server accepts a cookie at any of them. The constant is the
+ * distance between SYN-ACK and SYN, up to the index of the MSS (0 to 3). The flow remembers the
+ * distances of the SYN-ACKs that the client has seen until their cookies expire, also across
+ * several connections with these ports. If the ack of a segment has one of these distances from its
+ * number, the ack is lowered by a few bytes. For a server that has a socket, this is an ack that
+ * comes a little late. For one that has none, it is a wrong cookie.
+ *
+ * After the client's FIN no data passes.
+ *
+ * If something fails, the packet is dropped and counted, never passed without a header: the table
+ * is full, a packet cannot be changed, or it is a fragment of a connection that is not proven.
+ * Replies that arrive by another device change no flow, since no program of ours runs there.
  */
 
 #include "kernel.h"
@@ -78,9 +81,9 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define PASS TC_ACT_UNSPEC	/* on to whoever else looks at this device's packets */
+#define PASS TC_ACT_UNSPEC	/* on to the next filter of the device */
 
-/* The SYN is what is left: Fast Open's data is not acknowledged, the client sends it again. */
+/* Send the SYN without Fast Open's data: it is not acknowledged, and the client sends it again. */
 static __always_inline int send_syn(struct __sk_buff *skb, struct packet *packet,
 				    struct work *work, __u32 seq)
 {
@@ -97,6 +100,7 @@ static __always_inline int send_syn(struct __sk_buff *skb, struct packet *packet
 	return PASS;
 }
 
+/* A SYN of a connection that gets a header. */
 static __always_inline int our_syn(struct __sk_buff *skb, struct packet *packet,
 				   const struct flow_key *key, const struct settings *settings,
 				   struct work *work)
@@ -120,8 +124,8 @@ static __always_inline int our_syn(struct __sk_buff *skb, struct packet *packet,
 		return drop(COUNT_drop_signature_option);
 	if (work->options.found & FOUND_REMOVED)
 		count(COUNT_options_cleared);
-	syn.room = header_build(work, ct, packet->version, settings);
-	if (!syn.room)
+	syn.header_len = header_build(work, ct, packet->version, settings);
+	if (!syn.header_len)
 		return drop(COUNT_drop_no_key);
 	syn.fresh = !(BPF_CORE_READ(ct, status) & IPS_SEEN_REPLY);
 	syn.established = BPF_CORE_READ(ct, proto.tcp.state) == TCP_CONNTRACK_ESTABLISHED;
@@ -134,7 +138,7 @@ static __always_inline int our_syn(struct __sk_buff *skb, struct packet *packet,
 	bpf_spin_unlock(&flow->lock);
 	if (opens)
 		count(COUNT_flows_opened);
-	return send_syn(skb, packet, work, packet_seq(packet) - syn.room);
+	return send_syn(skb, packet, work, packet_seq(packet) - syn.header_len);
 }
 
 /* A SYN, or a packet of a connection that has no flow. */
@@ -161,7 +165,7 @@ static __always_inline int without_flow(struct __sk_buff *skb, struct packet *pa
 	default:
 		break;
 	}
-	/* It goes where its client wanted it to go, whatever these ports were used for before. */
+	/* A new connection without a header: an older flow with these ports is over. */
 	if (is_syn)
 		flow_delete(key);
 	return PASS;
@@ -206,10 +210,10 @@ static __always_inline int with_flow(struct __sk_buff *skb, struct packet *packe
 		return PASS;
 	now = bpf_ktime_get_boot_ns();
 	work->options.found = 0;
-	/* What is known of the client's timestamps is of use only until the header has arrived. */
+	/* The client's timestamps are needed only while the header may have to be sent again. */
 	if (flow->phase == PHASE_OPEN && options_timestamps(skb, packet, work))
 		return drop(COUNT_drop_malformed);
-	/* Conntrack has forgotten the connection, and may have picked it up again. */
+	/* The sweep found no conntrack entry. Conntrack may have made a new one since. */
 	if (flow->ended)
 		ct = (__u64)conntrack_pointer(skb);
 	bpf_spin_lock(&flow->lock);
@@ -225,7 +229,7 @@ static __always_inline int with_flow(struct __sk_buff *skb, struct packet *packe
 	return take_step(skb, packet, work, &step);
 }
 
-/* A packet whose ports cannot be seen: conntrack knows whose it is. */
+/* A packet without ports: its conntrack entry tells the connection. */
 static __always_inline int without_ports(struct __sk_buff *skb, struct packet *packet,
 					 const struct settings *settings, bool is_fragment)
 {
@@ -296,13 +300,13 @@ static __always_inline int raise(struct __sk_buff *skb, struct packet *packet, s
 	return PASS;
 }
 
-/* The header takes room in the first window, which the client must not fill. */
+/* The header takes up a part of the first window: the client gets the rest. */
 static __always_inline int raise_synack(struct __sk_buff *skb, struct packet *packet,
 					const struct step *step)
 {
 	__u16 window = bpf_ntohs(packet->tcp.window);
 
-	if (window > step->room && packet_set_window(skb, packet, window - step->room))
+	if (window > step->window_cut && packet_set_window(skb, packet, window - step->window_cut))
 		return drop(COUNT_drop_build);
 	if (packet_set_ack(skb, packet, step->number))
 		return drop(COUNT_drop_build);
@@ -330,7 +334,7 @@ int ctwsgi_ingress(struct __sk_buff *skb)
 		return PASS;
 	flow_key_reverse(&key, &packet);
 	flow = flow_find(&key);
-	/* A proven connection is the client's and the server's business, until one begins anew. */
+	/* Replies of a proven connection pass unchanged, but a SYN-ACK may begin a new one. */
 	if (!flow || (flow->phase == PHASE_PROVEN && !packet_has(&packet, TCP_SYN | TCP_RST)))
 		return PASS;
 	now = bpf_ktime_get_boot_ns();

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Making header segments out of packets.
+ * Turns packets into header segments.
  *
- * bpf_skb_change_tail() and a checksum from scratch. Not bpf_skb_adjust_room(), which does not move
- * the place that an offloaded checksum begins at; and never on a segment with data, which would
- * lose its segmentation: a copy of it becomes the header instead, and goes first.
+ * It uses bpf_skb_change_tail() and computes the checksum from scratch. bpf_skb_adjust_room() would
+ * not move the offset at which an offloaded checksum begins. A segment with data is never resized,
+ * since it would lose its segmentation (GSO): a copy of it becomes the header, and is sent first.
  */
 #ifndef CTPROXY_EMIT_H
 #define CTPROXY_EMIT_H
@@ -28,7 +28,7 @@ static __always_inline __u64 add_sum(__u64 sum, const void *words, __u32 size)
 	return sum + (__u32)bpf_csum_diff(0, 0, (__be32 *)words, size, 0);
 }
 
-/* The IP header's lengths, and that it is no fragment. */
+/* Set the IP header's length, and clear its fragment fields. */
 static __always_inline int write_ip_length(struct __sk_buff *skb, const struct packet *packet,
 					   __u32 tcp_len)
 {
@@ -51,7 +51,7 @@ static __always_inline int write_ip_length(struct __sk_buff *skb, const struct p
 	return bpf_skb_store_bytes(skb, packet->l3 + 6, &fragment, 2, 0);
 }
 
-/* What TCP sums besides itself; the same in either direction. */
+/* The sum of TCP's pseudo header, which is the same in both directions. */
 static __always_inline __u64 pseudo_sum(const struct packet *packet, __u32 tcp_len)
 {
 	__u64 sum = bpf_htons(IPPROTO_TCP) + bpf_htons(tcp_len);
@@ -61,13 +61,13 @@ static __always_inline __u64 pseudo_sum(const struct packet *packet, __u32 tcp_l
 }
 
 /**
- * segment_write() - give a packet the TCP header in @work->segment, and @len header bytes behind it
+ * segment_write() - replace a packet's TCP header and payload
  * @skb: packet
  * @packet: where its headers are; @packet->header is the length of the one in @work->segment
- * @work: with zeros behind segment and header
+ * @work: has the TCP header in @segment and the payload in @order.header, zeros after each
  * @len: 0, or the length of @work->order.header
  *
- * Not inlined: it is verified once, by itself.
+ * Not inlined: the verifier then checks it once, by itself.
  */
 __noinline int segment_write(struct __sk_buff *skb, struct packet *packet, struct work *work,
 			     __u32 len)
@@ -81,7 +81,7 @@ __noinline int segment_write(struct __sk_buff *skb, struct packet *packet, struc
 	if (header < TCP_HEADER || header > TCP_HEADER_MAX || len > HEADER_MAX)
 		return -1;
 	whole = header + len;
-	/* Grown beyond, and cut: a sum over the former bytes is not taken for one over the new. */
+	/* One of the two changes the length, which discards a device's sum of old bytes. */
 	if (bpf_skb_change_tail(skb, packet->l4 + whole + 1, 0) ||
 	    bpf_skb_change_tail(skb, packet->l4 + whole, 0) ||
 	    write_ip_length(skb, packet, whole))
@@ -99,14 +99,14 @@ __noinline int segment_write(struct __sk_buff *skb, struct packet *packet, struc
 	}
 	if (bpf_skb_store_bytes(skb, packet->l4, work->segment, header, 0))
 		return -1;
-	/* 6.1's verifier learns nothing from a comparison with 0. */
+	/* The verifier of 6.1 does not derive a lower bound from a comparison with 0. */
 	barrier_var(len);
 	if (len < HEADER_MIN || len > HEADER_MAX)
 		return 0;
 	return bpf_skb_store_bytes(skb, packet->l4 + header, work->order.header, len, 0);
 }
 
-/* The packet's TCP header with its options into @work->segment, with zeros behind. */
+/* Copy the packet's TCP header with its options to @work->segment, zeros after it. */
 static __always_inline int segment_read(struct __sk_buff *skb, const struct packet *packet,
 					struct work *work)
 {
@@ -118,7 +118,7 @@ static __always_inline int segment_read(struct __sk_buff *skb, const struct pack
 	return bpf_skb_load_bytes(skb, packet->l4, work->segment, header);
 }
 
-/* A client's segment becomes the header that is ordered. */
+/* Turn a client's segment into the header segment that @work->order describes. */
 static __always_inline int become_header(struct __sk_buff *skb, struct packet *packet,
 					 struct work *work)
 {
@@ -128,12 +128,12 @@ static __always_inline int become_header(struct __sk_buff *skb, struct packet *p
 	work->tcp.flags &= ~(TCP_FIN | TCP_SYN | TCP_RST | TCP_URG | TCP_CWR);
 	work->tcp.flags |= TCP_ACK | TCP_PSH;
 	work->tcp.urgent = 0;
-	if (segment_write(skb, packet, work, work->order.room))
+	if (segment_write(skb, packet, work, work->order.header_len))
 		return drop(COUNT_drop_build);
 	return TC_ACT_UNSPEC;
 }
 
-/* What a segment in the client's name says: the TCP header of an answer. */
+/* Write the TCP header of a segment in the client's name that answers the server's @packet. */
 static __always_inline void write_answer(struct work *work, struct packet *packet)
 {
 	const struct order *order = &work->order;
@@ -193,7 +193,7 @@ static __always_inline int turn_ethernet(struct __sk_buff *skb)
 	return bpf_skb_store_bytes(skb, 0, to, sizeof(to), 0);
 }
 
-/* The copy of a server's segment is turned round and becomes the header that is ordered. */
+/* Swap the addresses of the copy of a server's segment, and turn it into the header segment. */
 static __always_inline int become_answer(struct __sk_buff *skb, struct packet *packet,
 					 struct work *work)
 {
@@ -202,12 +202,12 @@ static __always_inline int become_answer(struct __sk_buff *skb, struct packet *p
 	if (packet->version == 4 ? turn_ipv4(skb, packet) : turn_ipv6(skb, packet))
 		return drop(COUNT_drop_build);
 	write_answer(work, packet);
-	if (segment_write(skb, packet, work, work->order.room))
+	if (segment_write(skb, packet, work, work->order.header_len))
 		return drop(COUNT_drop_build);
 	return TC_ACT_UNSPEC;
 }
 
-/* Runs in the egress program, for a copy that send_copy() has made. */
+/* Called by the egress program, for a copy that send_copy() has made. */
 static __always_inline int finish_copy(struct __sk_buff *skb, struct packet *packet,
 				       struct work *work, __u32 mode)
 {
@@ -221,8 +221,10 @@ static __always_inline int finish_copy(struct __sk_buff *skb, struct packet *pac
 }
 
 /*
- * Sends a copy of the packet out of its device: through the egress program, which finishes it, now
- * and on this CPU. Returns 0, or less.
+ * Send a copy of the packet out of its device. The egress program runs on the copy and finishes it,
+ * on this CPU and before this function returns.
+ *
+ * Return: 0, or a negative number.
  */
 static __always_inline int send_copy(struct __sk_buff *skb, struct work *work, __u32 mode)
 {

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The table of flows: a connection that was selected, from its first SYN until conntrack forgets
- * it.
+ * The table of flows. A flow is what the program remembers of a selected connection.
  *
- * A flow is never evicted. When the table is full, new connections to the servers behind this
- * device wait: their SYNs are dropped, and everything else passes. It is taken away SYN_LIFE after
- * a SYN that nobody has answered, or when its conntrack is gone and no cookie that was given to its
- * ports is good any more. Until then it stays what it is, though conntrack may have made a new
- * entry meanwhile: what a flow lets through does not depend on conntrack's memory.
+ * A flow is never evicted. When the table is full, SYNs of new selected connections are dropped;
+ * all other packets pass. A flow is deleted SYN_LIFE after a SYN that the server has not answered,
+ * or when conntrack has no entry for the connection and every SYN cookie that the server gave to
+ * these ports has expired. A new conntrack entry for the same ports changes nothing about that: the
+ * packets that a flow lets through do not depend on how long conntrack remembers the connection.
  *
- * sweep.h does that, with no daemon about.
+ * sweep.h deletes flows from a timer in the kernel, so no daemon has to run.
  */
 #ifndef CTPROXY_FLOW_H
 #define CTPROXY_FLOW_H
@@ -20,16 +19,16 @@
 
 #define SYN_LIFE (90 * NSEC_PER_SEC)
 
-/* After this no SYN cookie is good any more: two minutes, and a margin. */
+/* A SYN cookie is valid for at most two minutes; this has a margin. */
 #define COOKIE_LIFE (180 * NSEC_PER_SEC)
 
-/* A cookie names one of four MSS: so many numbers may it be off. */
+/* A SYN cookie is the sum of a constant and the index of one of four MSS values: 0 to 3. */
 #define COOKIE_SLACK 3u
 
-/* Cookies of so many different minutes can be good at a time. */
-#define DIAGONALS 4
+/* SYN cookies of at most so many different minutes are valid at a time. */
+#define DISTANCES 4
 
-/* The connection as packets on this device carry it: conntrack's reply tuple. */
+/* The addresses and ports that packets on this device have: conntrack's reply tuple. */
 struct flow_key {
 	__u32 server[4], client[4];
 	__be16 server_port, client_port;
@@ -37,46 +36,47 @@ struct flow_key {
 };
 
 enum phase {
-	PHASE_NONE,	/* another CPU is about to fill it in */
+	PHASE_NONE,	/* just made; another CPU is about to fill it in */
 	PHASE_SYN,
 	PHASE_OPEN,
 	PHASE_PROVEN,
 };
 
 /**
- * struct flow - what is remembered of a connection; see ctproxy.bpf.c for the numbers
- * @lock: for all but @made
- * @phase: enum phase
- * @room: sequence numbers that the header occupies before @first
+ * struct flow - what is remembered of a connection
+ * @lock: protects all members but @made
+ * @phase: enum phase; ctproxy.bpf.c has the diagram
+ * @header_len: length of @header, which occupies as many sequence numbers before @first
  * @reopens: a SYN waits for its SYN-ACK
- * @established: conntrack took that SYN for one in the middle of a connection
+ * @established: conntrack had the connection as established when that SYN came
  * @fin: the client has sent its FIN
- * @heard: the client has acknowledged the SYN-ACK, and not reset the connection since
+ * @heard: the client has acknowledged the SYN-ACK, and has not reset the connection since
  * @refusals: how often an RST was taken for a missed SYN cookie
  * @sent_header: the header was sent
- * @ended: conntrack has forgotten it
- * @first: number of the client's first data byte, as the server's SYN-ACK accepted it
- * @latest: the same of the latest SYN, which the server need not have accepted
- * @fin_end: when @fin: number after it
- * @server: the server's first data byte
- * @sent: end of what the server has sent
- * @high: end of what the client has sent
- * @acked: what the client has acknowledged, when @heard
+ * @ended: conntrack has no entry for the connection any more
+ * @first: number of the client's first data byte in the connection that the server accepted
+ * @latest: number of the first data byte after the latest SYN, which the server may not have
+ *          accepted
+ * @fin_end: if @fin: number after the FIN
+ * @server: number of the server's first data byte
+ * @sent: number after the last byte that the server has sent
+ * @high: number after the last byte that the client has sent
+ * @acked: if @heard: what the client has acknowledged
  * @window: window field of the client's latest segment
- * @has_timestamps: and its option is @timestamps
- * @diagonals: the server's number less the client's, of the SYN-ACKs that the client was shown
- * @shown: when that was, nanoseconds since boot, for each of @diagonals
- * @told: the latest of these
+ * @has_timestamps: that segment had the option, whose value is in @timestamps
+ * @distances: server's number minus client's number of the SYN-ACKs that reached the client
+ * @shown: when that was for each of @distances, in nanoseconds since boot
+ * @last_shown: the latest of @shown
  * @born: when the latest SYN came
- * @answered: when a header answered a reply last
- * @refused: when @refusals grew last
- * @ct: its conntrack, as a name only
- * @made: when the entry was made, which tells it from another one of the same key
- * @header: what is injected
+ * @answered: when a reply was last answered with a header
+ * @refused: when @refusals last grew
+ * @ct: address of the conntrack entry. The entry may be freed: conntrack_lives() reads it safely
+ * @made: when the table entry was made; tells it from a later entry with the same key
+ * @header: the PROXY header
  */
 struct flow {
 	struct bpf_spin_lock lock;
-	__u8 phase, room;
+	__u8 phase, header_len;
 	__u8 reopens, established;
 	__u8 fin, heard, refusals, sent_header;
 	__u8 ended;
@@ -86,24 +86,24 @@ struct flow {
 	__u8 has_timestamps;
 	__u8 timestamps[TIMESTAMPS];
 	__u64 born, answered, refused;
-	__u64 told, shown[DIAGONALS];
-	__u32 diagonals[DIAGONALS];
+	__u64 last_shown, shown[DISTANCES];
+	__u32 distances[DISTANCES];
 	__u64 ct;
 	__u64 made;
 	__u8 header[HEADER_SPACE];
 };
 
-/* What ctwsgi/ebpf/half_open.py reads of it. */
-_Static_assert(__builtin_offsetof(struct flow, phase) == 4, "opening.py");
-_Static_assert(__builtin_offsetof(struct flow, ended) == 12, "opening.py");
-_Static_assert(__builtin_offsetof(struct flow, first) == 16, "opening.py");
-_Static_assert(__builtin_offsetof(struct flow, acked) == 40, "opening.py");
+/* ctwsgi/ebpf/half_open.py reads these members at these offsets. */
+_Static_assert(__builtin_offsetof(struct flow, phase) == 4, "half_open.py");
+_Static_assert(__builtin_offsetof(struct flow, ended) == 12, "half_open.py");
+_Static_assert(__builtin_offsetof(struct flow, first) == 16, "half_open.py");
+_Static_assert(__builtin_offsetof(struct flow, acked) == 40, "half_open.py");
 _Static_assert(__builtin_offsetof(struct flow, header) + HEADER_SPACE == sizeof(struct flow),
-	       "opening.py");
+	       "half_open.py");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 262144);	/* user space may say another number */
+	__uint(max_entries, 262144);	/* user space may set another number */
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
@@ -111,7 +111,7 @@ struct {
 
 static const __u8 blank[sizeof(struct flow)];
 
-/* Of a packet to the server. */
+/* The key of a packet to the server. */
 static __always_inline void flow_key_forward(struct flow_key *key, const struct packet *packet)
 {
 	__builtin_memcpy(key->server, packet->destination, sizeof(key->server));
@@ -121,7 +121,7 @@ static __always_inline void flow_key_forward(struct flow_key *key, const struct 
 	key->version = packet->version;
 }
 
-/* Of a packet from the server. */
+/* The key of a packet from the server. */
 static __always_inline void flow_key_reverse(struct flow_key *key, const struct packet *packet)
 {
 	__builtin_memcpy(key->server, packet->source, sizeof(key->server));
@@ -131,7 +131,7 @@ static __always_inline void flow_key_reverse(struct flow_key *key, const struct 
 	key->version = packet->version;
 }
 
-/* Of a packet that does not show its ports. */
+/* The key of a connection whose packet has no ports, as in a later fragment. */
 static __always_inline void flow_key_conntrack(struct flow_key *key, const struct nf_conn *ct)
 {
 	BPF_CORE_READ_INTO(&key->server, ct, tuplehash[IP_CT_DIR_REPLY].tuple.src.u3.all);
@@ -154,9 +154,10 @@ static __always_inline bool flow_key_equal(const struct flow_key *a, const struc
 }
 
 /*
- * Whether conntrack still has the connection. The memory may have become another connection's, or
- * anything: then it does not name this one, or if it does, it is this one again. An entry whose
- * time is over may lie there for a while, but nobody finds it any more.
+ * Whether conntrack still has an entry for the connection at @address. The kernel may have freed
+ * the memory, and may use it for something else: then its addresses and ports differ from @key. If
+ * they are equal, it holds an entry of this connection, the former one or a new one. An entry that
+ * has timed out stays in memory for a while, but conntrack does not use it any more.
  */
 static __always_inline bool conntrack_lives(__u64 address, const struct flow_key *key)
 {
@@ -168,7 +169,7 @@ static __always_inline bool conntrack_lives(__u64 address, const struct flow_key
 	       (__s32)(BPF_CORE_READ(ct, timeout) - (__u32)bpf_jiffies64()) > 0;
 }
 
-/* A connection that is not ours has these ports now. */
+/* For a new connection that gets no header and has the addresses and ports of the flow. */
 static __always_inline void flow_delete(const struct flow_key *key)
 {
 	struct flow *flow = bpf_map_lookup_elem(&flows, key);

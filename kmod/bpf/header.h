@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The PROXY protocol v2 header and its authentication TLV (DESIGN 3.3, 3.4).
+ * The PROXY protocol v2 header and its authentication TLV:
+ * docs/wire-formats.md#version-2 and docs/wire-formats.md#authentication-tlv-type-0xe7.
  *
  *	 0  \r\n\r\n\0\r\nQUIT\n		signature
  *	12  0x21			version 2, command PROXY
  *	13  0x11 or 0x21		TCP over IPv4 or IPv6
  *	14  length of what follows	u16
- *	16  source, destination, source port, destination port: the client's and the *original*
+ *	16  source, destination, source port, destination port, as the client sent them
  *	 ?  E7 00 16 01 key-id time[4] tag[16]
  *
- * The tag is BLAKE2s over the whole header with zeros in the tag's place.
+ * The tag is BLAKE2s over the whole header, with zeros in place of the tag.
  */
 #ifndef CTPROXY_HEADER_H
 #define CTPROXY_HEADER_H
@@ -17,7 +18,7 @@
 #include "conntrack.h"
 #include "work.h"
 
-#define HEADER_ADDRESSES 16	/* where they begin */
+#define HEADER_ADDRESSES 16	/* offset of the addresses */
 #define HEADER_IPV4 28
 #define HEADER_IPV6 52
 #define HEADER_AUTH 25
@@ -42,7 +43,7 @@ static __always_inline void put_addresses(__u8 *header, const struct nf_conn *ct
 	__builtin_memcpy(at + 2 * size, ports, sizeof(ports));
 }
 
-/* The whole key, in one piece, into the block that is hashed first. Returns its length. */
+/* Copy the key to the block that is hashed first, under its lock. Returns its length. */
 static __always_inline __u32 read_key(struct blake2s *hash, __u8 *id)
 {
 	struct signing_key *key;
@@ -65,7 +66,7 @@ static __always_inline __u32 unix_time(const struct settings *settings)
 	return bpf_ktime_get_tai_ns() / NSEC_PER_SEC - settings->tai_offset;
 }
 
-/* Signs a header of @len bytes, the TLV included. Returns 0, or less when there is no key. */
+/* Sign a header of @len bytes, the TLV included. Returns 0, or -1 when there is no key. */
 static __always_inline int sign(struct work *work, __u32 len, const struct settings *settings)
 {
 	struct blake2s *hash = &work->hash;
@@ -98,13 +99,13 @@ static __always_inline int sign(struct work *work, __u32 len, const struct setti
 }
 
 /**
- * header_build() - write a connection's header into @work->header, with zeros behind
+ * header_build() - write a connection's header to @work->header, zeros after it
  * @work: this CPU's
- * @ct: conntrack of the connection
- * @version: of IP
- * @settings: whether it is signed
+ * @ct: conntrack entry of the connection
+ * @version: 4 or 6, of IP
+ * @settings: tells whether headers are signed
  *
- * Return: its length; 0 when it has to be signed and there is no key.
+ * Return: its length; 0 when it must be signed and there is no key.
  */
 static __always_inline __u32 header_build(struct work *work, const struct nf_conn *ct,
 					  __u8 version, const struct settings *settings)

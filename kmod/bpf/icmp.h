@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * ICMP errors that quote a segment in the server's numbers.
+ * Corrects the sequence number that an ICMP error quotes.
  *
- * Conntrack and NAT take the quoted addresses back to the client's; the quoted number is ours to
- * take back. A client ignores an error about a number that it has not in flight (RFC 5927), and
- * would not learn that the server is unreachable, or the path's MTU.
+ * An error quotes a segment as it left this device. NAT translates the quoted addresses back to
+ * those that the client used; this program does the same for the number. A client ignores an error
+ * about a number that it does not have in flight (RFC 5927), and would then not learn that the
+ * server is unreachable, nor the MTU of the path.
  */
 #ifndef CTPROXY_ICMP_H
 #define CTPROXY_ICMP_H
@@ -16,9 +17,9 @@
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER 12
 
-#define ICMPV6_ERRORS 128	/* types below it */
+#define ICMPV6_ERRORS 128	/* types below it are errors */
 
-/* What every error quotes of a TCP header (RFC 792). */
+/* The part of a TCP header that every error quotes (RFC 792). */
 struct quoted {
 	__be16 source, destination;
 	__be32 seq;
@@ -31,7 +32,7 @@ static __always_inline bool is_icmp_error(const struct packet *packet, __u8 type
 	return type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER;
 }
 
-/* Where the quoted TCP header is, and its connection; 0: it is none that we know. */
+/* Fill in @quoted and @key. Returns the offset of the quoted TCP header, 0 if there is none. */
 static __always_inline __u32 find_quoted(struct __sk_buff *skb, const struct packet *packet,
 					 struct quoted *quoted, struct flow_key *key)
 {
@@ -59,7 +60,7 @@ static __always_inline __u32 find_quoted(struct __sk_buff *skb, const struct pac
 	return at;
 }
 
-/* Takes back the number that an ICMP error quotes, if it is about a connection of ours. */
+/* Correct the quoted number of an ICMP error, if the error is about a connection with a flow. */
 static __always_inline int icmp_correct(struct __sk_buff *skb, const struct packet *packet)
 {
 	struct flow_key key = {};
@@ -82,7 +83,7 @@ static __always_inline int icmp_correct(struct __sk_buff *skb, const struct pack
 	to = bpf_htonl(seq);
 	if (to == quoted.seq)
 		return TC_ACT_UNSPEC;
-	/* ICMP and ICMPv6 have their checksum in the same place. */
+	/* ICMP and ICMPv6 have the checksum at the same offset. */
 	if (bpf_l4_csum_replace(skb, packet->l4 + 2, quoted.seq, to, 4) ||
 	    bpf_skb_store_bytes(skb, at + 4, &to, 4, 0))
 		return TC_ACT_UNSPEC;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What we know of the kernel: of its own structs only the members that are read, which CO-RE finds
- * where the running kernel has them; and the constants that no uapi header offers to a program.
+ * Types and constants of the kernel that no uapi header has.
+ *
+ * The structs have only the members that are read. CO-RE finds their offsets in the running kernel.
  */
 #ifndef CTPROXY_KERNEL_H
 #define CTPROXY_KERNEL_H
@@ -27,7 +28,7 @@
 
 #define CHECKSUM_PARTIAL 3
 
-/* Of sk_buff._nfct: a pointer to the conntrack, and these bits of enum ip_conntrack_info. */
+/* sk_buff._nfct is a pointer to the conntrack entry, with enum ip_conntrack_info in these bits. */
 #define NFCT_INFOMASK 7UL
 #define IP_CT_IS_REPLY 3
 
@@ -43,8 +44,8 @@
 #define TCP_CONNTRACK_ESTABLISHED 3
 
 /*
- * Whether it is less than @span ago. @then may be a little later than @now, which was read before
- * another CPU had its turn: that is not long ago either.
+ * Whether @then is less than @span before @now. @then may also be after @now, if another CPU read
+ * the clock later but took the lock earlier.
  */
 static __always_inline bool is_within(__u64 now, __u64 then, __u64 span)
 {
@@ -96,7 +97,7 @@ union nf_conntrack_proto {
 };
 
 struct nf_conn {
-	__u32 timeout;		/* jiffies at which it is over */
+	__u32 timeout;		/* jiffies at which the entry expires */
 	struct nf_conntrack_tuple_hash tuplehash[2];
 	unsigned long status;
 	__u32 mark;

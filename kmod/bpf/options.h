@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * TCP options. One that must go is overwritten with NOPs: that moves nothing. A malformed list ends
- * the walk, as it does in the kernel's own parser.
+ * TCP options. An option is removed by writing NOPs over it, which moves no other byte. A malformed
+ * list ends the walk, as in the kernel's own parser.
  */
 #ifndef CTPROXY_OPTIONS_H
 #define CTPROXY_OPTIONS_H
@@ -22,20 +22,20 @@
 #define OPTION_TIMESTAMPS_LEN 10
 
 enum option_found {
-	FOUND_SIGNATURE = 1,	/* TCP-MD5 or TCP-AO: what changes a segment breaks it */
+	FOUND_SIGNATURE = 1,	/* TCP-MD5 or TCP-AO: any change of a segment breaks it */
 	FOUND_REMOVED = 2,
 	FOUND_TIMESTAMPS = 4,
 };
 
 enum option_remove {
 	/*
-	 * Fast Open sends data before the header's place is settled; MPTCP numbers and sums the
-	 * stream itself. Without the option both fall back to plain TCP.
+	 * Fast Open sends data before it is known which SYN the server accepts. MPTCP has its own
+	 * sequence numbers and checksum of the stream. Without the option both use plain TCP.
 	 */
 	REMOVE_OF_SYN,
-	/* The blocks would keep the client from sending its first byte again. */
+	/* A client that sees its first byte in a SACK block does not send it again. */
 	REMOVE_SACK,
-	REMOVE_NOTHING,		/* nor look for a signature */
+	REMOVE_NOTHING,
 };
 
 static __always_inline bool is_fast_open(const __u8 *option, __u8 len)
@@ -52,7 +52,10 @@ static __always_inline bool must_go(const struct options *options, const __u8 *o
 	return options->remove == REMOVE_SACK && option[0] == OPTION_SACK;
 }
 
-/* One byte of an option that goes, or a NOP, or a whole option. Returns 1 at the end. */
+/*
+ * One step of the walk: over one byte of an option that is removed, a NOP, or a whole option.
+ * Returns 1 at the end of the list.
+ */
 static long options_step(__u32 i, void *unused)
 {
 	struct work *work = work_get();
@@ -97,13 +100,13 @@ static long options_step(__u32 i, void *unused)
 }
 
 /**
- * options_walk() - read a segment's options, and take out what must go
- * @skb: packet, which is changed if anything goes
- * @packet: where its header is
- * @work: what is found is in its options
- * @remove: enum option_remove
+ * options_walk() - read a segment's options, and remove some
+ * @skb: packet, which is changed if an option is removed
+ * @packet: where its TCP header is
+ * @work: @options has the result
+ * @remove: enum option_remove, which options to remove
  *
- * Return: 0, or less when the packet cannot be read or changed.
+ * Return: 0, or a negative number when the packet cannot be read or changed.
  */
 static __always_inline int options_walk(struct __sk_buff *skb, const struct packet *packet,
 					struct work *work, __u32 remove)
@@ -126,7 +129,7 @@ static __always_inline int options_walk(struct __sk_buff *skb, const struct pack
 		return -1;
 	if (remove != REMOVE_NOTHING)
 		sum = bpf_csum_diff((__be32 *)options->bytes, OPTIONS_MAX, 0, 0, 0);
-	/* Each byte is a step at most, and one more where an option's bytes begin to go. */
+	/* At most one step for each byte, and one more for each option that is removed. */
 	bpf_loop(2 * OPTIONS_MAX, options_step, 0, 0);
 	if (!(options->found & FOUND_REMOVED))
 		return 0;
@@ -136,10 +139,10 @@ static __always_inline int options_walk(struct __sk_buff *skb, const struct pack
 	return bpf_l4_csum_replace(skb, packet->l4 + TCP_OFFSET(checksum), 0, sum, 0);
 }
 
-/* What nearly every segment but a SYN has, if it has timestamps (RFC 7323, appendix A). */
+/* The usual layout if a segment other than a SYN has timestamps (RFC 7323, appendix A). */
 #define TIMESTAMPS_FIRST bpf_htonl(0x0101080a)
 
-/* Only the timestamps. */
+/* Read only the timestamps. */
 static __always_inline int options_timestamps(struct __sk_buff *skb, const struct packet *packet,
 					      struct work *work)
 {

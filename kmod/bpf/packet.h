@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Finding the TCP header of a packet, and changing single fields of it.
+ * Finds the TCP header of a packet, and changes single fields of it.
  *
- * Everything is copied out and written back by helpers, so that it does not matter where the bytes
- * of an skb lie. A checksum that the device has yet to complete does not cover these fields, and
- * bpf_l4_csum_replace() knows.
+ * Helpers copy all bytes out and back, so that they may be in any part of the skb. A checksum that
+ * the device has yet to complete does not cover these fields; bpf_l4_csum_replace() handles that.
  */
 #ifndef CTPROXY_PACKET_H
 #define CTPROXY_PACKET_H
@@ -31,19 +30,19 @@ struct tcp {
 
 enum parsed {
 	PARSED_TCP,
-	PARSED_ICMP,		/* or ICMPv6: its header is at l4 */
-	PARSED_LATER_FRAGMENT,	/* without a header of its own */
-	PARSED_OTHER,		/* no TCP in it */
-	PARSED_OPAQUE,		/* there may be TCP in it, where we do not find it */
+	PARSED_ICMP,		/* or ICMPv6; its header is at l4 */
+	PARSED_LATER_FRAGMENT,	/* has no TCP header */
+	PARSED_OTHER,		/* is not TCP */
+	PARSED_OPAQUE,		/* may have a TCP header that was not found */
 };
 
 /**
- * struct packet - where things are, as offsets from skb->data, and what the headers say
- * @l3: IP header
- * @l4: TCP header
- * @header: its length, options included
- * @payload: bytes behind it
- * @is_fragment: the first of several; @payload is what this one has
+ * struct packet - offsets from skb->data, and values of the headers
+ * @l3: offset of the IP header
+ * @l4: offset of the TCP header
+ * @header: length of the TCP header, options included
+ * @payload: length of the data behind it in this packet
+ * @is_fragment: it is the first of several fragments
  * @version: 4 or 6
  */
 struct packet {
@@ -69,7 +68,7 @@ static __always_inline bool packet_has(const struct packet *packet, __u8 flag)
 	return packet->tcp.flags & flag;
 }
 
-/* The number after it. */
+/* The sequence number after the segment. */
 static __always_inline __u32 packet_end(const struct packet *packet)
 {
 	return packet_seq(packet) + packet->payload + !!packet_has(packet, TCP_SYN) +
@@ -92,11 +91,11 @@ static __always_inline bool after(__u32 a, __u32 b)
 #define IPV4_DONT 0x4000
 
 #define IPV6_HEADER 40
-#define IPV6_EXTENSIONS 6	/* more of them in a row are nobody's */
+#define IPV6_EXTENSIONS 6	/* no sender is known to use more in a row */
 #define IPV6_FRAGMENT_OFFSET 0xfff8
 #define IPV6_FRAGMENT_MORE 1
 
-/* The TCP header at @packet->l4, of a packet whose IP header tells @end; 0: longer than IP can. */
+/* Read the TCP header at @packet->l4. @end is from the IP header; 0: too long for its field. */
 static __always_inline enum parsed parse_tcp(struct __sk_buff *skb, struct packet *packet,
 					     __u32 end)
 {
@@ -179,10 +178,10 @@ static __always_inline enum parsed parse_ipv6(struct __sk_buff *skb, struct pack
 }
 
 /**
- * packet_parse() - what kind of packet this is, and where its parts are
+ * packet_parse() - find out what a packet is, and where its headers are
  * @skb: packet
- * @packet: filled in; for PARSED_OTHER and PARSED_OPAQUE in parts
- * @link_header: bytes before the IP header
+ * @packet: filled in; only in part for PARSED_OTHER and PARSED_OPAQUE
+ * @link_header: number of bytes before the IP header
  */
 static __always_inline enum parsed packet_parse(struct __sk_buff *skb, struct packet *packet,
 						__u32 link_header)
@@ -193,7 +192,7 @@ static __always_inline enum parsed packet_parse(struct __sk_buff *skb, struct pa
 		return parse_ipv4(skb, packet);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return parse_ipv6(skb, packet);
-	/* Behind a VLAN tag that is no metadata, or PPPoE. */
+	/* PPPoE, or a VLAN tag in the packet's data. */
 	return PARSED_OPAQUE;
 }
 
@@ -205,7 +204,7 @@ static __always_inline bool checksum_is_partial(struct __sk_buff *skb)
 
 #define TCP_OFFSET(member) __builtin_offsetof(struct tcp, member)
 
-/* Writes 2 or 4 bytes at @offset of the TCP header. Returns 0, or less when it cannot be. */
+/* Write 2 or 4 bytes at @offset of the TCP header. Returns 0, or a negative number. */
 static __always_inline int packet_write(struct __sk_buff *skb, const struct packet *packet,
 					__u32 offset, __u32 from, __u32 to, __u32 size)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What user space decides: ctwsgi/ebpf/structs.py packs the same structs.
+ * Settings that user space writes; ctwsgi/ebpf/structs.py packs the same structs.
  *
- * All of it may change while packets pass. The key is copied under its lock, so that no header is
- * signed with halves of two.
+ * They may change while packets pass. The key is copied under its lock, so that no header is signed
+ * with parts of two keys.
  */
 #ifndef CTPROXY_SETTINGS_H
 #define CTPROXY_SETTINGS_H
@@ -12,8 +12,8 @@
 
 enum selection {
 	SELECT_TRANSLATED,	/* every connection whose destination was translated */
-	SELECT_MARK,		/* of these, the ones with a conntrack mark */
-	SELECT_BACKENDS,	/* of these, the ones to a server in the map */
+	SELECT_MARK,		/* of these, connections with a conntrack mark */
+	SELECT_BACKENDS,	/* of these, connections to a server in the map */
 };
 
 struct settings {
@@ -21,12 +21,12 @@ struct settings {
 	__u32 selection;
 	__u32 mark, mask;
 	__u32 one_armed;	/* clients may be behind the servers' device */
-	__u32 pass_existing;	/* connections that are older than we pass unmarked */
+	__u32 pass_existing;	/* connections older than the program pass without a header */
 	__u32 is_signed;
 	__s32 tai_offset;	/* seconds that TAI is ahead of Unix time */
-	__u32 closing;		/* nothing new begins */
-	__u32 sweep;		/* milliseconds after which a flow looks whether conntrack has it */
-	__u32 owns_qdisc;	/* for user space: the clsact qdisc is ours to remove */
+	__u32 closing;		/* SYNs of new connections are dropped */
+	__u32 sweep;		/* milliseconds between two checks of a flow */
+	__u32 owns_qdisc;	/* for user space: it made the clsact qdisc, and removes it */
 };
 
 struct {
@@ -41,7 +41,7 @@ struct {
 struct signing_key {
 	struct bpf_spin_lock lock;
 	__u8 id;
-	__u8 len;		/* 16 to 32; 0: there is none */
+	__u8 len;		/* 16 to 32; 0: there is no key */
 	__u8 secret[KEY_MAX];
 };
 
@@ -52,7 +52,7 @@ struct {
 	__type(value, struct signing_key);
 } signing_keys SEC(".maps");
 
-/* SELECT_BACKENDS: the servers, as the packets on this device name them. */
+/* SELECT_BACKENDS: a server's address and port in packets on this device. */
 struct backend {
 	__u32 address[4];
 	__be16 port;

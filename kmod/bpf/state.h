@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The steps of a flow: what a packet means for it, and what becomes of the packet.
+ * The state machine of a flow: how a packet changes the flow, and what is to be done with it.
  *
- * ctproxy.bpf.c has the diagram and the reasons. All of this runs under flow->lock, where no helper
- * may be called: it looks at numbers, and writes down what is to be done.
+ * ctproxy.bpf.c has the diagram and the reasons. This code runs under flow->lock, where no helper
+ * may be called, so it only fills in a struct step. The caller carries the step out.
  */
 #ifndef CTPROXY_STATE_H
 #define CTPROXY_STATE_H
@@ -11,41 +11,41 @@
 #include "flow.h"
 #include "options.h"
 
-/* A burst of low acks asks for one header, not for one each. */
+/* Low acks within this time are answered with one header, not with one each. */
 #define ANSWER_INTERVAL (10 * NSEC_PER_MSEC)
 
-/* How often an RST may mean that a cookie was missed. */
+/* So many RSTs of the server are taken for a missed SYN cookie; the next one is passed. */
 #define REFUSALS_MAX 2
 
-/* What a fragment may have in those that follow. */
+/* The most data that may follow in later fragments. */
 #define FRAGMENT_MAX 65535
 
 enum action {
 	ACTION_PASS,
 	ACTION_DROP,
-	/* of a client's segment */
+	/* for a client's segment; see take_step() */
 	ACTION_BECOME_HEADER,
 	ACTION_HEADER_FIRST,
 	ACTION_RESET_TWICE,
 	ACTION_SPOIL_COOKIE,
-	/* of a server's */
-	ACTION_RAISE,		/* its ack, and SACK goes */
-	ACTION_RAISE_SYNACK,	/* its ack, and the window shrinks */
-	ACTION_SWALLOW,		/* it was for us alone */
+	/* for a server's segment */
+	ACTION_RAISE,		/* raise the ack, remove SACK blocks */
+	ACTION_RAISE_SYNACK,	/* raise the ack, reduce the window */
+	ACTION_SWALLOW,		/* drop: it says nothing to the client */
 };
 
 /**
- * struct step - what becomes of a packet
+ * struct step - what is to be done with a packet
  * @action: enum action
- * @reason: counter to drop under
+ * @reason: for ACTION_DROP: the counter
  * @number: the new ack
- * @room: what the window shrinks by
- * @answer: the server lacks the header: send it
+ * @window_cut: for ACTION_RAISE_SYNACK: how much to reduce the window by
+ * @answer: the server lacks the header: answer with it
  * @again: the header was sent before
  */
 struct step {
 	__u32 action, reason, number;
-	__u8 room, answer, again;
+	__u8 window_cut, answer, again;
 };
 
 static __always_inline void step_drop(struct step *step, __u32 reason)
@@ -54,14 +54,14 @@ static __always_inline void step_drop(struct step *step, __u32 reason)
 	step->reason = reason;
 }
 
-/* The header segment, to be sent without the lock. */
+/* Fill in @order, for a header segment that is sent after the lock is released. */
 static __always_inline void order_header(struct flow *flow, struct order *order,
 					 struct step *step)
 {
-	order->seq = flow->first - flow->room;
+	order->seq = flow->first - flow->header_len;
 	order->ack = flow->acked;
 	order->window = flow->window;
-	order->room = flow->room;
+	order->header_len = flow->header_len;
 	order->has_timestamps = flow->has_timestamps;
 	__builtin_memcpy(order->timestamps, flow->timestamps, TIMESTAMPS);
 	__builtin_memcpy(order->header, flow->header, HEADER_SPACE);
@@ -73,28 +73,29 @@ static __always_inline void order_header(struct flow *flow, struct order *order,
 
 /**
  * struct syn - a SYN that is about to leave
- * @first: the number of its client's first data byte
- * @fresh: its conntrack has not seen a reply
- * @established: conntrack takes it for one in the middle of a connection
- * @ct: its conntrack
+ * @first: sequence number of the client's first data byte
+ * @header_len: length of @header
+ * @fresh: its conntrack entry has not seen a reply
+ * @established: conntrack has the connection as established
+ * @ct: address of its conntrack entry
  * @now: nanoseconds since boot
- * @header: of @room bytes
+ * @header: the PROXY header
  */
 struct syn {
 	__u32 first;
-	__u8 room, fresh, established;
+	__u8 header_len, fresh, established;
 	__u64 ct, now;
 	const __u8 *header;
 };
 
 /*
- * Whether nothing is to be kept of what the flow was: conntrack has made a new entry, perhaps in
- * the same place, or the header is of another length.
+ * Whether the flow starts from the beginning with this SYN: conntrack has made a new entry, which
+ * may have the same address, or the header has another length.
  */
 static __always_inline bool begins(const struct flow *flow, const struct syn *syn)
 {
 	if (flow->phase == PHASE_NONE || flow->ended || flow->ct != syn->ct ||
-	    flow->room != syn->room)
+	    flow->header_len != syn->header_len)
 		return true;
 	return flow->phase >= PHASE_OPEN && syn->fresh;
 }
@@ -102,7 +103,7 @@ static __always_inline bool begins(const struct flow *flow, const struct syn *sy
 static __always_inline void begin(struct flow *flow, const struct syn *syn)
 {
 	flow->phase = PHASE_SYN;
-	flow->room = syn->room;
+	flow->header_len = syn->header_len;
 	flow->ct = syn->ct;
 	flow->fin = 0;
 	flow->heard = 0;
@@ -110,10 +111,11 @@ static __always_inline void begin(struct flow *flow, const struct syn *syn)
 }
 
 /*
- * Any number of SYNs may pass, with any numbers: which one counts, the server says. Where the FIN
- * was is not forgotten: the SYN-ACK of a SYN behind it will end the conntrack.
+ * Any number of SYNs may pass, with any numbers: the server's SYN-ACK tells which one it accepted.
+ * A SYN does not clear the FIN: the SYN-ACK that answers a SYN after a FIN ends the conntrack
+ * entry, and the client's next SYN gets a new one.
  *
- * Return: whether there is a connection now where there was none.
+ * Return: whether the flow had no connection before.
  */
 static __always_inline bool state_syn(struct flow *flow, const struct syn *syn)
 {
@@ -130,26 +132,26 @@ static __always_inline bool state_syn(struct flow *flow, const struct syn *syn)
 	flow->reopens = 1;
 	flow->established = syn->established;
 	flow->born = syn->now;
-	/* The same SYN again: its time has been told already. */
+	/* The SYN is a retransmission: the header keeps the time of the first one. */
 	if (!again || !flow->header[0])
 		__builtin_memcpy(flow->header, syn->header, HEADER_SPACE);
 	return opens;
 }
 
-/* A probe of the byte before the next one; some stacks send it with a byte of garbage. */
+/* A keepalive has the number before the next one; some stacks send a byte of garbage in it. */
 static __always_inline bool is_keepalive(const struct packet *packet, __u32 ahead)
 {
 	return ahead == (__u32)-1 && packet->payload <= 1;
 }
 
-/* The client can acknowledge what the server has sent in this connection, and nothing else. */
+/* An honest client acknowledges only what the server has sent in this connection. */
 static __always_inline bool ack_is_plausible(const struct flow *flow, const struct packet *packet)
 {
 	return packet_has(packet, TCP_ACK) &&
 	       packet_ack(packet) - flow->server <= flow->sent - flow->server;
 }
 
-/* What becomes of a segment while the server may lack the header. */
+/* Decide about a client's segment while the server may not have the header. */
 static __always_inline void decide(const struct flow *flow, const struct packet *packet,
 				   struct step *step)
 {
@@ -177,7 +179,7 @@ static __always_inline void note_client(struct flow *flow, const struct packet *
 
 	if (after(end, flow->high))
 		flow->high = end;
-	/* What is sent in the client's name says what it said last, and nothing after a reset. */
+	/* answer() needs these for a segment in the client's name. There is none after a reset. */
 	flow->heard = !packet_has(packet, TCP_RST);
 	flow->acked = packet_ack(packet);
 	flow->window = packet->tcp.window;
@@ -189,7 +191,7 @@ static __always_inline void note_client(struct flow *flow, const struct packet *
 	}
 }
 
-/* Nothing follows a FIN, and the first one tells where that is. */
+/* Whether a segment has data after the client's first FIN. */
 static __always_inline bool is_behind_fin(struct flow *flow, const struct packet *packet)
 {
 	__u32 end = packet_end(packet);
@@ -201,44 +203,48 @@ static __always_inline bool is_behind_fin(struct flow *flow, const struct packet
 	return flow->fin && after(end, flow->fin_end);
 }
 
-/* Whether a segment is as far from its ack as a SYN was from a SYN-ACK that the client has seen. */
-static __always_inline bool is_on_diagonal(const struct flow *flow, const struct packet *packet,
-					   __u64 now)
+/* Whether ack minus number could be that of a SYN cookie which the client has seen. */
+static __always_inline bool has_cookie_distance(const struct flow *flow,
+						const struct packet *packet, __u64 now)
 {
 	__u32 distance = packet_ack(packet) - packet_seq(packet);
 	int i;
 
-	for (i = 0; i < DIAGONALS; i++)
+	for (i = 0; i < DISTANCES; i++)
 		if (flow->shown[i] && is_within(now, flow->shown[i], COOKIE_LIFE) &&
-		    distance - flow->diagonals[i] + COOKIE_SLACK <= 2 * COOKIE_SLACK)
+		    distance - flow->distances[i] + COOKIE_SLACK <= 2 * COOKIE_SLACK)
 			return true;
 	return false;
 }
 
-/* The client is about to see this SYN-ACK, and with it the cookies of all numbers for a while. */
-static __always_inline void note_diagonal(struct flow *flow, __u32 diagonal, __u64 now)
+/*
+ * Remember the distance of a SYN-ACK that the client is about to see. If it has a cookie, the
+ * client can compute the cookies of all numbers from it.
+ */
+static __always_inline void note_distance(struct flow *flow, __u32 distance, __u64 now)
 {
 	int i;
 
-	flow->told = now;
-	for (i = 0; i < DIAGONALS; i++) {
+	flow->last_shown = now;
+	for (i = 0; i < DISTANCES; i++) {
 		if (flow->shown[i] &&
-		    diagonal - flow->diagonals[i] + COOKIE_SLACK <= 2 * COOKIE_SLACK) {
+		    distance - flow->distances[i] + COOKIE_SLACK <= 2 * COOKIE_SLACK) {
 			flow->shown[i] = now;
 			return;
 		}
 	}
-	for (i = DIAGONALS - 1; i > 0; i--) {
+	for (i = DISTANCES - 1; i > 0; i--) {
 		flow->shown[i] = flow->shown[i - 1];
-		flow->diagonals[i] = flow->diagonals[i - 1];
+		flow->distances[i] = flow->distances[i - 1];
 	}
 	flow->shown[0] = now;
-	flow->diagonals[0] = diagonal;
+	flow->distances[0] = distance;
 }
 
 /*
- * Whether a segment could be taken for one that brings a SYN cookie. An ack behind the client's FIN
- * is left alone: the server may wait for it, and a socket that it might open stays empty.
+ * Whether a server without a socket could take a segment for one that brings a SYN cookie. A bare
+ * ack after the client's FIN is not counted: the server may wait for it, and no data can follow it
+ * into a socket that it opens.
  */
 static __always_inline bool brings_cookie(const struct flow *flow, const struct packet *packet,
 					  __u64 now)
@@ -248,12 +254,13 @@ static __always_inline bool brings_cookie(const struct flow *flow, const struct 
 	if (flow->phase == PHASE_PROVEN && flow->fin && !packet->payload &&
 	    !packet_has(packet, TCP_FIN) && packet_seq(packet) == flow->fin_end)
 		return false;
-	return is_on_diagonal(flow, packet, now);
+	return has_cookie_distance(flow, packet, now);
 }
 
 /*
- * Whether a client's segment is what most are: of a proven connection, and nothing to be looked at
- * under the lock. What is read here changes before the connection is proven, or once.
+ * Whether a client's segment passes without taking the lock, as most do: the connection is proven,
+ * the segment has no FIN or RST, and it cannot bring a SYN cookie. The members that are read here
+ * change before the connection is proven, or only once after it.
  */
 static __always_inline bool is_ordinary(const struct flow *flow, const struct packet *packet)
 {
@@ -263,19 +270,19 @@ static __always_inline bool is_ordinary(const struct flow *flow, const struct pa
 	if (flow->phase != PHASE_PROVEN || flow->fin || flow->ended ||
 	    packet_has(packet, TCP_FIN | TCP_RST))
 		return false;
-	for (i = 0; i < DIAGONALS; i++)
-		if (distance - flow->diagonals[i] + COOKIE_SLACK <= 2 * COOKIE_SLACK)
+	for (i = 0; i < DISTANCES; i++)
+		if (distance - flow->distances[i] + COOKIE_SLACK <= 2 * COOKIE_SLACK)
 			return false;
 	return true;
 }
 
-/* A segment of the client's, no SYN. */
+/* Decide about a client's segment that is no SYN. */
 static __always_inline void state_client(struct flow *flow, const struct packet *packet,
 					 struct work *work, __u64 now, struct step *step)
 {
 	step->action = ACTION_PASS;
 	if (flow->phase < PHASE_OPEN) {
-		/* A reset of what the server still had of an older connection may pass. */
+		/* An RST passes: the server may still have an older connection. */
 		if (!packet_has(packet, TCP_RST))
 			step_drop(step, COUNT_drop_early);
 		return;
@@ -298,9 +305,9 @@ static __always_inline void state_client(struct flow *flow, const struct packet 
 /* ---- from the server ---- */
 
 /*
- * Whether a SYN-ACK that does not count shows that the server has forgotten what does: one for
- * another SYN, or with a cookie of another minute, while the client may have seen neither; or one
- * for the number of a proven connection, which its client uses again, and no late duplicate.
+ * Whether an unexpected SYN-ACK shows that the server has given up the connection that the flow
+ * describes. In PHASE_OPEN each does: it answers another SYN, or has a cookie of another minute. In
+ * PHASE_PROVEN one does that answers a new SYN of the client and is no late copy of the first.
  */
 static __always_inline bool begins_anew(const struct flow *flow, __u32 server)
 {
@@ -311,29 +318,29 @@ static __always_inline bool begins_anew(const struct flow *flow, __u32 server)
 	return server != flow->server || !flow->established;
 }
 
-/* Its ack tells which SYN the server took, and that is the beginning of the stream. */
+/* Decide about a SYN-ACK. Its ack tells which SYN the server accepted, and so the first number. */
 static __always_inline void state_synack(struct flow *flow, const struct packet *packet,
 					 __u64 now, struct step *step)
 {
-	__u32 diagonal = packet_seq(packet) + 1 - packet_ack(packet);
-	__u32 first = packet_ack(packet) + flow->room;
+	__u32 distance = packet_seq(packet) + 1 - packet_ack(packet);
+	__u32 first = packet_ack(packet) + flow->header_len;
 	__u32 server = packet_seq(packet) + 1;
 	bool opens;
 
 	step->action = ACTION_RAISE_SYNACK;
 	step->number = first;
-	step->room = flow->room;
+	step->window_cut = flow->header_len;
 	if (flow->phase == PHASE_OPEN && first == flow->first && server == flow->server) {
-		note_diagonal(flow, diagonal, now);
+		note_distance(flow, distance, now);
 		return;
 	}
 	opens = flow->phase != PHASE_OPEN && first == flow->latest && flow->reopens && !flow->fin;
-	/* There could be no telling what is a retransmission of which. */
+	/* With the same number, old and new segments could not be told apart. */
 	if (flow->phase == PHASE_PROVEN && first == flow->first)
 		opens = false;
 	if (!opens) {
 		if (begins_anew(flow, server)) {
-			/* The client sends its SYN once more. */
+			/* Wait for the client to send its SYN again. */
 			flow->phase = PHASE_SYN;
 			flow->fin = 0;
 			flow->reopens = 0;
@@ -341,7 +348,7 @@ static __always_inline void state_synack(struct flow *flow, const struct packet 
 		step_drop(step, COUNT_drop_synack);
 		return;
 	}
-	note_diagonal(flow, diagonal, now);
+	note_distance(flow, distance, now);
 	flow->phase = PHASE_OPEN;
 	flow->reopens = 0;
 	flow->first = first;
@@ -354,8 +361,8 @@ static __always_inline void state_synack(struct flow *flow, const struct packet 
 }
 
 /*
- * Orders a header in answer to a reply. A client that was never heard may not exist: its handshake
- * is not ours to complete.
+ * Answer a server's reply with the header. Not for a client that has not acknowledged the SYN-ACK:
+ * its address may be forged, and the header would complete the handshake for it.
  */
 static __always_inline void answer(struct flow *flow, struct order *order, __u64 now,
 				   struct step *step)
@@ -368,17 +375,17 @@ static __always_inline void answer(struct flow *flow, struct order *order, __u64
 }
 
 /*
- * An RST without ACK answers a segment that found no socket. A server with SYN cookies has none
- * until it sees the header, which alone has the number that belongs to its cookie: when data has
- * arrived first, the header was lost or overtaken, and not the connection is refused but that
- * segment. If it is the connection after all, the answer to the header says so again.
+ * Whether an RST only means that the header is missing. A server sends an RST without ACK if it has
+ * no socket for a segment. With SYN cookies it makes the socket when the header arrives, since only
+ * the header has the number that matches the cookie. It answers data that arrives earlier with such
+ * an RST. If the server really refuses the connection, it sends another RST for the header.
  */
 static __always_inline bool missed_cookie(struct flow *flow, const struct packet *packet,
 					  __u64 now)
 {
 	if (!packet_has(packet, TCP_RST) || packet_has(packet, TCP_ACK))
 		return false;
-	/* Each segment of a burst is refused: that is one. */
+	/* The RSTs for the segments of one burst count once. */
 	if (flow->refusals && is_within(now, flow->refused, ANSWER_INTERVAL))
 		return true;
 	if (flow->refusals == REFUSALS_MAX)
@@ -388,8 +395,8 @@ static __always_inline bool missed_cookie(struct flow *flow, const struct packet
 	return true;
 }
 
-/* An ack of the header and of nothing else tells the client nothing that it could understand. */
-static __always_inline bool is_only_for_us(const struct packet *packet, __u32 ahead)
+/* Whether a segment only acknowledges the header, which the client does not know of. */
+static __always_inline bool acks_header_only(const struct packet *packet, __u32 ahead)
 {
 	return !ahead && !packet->payload && !packet->is_fragment && packet->tcp.window &&
 	       !packet_has(packet, TCP_SYN | TCP_FIN | TCP_RST);
@@ -403,7 +410,7 @@ static __always_inline void note_server(struct flow *flow, const struct packet *
 		flow->sent = end;
 }
 
-/* A segment of the server's while it may lack the header, no SYN-ACK. */
+/* Decide about a server's segment that is no SYN-ACK, while the server may not have the header. */
 static __always_inline void state_open_reply(struct flow *flow, const struct packet *packet,
 					     struct order *order, __u64 now, struct step *step)
 {
@@ -418,13 +425,13 @@ static __always_inline void state_open_reply(struct flow *flow, const struct pac
 		return;
 	note_server(flow, packet);
 	if ((__s32)ahead >= 0) {
-		/* Of what the client has not sent: an older connection's. */
+		/* The client has not sent so much: the segment is of an older connection. */
 		if (after(packet_ack(packet), flow->high))
 			return;
 		flow->phase = PHASE_PROVEN;
-		if (is_only_for_us(packet, ahead))
+		if (acks_header_only(packet, ahead))
 			step->action = ACTION_SWALLOW;
-	} else if (ahead >= (__u32)-flow->room) {
+	} else if (ahead >= (__u32)-flow->header_len) {
 		if (!packet_has(packet, TCP_RST))
 			answer(flow, order, now, step);
 		step->action = ACTION_RAISE;
@@ -432,11 +439,11 @@ static __always_inline void state_open_reply(struct flow *flow, const struct pac
 	}
 }
 
-/* A segment of the server's. */
+/* Decide about a server's segment. */
 static __always_inline void state_server(struct flow *flow, const struct packet *packet,
 					 struct order *order, __u64 now, struct step *step)
 {
-	__u32 first = packet_ack(packet) + flow->room;
+	__u32 first = packet_ack(packet) + flow->header_len;
 
 	step->action = ACTION_PASS;
 	step->answer = 0;
@@ -447,19 +454,17 @@ static __always_inline void state_server(struct flow *flow, const struct packet 
 		state_open_reply(flow, packet, order, now, step);
 	} else if (packet_has(packet, TCP_RST) && packet_has(packet, TCP_ACK) && flow->reopens &&
 		   first == flow->latest) {
-		/* It refuses the SYN. */
+		/* The server refuses the SYN. */
 		step->action = ACTION_RAISE;
 		step->number = first;
 	}
 }
 
-/*
- * A number that an ICMP error quotes, as the client knows it: of the SYN, or of the header.
- */
+/* The client's number for one that an ICMP error quotes: that of the SYN, or of its first byte. */
 static __always_inline __u32 state_quoted(const struct flow *flow, __u32 seq)
 {
-	if (flow->phase == PHASE_SYN && seq + flow->room + 1 == flow->latest)
-		return seq + flow->room;
+	if (flow->phase == PHASE_SYN && seq + flow->header_len + 1 == flow->latest)
+		return seq + flow->header_len;
 	if (flow->phase == PHASE_OPEN && before(seq, flow->first))
 		return flow->first;
 	return seq;

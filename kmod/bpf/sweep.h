@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Making flows, and taking them away.
+ * Makes flows, and deletes them.
  *
- * Each entry of the table has a token in a queue. One timer looks at the token in front: when its
- * time has come, the flow is looked at, and the token goes to the end, or away with its flow. So a
- * flow costs no timer of its own, which the kernel would have to allocate and sometimes cannot, and
- * the timer never has more than a batch to do at a time.
+ * Each flow has a token in a queue. A timer takes tokens from the front that were last checked a
+ * sweep interval ago, checks their flows, and either puts the token at the end of the queue or
+ * deletes the flow. With one timer for all flows, a new flow does not depend on the kernel being
+ * able to allocate a timer for it. The timer handles at most BATCH tokens at a time.
  */
 #ifndef CTPROXY_SWEEP_H
 #define CTPROXY_SWEEP_H
@@ -16,14 +16,14 @@
 #define BATCH_PAUSE (2 * NSEC_PER_MSEC)
 
 /**
- * struct token - stands for an entry of the table
- * @key: of the flow
- * @made: as in the flow; another one has a token of its own
- * @looked: when the flow was looked at last, or made
+ * struct token - a flow's place in the queue
+ * @key: key of the flow
+ * @made: as in the flow; a later flow with the same key has another token
+ * @checked: when the flow was last checked, or made
  */
 struct token {
 	struct flow_key key;
-	__u64 made, looked;
+	__u64 made, checked;
 };
 
 struct {
@@ -51,8 +51,8 @@ static __always_inline __u64 sweep_interval(void)
 }
 
 /*
- * Whether the flow has to stay; notes that its connection is over. It stays once more then: perhaps
- * conntrack was flushed, and has picked the connection up again.
+ * Whether the flow stays. Once its connection has no conntrack entry any more, it is marked as
+ * ended, and stays until the next check: after a flush conntrack may pick the connection up again.
  */
 static __always_inline bool flow_stays(struct flow *flow, const struct flow_key *key, __u64 now)
 {
@@ -65,15 +65,15 @@ static __always_inline bool flow_stays(struct flow *flow, const struct flow_key 
 		count(COUNT_flows_closed);
 		return true;
 	}
-	return lives || (flow->told && is_within(now, flow->told, COOKIE_LIFE));
+	return lives || (flow->last_shown && is_within(now, flow->last_shown, COOKIE_LIFE));
 }
 
-/* What is left to be done when a batch ends. */
+/* Arguments of sweep_one(); @pause is how long the timer waits after the batch. */
 struct sweep {
 	__u64 now, interval, pause;
 };
 
-/* The token in front. Returns 1 when its time has not come. */
+/* Check the flow of the first token. Returns 1 when no token is due. */
 static long sweep_one(__u32 i, struct sweep *sweep)
 {
 	struct token token;
@@ -83,15 +83,15 @@ static long sweep_one(__u32 i, struct sweep *sweep)
 		sweep->pause = sweep->interval;
 		return 1;
 	}
-	if (is_within(sweep->now, token.looked, sweep->interval)) {
-		sweep->pause = token.looked + sweep->interval - sweep->now;
+	if (is_within(sweep->now, token.checked, sweep->interval)) {
+		sweep->pause = token.checked + sweep->interval - sweep->now;
 		return 1;
 	}
 	bpf_map_pop_elem(&tokens, &token);
 	flow = flow_find(&token.key);
 	if (!flow || flow->made != token.made)
 		return 0;
-	token.looked = sweep->now;
+	token.checked = sweep->now;
 	if (flow_stays(flow, &token.key, sweep->now))
 		bpf_map_push_elem(&tokens, &token, 0);
 	else if (!bpf_map_delete_elem(&flows, &token.key))
@@ -112,7 +112,7 @@ static int sweep_batch(void *map, __u32 *key, struct sweeper *sweeper)
 	return 0;
 }
 
-/* Set going with the first flow. A program that replaces another takes the timer over. */
+/* Start the timer with the first flow. A program that replaces another one reuses its timer. */
 static __always_inline void sweep_start(void)
 {
 	struct sweeper *sweeper;
@@ -128,7 +128,7 @@ static __always_inline void sweep_start(void)
 		bpf_timer_start(&sweeper->timer, BATCH_PAUSE, 0);
 }
 
-/* The connection's flow, a blank one if there was none; NULL when the table is full. */
+/* Find the connection's flow, or make a blank one. NULL when the table is full. */
 static __always_inline struct flow *flow_make(const struct flow_key *key, __u64 now)
 {
 	struct flow *flow = flow_find(key);
@@ -137,14 +137,14 @@ static __always_inline struct flow *flow_make(const struct flow_key *key, __u64 
 	if (flow)
 		return flow;
 	if (bpf_map_update_elem(&flows, key, blank, BPF_NOEXIST))
-		return flow_find(key);	/* another CPU has just made it, or there is no room */
+		return flow_find(key);	/* another CPU has made it, or the table is full */
 	flow = flow_find(key);
 	if (!flow)
 		return 0;
 	flow->made = now;
 	token.key = *key;
 	token.made = now;
-	token.looked = now;
+	token.checked = now;
 	if (bpf_map_push_elem(&tokens, &token, 0)) {
 		bpf_map_delete_elem(&flows, key);
 		return 0;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What a packet's treatment needs that does not fit on a stack of 512 bytes, one per CPU.
+ * Scratch memory of a packet, one per CPU: it does not fit on the stack of 512 bytes.
  *
- * A program is not interrupted by another run of itself, but for one that it starts: a copy that
- * it sends passes the egress program before bpf_clone_redirect() returns. Such a run is told by
- * @mode what to make of the copy, and uses @segment and @options, and nothing else of this.
+ * On one CPU a run of the program is interrupted only by a run that it starts itself: the egress
+ * program runs on a copy before bpf_clone_redirect() returns. @mode tells that inner run what to
+ * turn the copy into. The inner run reads @order and writes only @segment.
  */
 #ifndef CTPROXY_WORK_H
 #define CTPROXY_WORK_H
@@ -14,28 +14,28 @@
 
 #define HEADER_MIN 28
 #define HEADER_MAX 77
-#define HEADER_SPACE 80		/* of words that a checksum can be taken of, the rest zeros */
+#define HEADER_SPACE 80		/* HEADER_MAX in whole words, for checksums */
 
 #define OPTIONS_MAX 40
-#define TIMESTAMPS 8		/* bytes of a timestamp option behind kind and length */
+#define TIMESTAMPS 8		/* bytes of a timestamps option after kind and length */
 
 enum mode {
 	MODE_NONE,
 	MODE_HEADER,	/* the copy of a client's segment becomes the header */
-	MODE_ANSWER,	/* the copy of a server's segment is turned round, and becomes it */
+	MODE_ANSWER,	/* the copy of a server's segment becomes the header */
 	MODE_RESET,	/* the copy of a client's RST gets another number */
 };
 
 /**
- * struct order - the header segment that is to be sent, or the number of the RST
- * @seq: its number
- * @ack: for MODE_ANSWER, as @window and @timestamps: what the client has said last
- * @room: the header's length
+ * struct order - the header segment that is to be sent
+ * @seq: its sequence number, or that of the RST for MODE_RESET
+ * @ack: for MODE_ANSWER, like @window and @timestamps: from the client's latest segment
+ * @header_len: length of @header
  */
 struct order {
 	__u32 seq, ack;
 	__be16 window;
-	__u8 room;
+	__u8 header_len;
 	__u8 has_timestamps;
 	__u8 timestamps[TIMESTAMPS];
 	__u8 header[HEADER_SPACE];
@@ -43,12 +43,13 @@ struct order {
 
 /**
  * struct options - a segment's TCP options
- * @bytes: them, with so much behind that an index below 64 and an option's length stay inside
- * @len: of them
+ * @bytes: the options; larger than they can be, so that the verifier sees every read inside
+ * @len: length of the options
  * @at: where the walk is
- * @until: up to where bytes are overwritten
+ * @until: end of the option that is being overwritten
+ * @remove: enum option_remove
  * @found: enum option_found
- * @timestamps: value and echo, when found
+ * @timestamps: value and echo, if found
  */
 struct options {
 	__u8 bytes[128];

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernel tests' cases for the eBPF injector, on the kernel that runs here.
+"""Run the kernel tests' cases for the eBPF injector on this machine's kernel.
 
 Ends with the line `N passed, N failed[, N skipped]`. `--full` takes all cases that need no netem;
 `--sequences` instead draws that many sequences of an attacker's packets, see attacks/walk.py.
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.kernel.guest import endtoend, matrix, named
 from tests.kernel.guest.attacks import cases as attacks
@@ -26,20 +27,21 @@ from tests.kernel.guest.loads import parallel
 from tests.kernel.guest.places import PLACES
 from tests.kernel.guest.report import Report
 from tests.kernel.guest.run import Runner
+from tests.stages.outcomes import FAILED, PASSED, Writer
 
 from .available import unavailable
 
 NOT_HERE = ("flowtable", "other-minute", "two-thousand", "vlan", "wireguard")
-"""Cases that want more than every kernel has, or than a minute."""
+"""Cases that need what not every kernel has, or more than a minute."""
 
 PLACES_PLAIN = ("gateway", "gateway6")
 WORLDS_FULL = ("kept/", "signed/")
 PART = 500
-"""Sequences that one case draws."""
+"""Number of sequences that one case draws."""
 
 
 def _wanted(case: Case, full: bool) -> bool:
-    """The plain run takes a part of it: the guests run them all."""
+    """Whether the run has this case. Without `full` it has some; the guests run all."""
     if case.impairment.netem or any(name in case.name for name in NOT_HERE):
         return False
     if full:
@@ -51,7 +53,7 @@ def _wanted(case: Case, full: bool) -> bool:
 
 
 async def _twenty_thousand(trial: Trial) -> None:
-    """20,000 connections, 200 at once: more than a guest does in an hour."""
+    """20,000 connections, 200 at a time, which would take a guest more than an hour."""
     await trial.talk(parallel(20_000, 200))
 
 
@@ -80,7 +82,7 @@ def _matches(case: Case, patterns: list[str]) -> bool:
 
 
 def _sequences(count: int, first: int) -> Iterable[Case]:
-    """`count` sequences, half of them over IPv6, where the listener keeps no SYN."""
+    """Cases that draw `count` sequences: half of them over IPv6, half with SYN cookies always."""
     injector = Ebpf()
     parts = range(first // PART, (first + count) // PART)
     for part in parts:
@@ -88,6 +90,24 @@ def _sequences(count: int, first: int) -> Iterable[Case]:
         function = partial(walk.walk, PART, part)
         body = attack(function, {attacks.COOKIES: 2 * (part % 4 < 2)})
         yield Case("walk", f"ebpf/{place}/{part}", injector, PLACES[place], body, limit=900)
+
+
+class StageReport(Report):
+    """A report that also writes each outcome for tests/stages."""
+
+    def __init__(self, path: Path | None, writer: Writer, full: bool) -> None:
+        super().__init__(path)
+        self._writer = writer
+        self._again = ["-m", "tests.bpf", *(["--full"] if full else []), "--case"]
+
+    def begin(self, suite: str, case: str) -> None:
+        super().begin(suite, case)
+        self._writer.begin(f"{suite}/{case}")
+
+    def end(self, suite: str, case: str, why: str, seconds: float, facts: dict[str, Any]) -> None:
+        super().end(suite, case, why, seconds, facts)
+        outcome = FAILED if why else PASSED
+        self._writer.end(f"{suite}/{case}", outcome, why, [*self._again, case], seconds)
 
 
 def main() -> int:
@@ -99,6 +119,7 @@ def main() -> int:
     parser.add_argument("--case", action="append", help="only those whose name matches; repeatable")
     parser.add_argument("-x", "--first-failure", action="store_true", help="end with it")
     parser.add_argument("--report", type=Path, help="JSON lines")
+    parser.add_argument("--outcomes", type=Path, help="write each case's, see tests/stages")
     options = parser.parse_args()
     if why := unavailable():
         print(f"the eBPF injector is not tested on this kernel: {why}")
@@ -109,7 +130,7 @@ def main() -> int:
     else:
         cases = [each for each in _cases(options.full) if _matches(each, options.case or ["*"])]
     began = time.monotonic()
-    report = Report(options.report)
+    report = StageReport(options.report, Writer(options.outcomes), options.full)
     runner = Runner(report)
     try:
         asyncio.run(runner.run(cases, options.first_failure))

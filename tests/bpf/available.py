@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether these tests can run here; why not, in one line."""
+"""Whether this machine can run the tests of this folder."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from tests.lab.ebpf import why_no_ebpf
 
 
 def unavailable() -> str | None:
-    """None where they can."""
+    """Why not, in one line; None when it can."""
     return why_no_ebpf() or no_lab()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A crowd: connections that are made one after the other, many at once, from end to end.
+"""Many connections at a time through the gateway, for tests that change the program meanwhile.
 
-Each client says something, the server reads a header and that, answers and closes. What the server
-reads of each is judged, and how each ended for its client is counted.
+Each client sends data, the server reads header and data, answers and closes. Headers and data are
+checked, and the ways in which connections end are counted.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from tests.lab import draw_destination
 from .gateway import Gateway
 
 PATIENCE = 70.0
-"""Seconds after which a connection hangs: with one packet of twenty lost, TCP is done before."""
+"""Seconds after which a connection counts as hanging. With 5 % loss TCP needs less."""
 
 SYNS = 5
-"""That are sent again before a client gives up with ETIMEDOUT, at the latest after 63 s."""
+"""Retransmissions of a SYN before the client gives up with ETIMEDOUT, at the latest after 63 s."""
 
 CLONE_NEWNET = 0x40000000
 
-SAID, HEARD = b"said", b"heard"
+REQUEST, ANSWER = b"request", b"answer"
 
 
 @contextlib.contextmanager
 def entered(path: str) -> Iterator[None]:
-    """This thread is in the network namespace at `path`."""
+    """Enter the network namespace at `path` with this thread during the `with` block."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     inside = os.open(path, os.O_RDONLY)
     try:
@@ -54,7 +54,7 @@ def _setns(fd: int) -> None:
 
 
 def lose(gateway: Gateway, percent: int) -> None:
-    """On both sides of the gateway, in both directions."""
+    """Drop `percent` of the packets on both sides of the gateway, in both directions."""
     for host, device in (("client", "gateway"), ("gateway", "client"), ("gateway", "server")):
         node = getattr(gateway.lab, host)
         node.nft(
@@ -64,7 +64,10 @@ def lose(gateway: Gateway, percent: int) -> None:
 
 
 class Crowd:
-    """`with Crowd(...) as crowd`: at the end nobody dials any more, and all come to their ends."""
+    """Dials during the `with` block, with `at_once` connections at a time.
+
+    At its end no new connection is made, and it waits until all others have ended.
+    """
 
     def __init__(self, gateway: Gateway, listener: socket.socket, at_once: int) -> None:
         self._path = f"/proc/{gateway.lab.keeper}/root/run/netns/client"
@@ -73,11 +76,11 @@ class Crowd:
         self._over = threading.Event()
         self._gone = threading.Event()
         self._dialled: dict[socket.socket, float | None] = {}
-        """When each was connected. A SYN may be kept from passing for long; its client waits."""
+        """When each client was connected; None: not yet, since SYNs may be dropped for long."""
         self.sound = 0
-        """Streams that began with a header that is true, and had all that was said."""
+        """Number of connections with a true header and the client's data."""
         self.ends: Counter[str] = Counter()
-        """How connections ended for their clients: "eof", or the name of an error."""
+        """The ways in which connections ended for clients: "eof", or the name of an error."""
         self.wrong: list[str] = []
 
     def __enter__(self) -> Crowd:
@@ -116,7 +119,7 @@ class Crowd:
     def _go_on(self, selector: selectors.BaseSelector, sock: socket.socket) -> None:
         try:
             if selector.get_key(sock).events == selectors.EVENT_WRITE:
-                sock.send(SAID)
+                sock.send(REQUEST)
                 self._dialled[sock] = time.monotonic()
                 selector.modify(sock, selectors.EVENT_READ)
             elif not sock.recv(100):
@@ -136,7 +139,7 @@ class Crowd:
             if since is None and self._over.is_set():
                 self._dialled[sock] = now
             elif since is not None and now - since > PATIENCE:
-                # RFC 9293's states in the kernel's order: 1 is ESTABLISHED, 2 SYN_SENT.
+                # The kernel's number: 1 is ESTABLISHED, 2 is SYN_SENT.
                 state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
                 self.wrong.append(f"client {sock.getsockname()} hangs in state {state}")
                 self._ended(selector, sock, "hangs")
@@ -144,7 +147,7 @@ class Crowd:
     # ---- the server ----
 
     def _serve(self) -> None:
-        """Until all that was accepted has ended."""
+        """Serve until every accepted connection has ended."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
             end = None
@@ -177,10 +180,10 @@ class Crowd:
             stream += piece
             over = not piece
             if piece and self._is_complete(sock, stream):
-                sock.send(HEARD)
+                sock.send(ANSWER)
                 sock.shutdown(socket.SHUT_WR)
         except OSError as e:
-            # Reset, with the connection's other end: by then it may have said nothing.
+            # The connection was reset, which may happen before the client has sent data.
             over = True
             if e.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
                 self.wrong.append(f"server: {e}")
@@ -189,16 +192,16 @@ class Crowd:
             sock.close()
 
     def _is_complete(self, sock: socket.socket, stream: bytearray) -> bool:
-        """The header is whole at the first look, and true; and all is there."""
+        """Whether the data is complete. The first read must return a whole and true header."""
         try:
             found = proxy.decode(bytes(stream), versions=(2,))
         except OriginError as e:
             self.wrong.append(f"server read {bytes(stream[:60])!r}: {e}")
             return False
-        # The port may be another one: where two clients' ports would meet, NAT changes one.
+        # Not compared with the peer's port, which NAT may have changed.
         if not found or found[0].src is None or found[0].src[0] != sock.getpeername()[0]:
             self.wrong.append(f"server read {bytes(stream[:60])!r}")
             return False
-        complete = bytes(stream[found[1] :]) == SAID
+        complete = bytes(stream[found[1] :]) == REQUEST
         self.sound += complete
         return complete

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A lab whose gateway translates and injects, and a listener behind it that reads the header."""
+"""A lab with a gateway for the injector, and a server that reads its headers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.lab import Lab, draw_destination
 from tests.lab.rules import dnat
 
 DEVICE = "server"
-"""The gateway's, to the server."""
+"""The gateway's device that leads to the server."""
 
 
 class Gateway:
-    """`with Gateway() as gateway`: the program is not attached yet."""
+    """The lab. `with Gateway() as gateway` does not attach the program."""
 
     def __enter__(self) -> Gateway:
         self.lab = Lab()
@@ -36,28 +36,28 @@ class Gateway:
             self.lab.__exit__(*error)
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`ctwsgi gateway WORDS` there."""
+        """Run `ctwsgi gateway WORDS` on the gateway."""
         return self.lab.gateway.run(
             [sys.executable, "-m", "ctwsgi", "gateway", *words], check=check
         )
 
     def status(self) -> dict[str, Any]:
-        """Of DEVICE."""
+        """The status of DEVICE."""
         found: dict[str, Any] = json.loads(self.command("status", DEVICE, "--json").stdout)[0]
         return found
 
     def counters(self) -> dict[str, int]:
-        """Without the zeros."""
+        """The counters of DEVICE that are not zero."""
         return {name: n for name, n in self.status()["counters"].items() if n}
 
     def backends(self, port: int) -> list[str]:
-        """Options that select the server's port."""
+        """The options that select this port of the server."""
         v4, v6 = (self.lab.server.address(version) for version in (4, 6))
         return ["--backend", f"{v4}:{port}", "--backend", f"[{v6}]:{port}"]
 
     @contextmanager
     def listening(self, version: int = 4) -> Iterator[socket.socket]:
-        """A listener on the server, to which everything bound for nowhere is translated."""
+        """A listener on the server. The gateway translates addresses that no host has to it."""
         with self.lab.server.listen("0.0.0.0" if version == 4 else "::") as listener:
             port = listener.getsockname()[1]
             targets = ((self.lab.server.address(v), port) for v in (4, 6))
@@ -71,13 +71,12 @@ class Gateway:
         keys: KeyRing | None = None,
         port: int | None = None,
     ) -> Header:
-        """One connection with a payload; its header, which must tell the truth.
+        """Make one connection, check its header and payload, and return the header.
 
-        To `port` of an address that is nowhere, by default any.
+        It is made to `port` of a drawn address, by default to a drawn port.
 
-        The server may see another port than the client's own: two connections from one port to
-        two destinations are one and the same to the server, and conntrack gives the second a port
-        of its own. The header tells the client's.
+        The server may see another client port than the header has: if the client uses one port for
+        connections to two destinations, NAT gives the second one another port.
         """
         host, drawn = draw_destination(version)
         destination = host, port or drawn
@@ -94,7 +93,7 @@ class Gateway:
 
 
 def read_header(sock: socket.socket, keys: KeyRing | None = None) -> tuple[Header, bytes]:
-    """The header, and what came behind it. The first look must show a whole one."""
+    """The header, and the data behind it. The first read must return a whole header."""
     sock.settimeout(20)
     first = sock.recv(4096)
     found = proxy.decode(first, versions=(2,), keys=keys)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Two gateways, one of which is in use, with Debian's conntrackd between them.
+"""Two gateways with conntrackd, one of which is in use.
 
              ,-- one --.
     client --     |     -- server
              `-- two --'
 
-Client and server have an address of their own, which is not that of a wire. What VRRP does, moving
-the gateways' address, is here a route of each: conntrackd and the program see no difference.
+Client and server have addresses that are not those of a wire, and each has a route by the gateway
+in use. A failover changes these routes. With VRRP the gateway's address would move instead, which
+makes no difference to conntrackd and the program.
 """
 
 from __future__ import annotations
@@ -75,16 +76,16 @@ General {{
 
 
 def unavailable() -> str | None:
-    """Why conntrackd cannot be run here, in one line."""
+    """Why conntrackd cannot run here, in one line; None when it can."""
     lacking = [c for c in ("conntrackd", "conntrack") if not shutil.which(c, path=SEARCH)]
     return f"no {', '.join(lacking)}: apt-get install {' '.join(lacking)}" if lacking else None
 
 
 class Pair:
-    """`with Pair("FTFW", direct=False) as pair`: connections to NOWHERE go by `one`.
+    """The lab with two gateways. Connections of the client go by `one` until fail_over().
 
-    With `direct` conntrackd writes into the standby's kernel at once, without it at the failover,
-    as its primary-backup.sh does.
+    With `direct` conntrackd writes entries into the standby's kernel at once, otherwise at the
+    failover, as its primary-backup.sh does.
     """
 
     def __init__(self, mode: str, *, direct: bool, key: str) -> None:
@@ -108,7 +109,7 @@ class Pair:
             self.lab.__exit__(*error)
 
     def listen(self, port: int) -> Socket:
-        """The server, translated to by either gateway, and chosen by its program."""
+        """A listener on the server, to which both gateways translate and inject."""
         for node in (self.lab.one, self.lab.two):
             node.nft(str(dnat((SERVER, port), ("fd99::1", port))))
             options = ["--existing", "pass", "--auth-key-file", str(self._keys())]
@@ -116,7 +117,7 @@ class Pair:
         return self.lab.server.listen(SERVER, port)
 
     def wait_until_known(self, sock: Socket) -> None:
-        """The standby has heard of the connection of this client, and that it is established."""
+        """Wait until the standby knows that this client's connection is established."""
         port = f"sport={sock.getsockname()[1]} "
 
         def known() -> bool:
@@ -126,7 +127,7 @@ class Pair:
         until(known, "conntrackd's message")
 
     def fail_over(self) -> None:
-        """`one` is dead, `two` takes its place."""
+        """Cut `one` off, and let `two` take its place."""
         for host, device in (("client", "one"), ("server", "one")):
             getattr(self.lab, device).ip("link", "set", host, "down")
         self._use("two")
@@ -135,7 +136,7 @@ class Pair:
                 self._conntrackd(self.lab.two, order)
 
     def counters(self, node: Node) -> dict[str, int]:
-        """Of its program, without the zeros."""
+        """The counters of the node's program that are not zero."""
         (status,) = json.loads(self._gateway(node, "status", "server", "--json"))
         return {name: n for name, n in status["counters"].items() if n}
 
@@ -147,7 +148,7 @@ class Pair:
         for node, peer in ((lab.one, "two"), (lab.two, "one")):
             for end, address in (("client", CLIENT), ("server", SERVER)):
                 node.ip("route", "add", address, "via", lab.topology.address(end, node.name))
-            # A packet in the middle of a connection that conntrack does not know makes no new one.
+            # A packet of a connection that conntrack does not know makes no new entry.
             node.sysctl({"net.netfilter.nf_conntrack_tcp_loose": 0})
             self._start_conntrackd(node, peer)
 

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The program in the field: in front of nginx and haproxy, on a tun device, and beside the same
-network without it.
-"""
+"""The program in front of nginx and haproxy, on a tun device, and with a reused client port."""
 
 from __future__ import annotations
 
@@ -19,13 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from ctwsgi.ebpf.structs import COUNTERS, Selection, Settings
 from tests.lab import draw_destination
 from tests.lab.rules import dnat
 
 from .available import unavailable
 from .crowd import entered, lose
-from .gateway import DEVICE, ROOT, Gateway
+from .gateway import DEVICE, Gateway
 
 FULL = bool(os.environ.get("CTWSGI_TEST_FULL"))
 
@@ -39,7 +36,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def _reuse(gateway: Gateway, listener: socket.socket, rounds: int) -> float:
-    """The same port again at once, after an RST each time. Seconds for all."""
+    """Open and reset `rounds` connections from one client port. Returns the seconds."""
     listener.settimeout(20)
     began = time.monotonic()
     address = gateway.lab.client.address()
@@ -63,7 +60,7 @@ def _reuse(gateway: Gateway, listener: socket.socket, rounds: int) -> float:
 
 
 def test_a_port_is_used_again_under_loss(gateway: Gateway) -> None:
-    """Not worse than without the program: half of the time more, and a second for bad luck."""
+    """The program may take half as much time again, 0.2 s per connection and one second more."""
     lose(gateway, 2)
     rounds = 60 if FULL else 15
     with gateway.listening() as listener:
@@ -71,7 +68,7 @@ def test_a_port_is_used_again_under_loss(gateway: Gateway) -> None:
         gateway.command("attach", DEVICE)
         injected = _reuse(gateway, listener, rounds)
     assert gateway.counters()["ctproxy_headers"] >= rounds
-    # Losses are drawn: a handshake that loses its SYN waits for a second.
+    # Losses are drawn, and a handshake that loses its SYN waits for a second.
     assert injected < 1.5 * plain + 0.2 * rounds + 1, (plain, injected)
 
 
@@ -110,8 +107,8 @@ PEERS = {
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_others_read_it(gateway: Gateway, name: str) -> None:
-    """nginx and haproxy, which look at a header once; over both IP versions, and signed as well."""
+def test_other_servers_read_the_header(gateway: Gateway, name: str) -> None:
+    """nginx and haproxy, which read a header once: IPv4 and IPv6, unsigned and signed."""
     port, config, words = PEERS[name]
     if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin"):
         pytest.skip(f"no {name}")
@@ -130,15 +127,15 @@ def test_others_read_it(gateway: Gateway, name: str) -> None:
             for version in (4, 6):
                 host, dialled = draw_destination(version)
                 url = f"http://{f'[{host}]' if version == 6 else host}:{dialled}/"
-                told = lab.client.run(["curl", "-sS", "-g", "--max-time", "20", url]).stdout
-                assert told == f"{lab.client.address(version)} {host} {dialled}"
+                answer = lab.client.run(["curl", "-sS", "-g", "--max-time", "20", url]).stdout
+                assert answer == f"{lab.client.address(version)} {host} {dialled}"
 
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
 
 
 def _tun(path: str, name: str) -> int:
-    """A tun device in that namespace, by its open end."""
+    """Make a tun device in the namespace at `path`; returns its descriptor."""
     with entered(path):
         fd = os.open("/dev/net/tun", os.O_RDWR)
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
@@ -186,15 +183,3 @@ def test_a_device_without_link_header(gateway: Gateway, version: int) -> None:
         carrier.join()
         for end in ends:
             os.close(end)
-
-
-def test_counters_are_those_of_the_program() -> None:
-    """layout.py and counters.h have the same names in the same order."""
-    text = (ROOT / "kmod/bpf/counters.h").read_text()
-    names = [line.split("(")[1].split(")")[0] for line in text.splitlines() if "\tX(" in line]
-    assert tuple(names) == COUNTERS
-
-
-def test_settings_survive_packing() -> None:
-    settings = Settings(0, Selection.MARK, 1, 0xFFFFFFFF, True, False, True, -37, True, 50, True)
-    assert Settings.unpack(settings.pack()) == settings

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi gateway` on a gateway of network namespaces: attach, select, sign, tell, detach."""
+"""`ctwsgi gateway` on a gateway of network namespaces: its commands and options."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_signed_and_rotated_while_it_runs(gateway: Gateway, version: int, tmp_pa
         process.signal(signal.SIGHUP)
         process.wait_log("the old key stays")
         assert gateway.visit(listener, version, ring).auth == 3
-        # It stays attached, and so does the key.
+        # When `run` ends, the program stays attached and keeps its key.
         assert process.stop() == 0
         assert gateway.visit(listener, version, ring).auth == 3
     assert gateway.status()["key_id"] == 3
@@ -116,12 +116,12 @@ def test_only_the_mark_that_is_named(gateway: Gateway) -> None:
                     assert accepted.recv(100).startswith(b"\r\n\r\n") is header
 
 
-def test_what_cannot_be_looked_up_is_dropped(gateway: Gateway) -> None:
-    """A selected connection that conntrack does not follow: a direct one, with NOTRACK."""
+def test_untracked_packets_to_a_server_are_dropped(gateway: Gateway) -> None:
+    """A packet to a --backend that conntrack does not track, because of a notrack rule."""
     with gateway.listening() as listener:
         address = gateway.lab.server.address(), listener.getsockname()[1]
         gateway.command("attach", DEVICE, *gateway.backends(address[1]))
-        # Tracked and not translated, it goes where its client wanted it to go.
+        # A connection that is tracked and not translated passes.
         gateway.lab.client.connect(address).close()
         listener.accept()[0].close()
         gateway.lab.gateway.nft(
@@ -137,7 +137,7 @@ def test_what_cannot_be_looked_up_is_dropped(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("existing", ["drop", "pass"])
-def test_connections_that_are_older(gateway: Gateway, existing: str) -> None:
+def test_connections_older_than_the_program(gateway: Gateway, existing: str) -> None:
     with gateway.listening() as listener, gateway.lab.client.connect(draw_destination(4)) as sock:
         accepted, _ = listener.accept()
         with accepted:
@@ -153,7 +153,7 @@ def test_connections_that_are_older(gateway: Gateway, existing: str) -> None:
 
 
 def test_connections_outlive_the_program(gateway: Gateway) -> None:
-    """Whose header has arrived needs nobody any more."""
+    """Once the header has arrived, a connection does not need the program any more."""
     gateway.command("attach", DEVICE)
     with gateway.listening() as listener, gateway.lab.client.connect(draw_destination(4)) as sock:
         accepted, _ = listener.accept()
@@ -168,7 +168,7 @@ def test_connections_outlive_the_program(gateway: Gateway) -> None:
                 got += accepted.recv(100)
 
 
-def test_a_full_table_refuses_new_ones_only(gateway: Gateway) -> None:
+def test_a_full_table_refuses_only_new_connections(gateway: Gateway) -> None:
     gateway.command("attach", DEVICE, "--max-flows", "2")
     with gateway.listening() as listener:
         for _ in range(2):
@@ -178,7 +178,7 @@ def test_a_full_table_refuses_new_ones_only(gateway: Gateway) -> None:
             sock.setblocking(False)
             sock.connect_ex(draw_destination(4))
             until(lambda: "drop_flow_limit" in gateway.counters(), "the table is full")
-        # What is not selected passes as ever.
+        # A connection that is not selected passes.
         with gateway.lab.server.listen("0.0.0.0") as other:
             address = gateway.lab.server.address(), other.getsockname()[1]
             gateway.lab.client.connect(address).close()
@@ -191,11 +191,11 @@ def test_flows_end_with_conntracks_entry(gateway: Gateway) -> None:
     with gateway.listening() as listener:
         gateway.visit(listener)
     assert gateway.counters()["flows_opened"] == 1
-    until(lambda: "flows" not in gateway.counters(), "the flow goes, with nobody's help")
+    until(lambda: "flows" not in gateway.counters(), "the timer deletes the flow")
 
 
 def test_one_armed_is_refused(gateway: Gateway, tmp_path: Path) -> None:
-    """The client is in the server's own network: it could speak for the server."""
+    """A client in the server's own network could send packets in the server's name."""
     lab = gateway.lab
     with gateway.listening():
         gateway.command("attach", DEVICE)
@@ -227,8 +227,8 @@ def test_status_for_programs(gateway: Gateway) -> None:
     assert f'ctwsgi_gateway_dropped_total{{device="{DEVICE}",reason="no_syn"}} 0\n' in text
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     assert all(line.rpartition(" ")[2].isdecimal() for line in samples)
-    said = gateway.command("status", DEVICE).stdout
-    assert said.startswith(f"{DEVICE}: attached, backends, headers unsigned\n")
+    output = gateway.command("status", DEVICE).stdout
+    assert output.startswith(f"{DEVICE}: attached, backends, headers unsigned\n")
 
 
 def test_detach_leaves_nothing(gateway: Gateway) -> None:
@@ -237,13 +237,13 @@ def test_detach_leaves_nothing(gateway: Gateway) -> None:
     shown = gateway.lab.gateway.run(["tc", "qdisc", "show", "dev", DEVICE]).stdout
     assert "clsact" not in shown
     assert gateway.command("detach", DEVICE).stdout == f"{DEVICE}: nothing was attached\n"
-    told = gateway.command("status", DEVICE, check=False)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert "nothing is attached" in told.stderr
+    refused = gateway.command("status", DEVICE, check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "nothing is attached" in refused.stderr
 
 
 def test_a_device_that_vanishes_leaves_nothing_for_long() -> None:
-    """Nobody detaches from a namespace that is gone; the next command that changes things does."""
+    """The next attach in any namespace removes the pins of a device that is gone."""
     with Gateway() as gone:
         gone.command("attach", DEVICE)
         with gone.listening() as listener:
@@ -254,7 +254,7 @@ def test_a_device_that_vanishes_leaves_nothing_for_long() -> None:
         with Gateway() as other:
 
             def tidied() -> bool:
-                # The kernel takes a device's filters away when it finds the time.
+                # The kernel removes a device's filters some time later.
                 other.command("attach", DEVICE)
                 return not left.exists()
 
@@ -263,9 +263,9 @@ def test_a_device_that_vanishes_leaves_nothing_for_long() -> None:
 
 
 def closing(gateway: Gateway, value: bool) -> None:
-    """As `detach` does it, and as one that was killed leaves it."""
-    said = f"from ctwsgi.ebpf.injector import Injector as I; I({DEVICE!r}).change(closing={value})"
-    gateway.lab.gateway.run([sys.executable, "-c", said])
+    """Set `closing` as `detach` does; a `detach` that was killed leaves it set."""
+    code = f"from ctwsgi.ebpf.injector import Injector as I; I({DEVICE!r}).change(closing={value})"
+    gateway.lab.gateway.run([sys.executable, "-c", code])
 
 
 def test_nothing_begins_while_it_closes(gateway: Gateway) -> None:
@@ -279,7 +279,7 @@ def test_nothing_begins_while_it_closes(gateway: Gateway) -> None:
             until(lambda: "drop_unloading" in gateway.counters(), "it is dropped and counted")
             older.sendall(b"older")
             assert read_header(accepted)[1] in (b"", b"older")
-            # And one that was killed half way is put right by the next one that attaches.
+            # The next attach clears what a killed detach has left.
             gateway.command("attach", DEVICE)
             accepted, _ = listener.accept()
             with accepted:
@@ -287,9 +287,9 @@ def test_nothing_begins_while_it_closes(gateway: Gateway) -> None:
 
 
 HELD_BACK = {
-    # The server waits for the header, the client for the server.
+    # The header is dropped: the server waits for it, and the client for the server.
     "open": ("server", "tcp dport {port} tcp flags & psh == psh drop"),
-    # The server has answered the SYN, and the answer is lost.
+    # The SYN-ACK is dropped.
     "syn": ("client", "tcp sport != {port} tcp flags & (syn | ack) == (syn | ack) drop"),
 }
 
@@ -297,7 +297,7 @@ HELD_BACK = {
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("phase", HELD_BACK)
 def test_detach_resets_what_is_being_opened(gateway: Gateway, phase: str, version: int) -> None:
-    """Both sides hear of it: neither waits, and nothing is left where a header was to come."""
+    """Client and server are reset, so neither waits, and the server has no half-open connection."""
     gateway.command("attach", DEVICE)
     lab = gateway.lab
     with gateway.listening(version) as listener:
@@ -317,8 +317,8 @@ def test_detach_resets_what_is_being_opened(gateway: Gateway, phase: str, versio
                 sock.setblocking(False)
                 sock.connect_ex(draw_destination(version))
             until(lambda: lab.server.run(half).stdout, "the server has half a connection")
-            said = gateway.command("detach", DEVICE).stdout
-            assert said.endswith("reset because their header had not arrived: 1\n")
+            output = gateway.command("detach", DEVICE).stdout
+            assert output.endswith("reset because their header had not arrived: 1\n")
             assert not lab.server.run(half).stdout
             code = errno.ECONNRESET if phase == "open" else errno.ECONNREFUSED
             assert until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "") == code
@@ -342,10 +342,10 @@ def test_the_filters_of_others_stay(gateway: Gateway) -> None:
         ("", "lo", "--source conntrack"),
         ("add bridge0 type bridge; set server master bridge0", "server", "attach to bridge0"),
         ("set server mtu 500", "server", "MTU is 500"),
-        ("add gre1 type gre local 10.77.2.1 remote 10.77.2.2", "gre1", "never tried"),
+        ("add gre1 type gre local 10.77.2.1 remote 10.77.2.2", "gre1", "not supported"),
     ],
 )
-def test_devices_that_will_not_do(gateway: Gateway, make: str, name: str, reason: str) -> None:
+def test_unsupported_devices(gateway: Gateway, make: str, name: str, reason: str) -> None:
     try:
         for words in filter(None, make.split("; ")):
             gateway.lab.gateway.ip("link", *words.split())

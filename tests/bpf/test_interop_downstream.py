@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Behind the injector: a balancer that writes headers of its own, and checks that write none."""
+"""A balancer between injector and server, and health checks that send no header."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from tests.lab import draw_destination, show, until
 from tests.lab.node import Node
 from tests.lab.process import Process
@@ -18,7 +19,7 @@ from tests.lab.requirements import SEARCH
 from tests.lab.rules import dnat
 
 from .available import unavailable
-from .gateway import DEVICE, ROOT, Gateway
+from .gateway import DEVICE, Gateway
 
 NO_HAPROXY = None if shutil.which("haproxy", path=SEARCH) else "no haproxy: apt-get install haproxy"
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
@@ -28,7 +29,7 @@ FRONT, SERVICE, HEALTH = 8080, 8081, 8090
 
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
-    """Signing."""
+    """A gateway with a key file, to sign headers."""
     with Gateway() as gateway:
         keys = gateway.lab.scratch / "keys"
         keys.touch(mode=0o600)
@@ -37,7 +38,7 @@ def gateway() -> Iterator[Gateway]:
 
 
 def serve(gateway: Gateway, *options: str) -> Process:
-    """On the server: SERVICE behind an injector as `options` say, HEALTH for whoever dials it."""
+    """Serve on the server: SERVICE expects a header, as `options` say; HEALTH expects none."""
     address = gateway.lab.server.address()
     service, health = f"{address}:{SERVICE}", f"{address}:{HEALTH}"
     command = [sys.executable, "-m", "ctwsgi", "serve", "--bind", service, "--bind", health]
@@ -50,10 +51,10 @@ def serve(gateway: Gateway, *options: str) -> Process:
 
 
 def ask(node: Node, address: tuple[str, int]) -> dict[str, Any]:
-    """What the application knows of a connection from there."""
+    """The application's answer: what it knows about the connection."""
     curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "20"]
-    told: dict[str, Any] = json.loads(node.run([*curl, f"http://{show(address)}/json"]).stdout)
-    return told
+    answer: dict[str, Any] = json.loads(node.run([*curl, f"http://{show(address)}/json"]).stdout)
+    return answer
 
 
 HAPROXY = """
@@ -75,9 +76,9 @@ backend back
 
 @pytest.mark.skipif(bool(NO_HAPROXY), reason=str(NO_HAPROXY))
 def test_a_balancer_reads_and_writes_again(gateway: Gateway) -> None:
-    """The origin survives, the signature does not: the server trusts the balancer's address.
+    """The balancer passes the origin on, but not the signature: the server trusts its address.
 
-    Its checks go to the listener that wants no header.
+    Its health checks go to the listener that expects no header.
     """
     lab = gateway.lab
     address = lab.server.address()
@@ -100,12 +101,12 @@ def test_a_balancer_reads_and_writes_again(gateway: Gateway) -> None:
     with lab.gateway.rules(dnat((address, FRONT), ("fd77:0:0:2::2", FRONT))):
         for _ in range(2):
             destination = draw_destination(4)
-            told = ask(lab.client, destination)
-            assert told["orig_dst"] == list(destination)
-            assert told["orig_src"][0] == lab.client.address()
-            assert (told["source"], told["verified"]) == ("proxy", False)
+            answer = ask(lab.client, destination)
+            assert answer["orig_dst"] == list(destination)
+            assert answer["orig_src"][0] == lab.client.address()
+            assert (answer["source"], answer["verified"]) == ("proxy", False)
     until(lambda: "L7OK" in _stats(gateway), "a check that passed")
-    # Who is not the balancer has nothing to say there.
+    # A peer other than the balancer is refused.
     before = len(server.log())
     assert lab.client.run(["curl", "-sS", f"http://{address}:{SERVICE}/"], check=False).returncode
     server.wait_log("origin refused: untrusted-peer", since=before)
@@ -121,18 +122,18 @@ def _stats(gateway: Gateway) -> str:
 
 
 def test_a_check_has_a_listener_of_its_own(gateway: Gateway) -> None:
-    """Both listeners of one server: the one demands a signed header, the other takes none."""
+    """One listener demands a signed header, the other one expects none."""
     lab = gateway.lab
     address, keys = lab.server.address(), str(lab.scratch / "keys")
     server = serve(gateway, "--trust", "inline", "--auth-key-file", keys)
     gateway.command("attach", DEVICE, "--auth-key-file", keys)
     with lab.gateway.rules(dnat((address, SERVICE), ("fd77:0:0:2::2", SERVICE))):
         destination = draw_destination(4)
-        told = ask(lab.client, destination)
-        assert (told["orig_dst"], told["verified"]) == (list(destination), True)
-    told = ask(lab.gateway, (address, HEALTH))
-    assert (told["orig_dst"], told["source"]) == (None, "none")
-    # The same check at the wrong door.
+        answer = ask(lab.client, destination)
+        assert (answer["orig_dst"], answer["verified"]) == (list(destination), True)
+    answer = ask(lab.gateway, (address, HEALTH))
+    assert (answer["orig_dst"], answer["source"]) == (None, "none")
+    # The same check fails at the listener that demands a header.
     before = len(server.log())
     url = f"http://{address}:{SERVICE}/json"
     assert lab.gateway.run(["curl", "-sS", "--max-time", "20", url], check=False).returncode

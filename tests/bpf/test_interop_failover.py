@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The gateway dies and another takes its place, with conntrackd: what goes on, and what is lost."""
+"""Failover to a second gateway, with conntrackd: which connections go on, and which are lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 def visit(pair: Pair, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
-    """Both ends of a new connection, whose header is true and signed."""
+    """Make a connection, check its signed header, and return both ends."""
     destination = draw_destination(4)
     client = pair.lab.client.connect(destination)
     accepted, _ = listener.accept()
@@ -48,7 +48,7 @@ def visit(pair: Pair, listener: socket.socket) -> tuple[socket.socket, socket.so
 
 
 class Flood:
-    """Sends drawn bytes in one direction until told to end; both ends keep a digest."""
+    """Sends bytes in one direction until end(); sender and receiver keep a digest."""
 
     def __init__(self, sender: socket.socket, receiver: socket.socket) -> None:
         self.sent, self.received = hashlib.sha256(), hashlib.sha256()
@@ -84,7 +84,7 @@ class Flood:
 
 
 def test_what_is_established_goes_on(pair: Pair) -> None:
-    """Byte for byte, in both directions, in the middle of a transfer; and new ones begin."""
+    """A transfer in both directions goes on without damage, and new connections get headers."""
     with pair.listen(PORT) as listener:
         client, accepted = visit(pair, listener)
         with client, accepted:
@@ -103,14 +103,14 @@ def test_what_is_established_goes_on(pair: Pair) -> None:
     counters = pair.counters(pair.lab.two)
     assert counters["existing"]
     assert counters["ctproxy_headers"] == 1
-    # Before the standby's kernel is told, a reply reaches the client untranslated; its RST to an
-    # unknown server has to be dropped, or the connection ends.
+    # Until the standby's kernel has the conntrack entry, replies reach the client untranslated. The
+    # client answers them with RSTs, which have to be dropped, or the connection ends.
     drops = {name for name in counters if name.startswith("drop_")}
     assert drops <= {"drop_untracked"}, drops
 
 
 def test_what_is_opening_is_lost(pair: Pair) -> None:
-    """The server never reads a byte of it without its header; the client dials again."""
+    """The server reads no byte of it, since the header is missing; the client dials again."""
     drop_headers = "table ip lose {\n chain in {\n type filter hook input priority -300;\n"
     with pair.listen(PORT) as listener:
         pair.lab.server.nft(f"{drop_headers} tcp dport {PORT} ip length > 80 counter drop\n }}\n}}")
@@ -130,7 +130,7 @@ def test_what_is_opening_is_lost(pair: Pair) -> None:
 
 
 def _out_of_order(pair: Pair) -> int:
-    """Segments that the server's TCP has put aside (TCPOFOQueue in /proc/net/netstat)."""
+    """Number of segments that the server's TCP has queued (TCPOFOQueue in /proc/net/netstat)."""
     lines = pair.lab.server.run(["cat", "/proc/net/netstat"]).stdout.splitlines()
     names, values = (line.split() for line in lines if line.startswith("TcpExt:"))
     return int(values[names.index("TCPOFOQueue")])

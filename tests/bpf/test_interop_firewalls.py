@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Beside ufw, firewalld and Docker's rules: a true header before, during and after their reload."""
+"""The program with ufw, firewalld and Docker's rules: headers are true, also during a reload."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def servers(gateway: Gateway) -> dict[int, tuple[str, int]]:
 
 @contextmanager
 def listening(gateway: Gateway) -> Iterator[dict[int, socket.socket]]:
-    """By IP version; nobody translates to them yet."""
+    """Listeners on the server by IP version, without rules that translate to them."""
     server = gateway.lab.server
     with server.listen("0.0.0.0", PORT) as v4, server.socket(socket.AF_INET6) as v6:
         v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -56,7 +56,7 @@ def listening(gateway: Gateway) -> Iterator[dict[int, socket.socket]]:
 
 
 def outlives_a_reload(gateway: Gateway, firewall: Firewall) -> None:
-    """Headers are true at any time, and a connection that stood before stands after."""
+    """Before, during and after a reload headers are true; an open connection stays open."""
     with listening(gateway) as listeners, gateway.lab.client.connect(("198.18.0.7", 80)) as old:
         accepted, _ = listeners[4].accept()
         with accepted, ThreadPoolExecutor() as pool:
@@ -64,7 +64,7 @@ def outlives_a_reload(gateway: Gateway, firewall: Firewall) -> None:
             for version in VERSIONS:
                 gateway.visit(listeners[version], version, port=DIALLED)
             reload = pool.submit(firewall.reload)
-            # A SYN that falls into the gap is lost, and comes again.
+            # During a reload a SYN may be dropped; the client sends it again.
             during: list[Header] = []
             while not reload.done():
                 during.append(gateway.visit(listeners[4], port=DIALLED))
@@ -82,7 +82,7 @@ def outlives_a_reload(gateway: Gateway, firewall: Firewall) -> None:
 
 
 def test_beside_our_rules(gateway: Gateway, firewall: Firewall) -> None:
-    """Ours translate, in a table of their own; the firewall forwards what goes to the server."""
+    """Our rules translate, in a table of their own; the firewall lets connections through."""
     for address, port in servers(gateway).values():
         firewall.let_through(address, port)
     firewall.start()
@@ -92,13 +92,13 @@ def test_beside_our_rules(gateway: Gateway, firewall: Firewall) -> None:
     rules = gateway.command("rules", DEVICE, *options, "--port", str(DIALLED)).stdout
     gateway.lab.gateway.nft(rules)
     outlives_a_reload(gateway, firewall)
-    # Their reload has left our guard alone.
+    # The reload has not changed our guard.
     with gateway.lab.server.listen("0.0.0.0", PORT), pytest.raises(TimeoutError):
         gateway.lab.client.connect(servers(gateway)[4], deadline=0.5)
 
 
 def test_they_translate(gateway: Gateway, firewall: Firewall) -> None:
-    """Ours only injects: attached with --backend, and no rule of it."""
+    """The firewall translates. The program is attached with --backend, without our rules."""
     for to in servers(gateway).values():
         firewall.let_through(*to)
         firewall.translate("client", DIALLED, to)
@@ -125,12 +125,12 @@ iptables-nft -A FORWARD -o docker0 -j DOCKER
 iptables-nft -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
 iptables-nft -A DOCKER -d {address} ! -i docker0 -o docker0 -p tcp --dport {port} -j ACCEPT
 """
-"""What `docker run -p 80:8080` leaves behind; the server stands for the container."""
+"""The rules that `docker run -p 80:8080` makes; the server stands for the container."""
 
 
 @pytest.mark.skipif(bool(NO_IPTABLES), reason=str(NO_IPTABLES))
 def test_dockers_published_port(gateway: Gateway) -> None:
-    """The program on Docker's bridge; clients dial this host's own address."""
+    """The program is on Docker's bridge; clients dial the gateway's own address."""
     lab, node = gateway.lab, gateway.lab.gateway
     address, inward = lab.server.address(), node.address(4, "server")
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Attached, replaced and detached under traffic, with 5 % loss on every wire."""
+"""Attach, replace and detach the program under traffic, with 5 % loss on every wire."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def gateway() -> Iterator[Gateway]:
 
 
 def flow_on(crowd: Crowd, count: int) -> None:
-    """Until that many more connections were sound."""
+    """Wait until `count` more connections were correct."""
     wanted = crowd.sound + count
     until(lambda: crowd.sound >= wanted or crowd.wrong, "connections flow", 60)
 
 
 def test_replaced_under_traffic(gateway: Gateway) -> None:
-    """100 handshakes in flight: each header is whole and true, and each connection ends well."""
+    """With 100 connections at a time, each header is correct, and each connection ends with EOF."""
     gateway.command("attach", DEVICE)
     lose(gateway, 5)
     with gateway.listening() as listener, Crowd(gateway, listener, 100) as crowd:
@@ -50,7 +50,7 @@ def test_replaced_under_traffic(gateway: Gateway) -> None:
 
 @contextmanager
 def closed(gateway: Gateway) -> Iterator[None]:
-    """No connection begins that the program has not seen."""
+    """Drop SYNs during the `with` block: no connection begins while the program is detached."""
     gateway.lab.gateway.nft(
         "table inet closed {\n chain forward {\n type filter hook forward priority 10;\n"
         " tcp flags & (syn | ack) == syn drop\n }\n}\n"
@@ -62,20 +62,20 @@ def closed(gateway: Gateway) -> Iterator[None]:
 
 
 def test_attached_and_detached_under_traffic(gateway: Gateway) -> None:
-    """What began while the program was there has a header, or ends empty; nothing hangs."""
+    """Each connection has a correct header, or is reset without data; none hangs."""
     attach = ("attach", DEVICE, "--existing", "pass")
     gateway.command(*attach)
     lose(gateway, 5)
-    said = ""
+    output = ""
     with gateway.listening() as listener, Crowd(gateway, listener, 100) as crowd:
         for _ in range(ROUNDS):
             flow_on(crowd, 100)
             with closed(gateway):
-                said += gateway.command("detach", DEVICE).stdout
+                output += gateway.command("detach", DEVICE).stdout
                 gateway.command(*attach)
         flow_on(crowd, 100)
     assert not crowd.wrong, crowd.wrong[:3]
-    # A SYN may have come again and again while nothing could begin.
+    # ETIMEDOUT: each retransmission of a SYN may have met a time when SYNs were dropped.
     assert {*crowd.ends} <= {"eof", "ECONNRESET", "ECONNREFUSED", "ETIMEDOUT"}, crowd.ends
-    assert "reset" in said, "none was just being opened"
+    assert "reset" in output, "no connection was half-open at a detach"
     assert crowd.ends["eof"] > crowd.ends.total() / 2, crowd.ends

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A newcomer's gateway: the wheel in a fresh virtual environment, no compiler, docs/ebpf.md.
+"""The steps of docs/ebpf.md on a gateway that has the wheel in a new virtual environment.
 
-The steps of that page are run as they stand there, but for the two that fetch from the network.
+They are run as the page has them, without those that fetch from the network. No compiler is in
+PATH.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.lab import Lab, draw_destination, until
 from tests.lab.requirements import SEARCH
 from tests.lab.topology import Host, Topology, Wire, show
+from tests.wheels import PIP, build, copy_of_sources
 
 from .available import unavailable
-from .gateway import ROOT
 
 pytestmark = [
     pytest.mark.skipif(bool(unavailable()), reason=str(unavailable())),
@@ -31,19 +33,20 @@ pytestmark = [
     ),
 ]
 
-# The page's gateway reaches its server by eth1: here a device has its neighbour's name.
+# A device of the lab has the name of the host at its other end. On the page the clients are behind
+# eth0, and the server is behind eth1.
 TOPOLOGY = Topology(
     hosts=(
-        Host("client", default="gateway"),
+        Host("eth0", default="gateway"),
         Host("gateway", forwards=True),
         Host("eth1", default="gateway"),
     ),
-    wires=(Wire("client", "gateway"), Wire("gateway", "eth1")),
+    wires=(Wire("eth0", "gateway"), Wire("gateway", "eth1")),
 )
 SERVER, PORT = "10.0.0.5", 8080
 
 FETCHED = ("apt-get install ", "python3 -m venv ", "PATH=", "pip install ")
-"""Steps that the fixture `installed` stands for."""
+"""Steps that the fixture `installed` replaces."""
 
 APP = """
 import json
@@ -56,20 +59,21 @@ def application(environ, start_response):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The virtual environment. What ctwsgi depends on is lent by the one that runs the tests."""
+    """A virtual environment with the wheel that this checkout builds."""
     folder = tmp_path_factory.mktemp("newcomer")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    quiet = ["--quiet", "--no-deps"]
-    build = [*pip, "wheel", *quiet, "--no-build-isolation", "-w", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, stderr=subprocess.DEVNULL)
-    (wheel,) = folder.glob("ctwsgi-*.whl")
+    return install(build(ROOT, folder), folder)
+
+
+def install(wheel: Path, folder: Path) -> Path:
+    """Make a virtual environment in `folder` and install the wheel. The dependencies of ctwsgi are
+    taken from the environment that runs the tests."""
     venv = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     (packages,) = venv.glob("lib/python*/site-packages")
-    # Behind the environment's own: the checkout, which is installed there for work on it, is not.
+    # The wheel comes first in sys.path. The .pth file of the checkout is not read in this folder.
     (packages / "lent.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    into = [*pip, "--python", str(venv / "bin/python"), "install", "--no-index", *quiet]
-    subprocess.run([*into, str(wheel)], check=True)
+    into = [*PIP, "--python", str(venv / "bin/python"), "install", "--no-index"]
+    subprocess.run([*into, "--quiet", "--no-deps", str(wheel)], check=True)
     return venv
 
 
@@ -81,12 +85,12 @@ def lab() -> Iterator[Lab]:
         try:
             yield lab
         finally:
-            # What is pinned outlives its namespace.
+            # Pins stay when their namespace ends.
             lab.gateway.run([sys.executable, "-m", "ctwsgi", "gateway", "detach", "eth1"])
 
 
 def steps() -> tuple[list[str], str, list[str]]:
-    """What docs/ebpf.md says on the gateway, on the server, and for the next boot."""
+    """The commands of docs/ebpf.md for the gateway, for the server, and for the next boot."""
     page = (ROOT / "docs/ebpf.md").read_text()
     section = page.split("\n## ")[1]
     assert section.startswith("A gateway, step by step")
@@ -98,7 +102,7 @@ def steps() -> tuple[list[str], str, list[str]]:
 
 
 class Newcomer:
-    """Runs the page's lines in the lab, with a PATH in which there is little, and no clang."""
+    """Runs the page's commands in the lab, with a PATH of few commands, without clang."""
 
     def __init__(self, lab: Lab, venv: Path) -> None:
         self._lab = lab
@@ -113,14 +117,14 @@ class Newcomer:
         self._path = f"{venv / 'bin'}:{self._tools}"
 
     def argv(self, line: str) -> list[str]:
-        """In a folder that holds the application; /etc is in there as well."""
+        """The command in a folder that has the application and stands for /etc too."""
         here = line.replace("/etc/", f"{self._lab.scratch}/etc/")
         script = f"set -e; cd {self._lab.scratch}; {here}"
         return ["/usr/bin/env", "-i", f"PATH={self._path}", "/bin/sh", "-c", script]
 
 
 def test_the_page_step_by_step(lab: Lab, installed: Path) -> None:
-    """Every backend behind it knows where its clients were going, signed; all from the wheel."""
+    """The server gets each client's destination in a signed header."""
     newcomer = Newcomer(lab, installed)
     whence = "python -c 'import ctwsgi; print(ctwsgi.__file__)'"
     assert lab.gateway.run(newcomer.argv(whence)).stdout.startswith(str(installed))
@@ -132,21 +136,41 @@ def test_the_page_step_by_step(lab: Lab, installed: Path) -> None:
     for _ in range(2):
         host = draw_destination(4)[0]
         curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "20", f"http://{host}/"]
-        told = json.loads(lab.client.run(curl).stdout)
-        assert told["ct.orig_dst"] == [host, 80]
-        assert told["ct.orig_src"][0] == lab.client.address()
-        assert (told["ct.source"], told["ct.verified"]) == ("proxy", True)
+        answer = json.loads(lab.eth0.run(curl).stdout)
+        assert answer["ct.orig_dst"] == [host, 80]
+        assert answer["ct.orig_src"][0] == lab.eth0.address()
+        assert (answer["ct.source"], answer["ct.verified"]) == ("proxy", True)
     status = json.loads(lab.gateway.run(newcomer.argv("ctwsgi gateway status eth1 --json")).stdout)
     assert status[0]["counters"]["ctproxy_headers"] == 2
     assert status[0]["key_id"] == 1
-    # Nobody gets past it.
+    _own_traffic_of_the_server_is_left_alone(lab)
+    # The guard drops a direct connection.
     direct = ["curl", "-sS", "--max-time", "1", f"http://{show((SERVER, PORT))}/"]
-    assert lab.client.run(direct, check=False).returncode == 28  # CURLE_OPERATION_TIMEDOUT
+    assert lab.eth0.run(direct, check=False).returncode == 28  # CURLE_OPERATION_TIMEDOUT
     _after_a_reboot(lab, newcomer, boot)
 
 
+def _own_traffic_of_the_server_is_left_alone(lab: Lab) -> None:
+    """Its connection to port 80 of another host is not translated back to itself."""
+    with lab.eth0.listen("0.0.0.0", 80) as other, lab.eth1.connect((lab.eth0.address(), 80)):
+        other.accept()[0].close()
+
+
+def test_without_clang_attach_says_how_to_get_the_program(lab: Lab, tmp_path: Path) -> None:
+    wheel = build(copy_of_sources(tmp_path / "source"), tmp_path / "wheel", path="")
+    newcomer = Newcomer(lab, install(wheel, tmp_path))
+    refused = lab.gateway.run(newcomer.argv("ctwsgi gateway attach eth1"), check=False)
+    assert refused.returncode == 2
+    python = tmp_path / "venv/bin/python"
+    assert refused.stderr == (
+        "Error: ctwsgi was installed without the eBPF program. In ctwsgi's source folder: "
+        "apt-get install clang llvm libbpf-dev make libbpf1 && "
+        f"{python} -m pip install --force-reinstall --no-deps .\n"
+    )
+
+
 def _after_a_reboot(lab: Lab, newcomer: Newcomer, boot: list[str]) -> None:
-    """The unit's own commands: attached by the first, then the rules by the second."""
+    """Run the unit's commands: ExecStart attaches, ExecStartPost loads the rules."""
     (lab.scratch / "etc/systemd/system").mkdir(parents=True)
     *lines, enable = boot
     for line in lines:
@@ -162,6 +186,6 @@ def _after_a_reboot(lab: Lab, newcomer: Newcomer, boot: list[str]) -> None:
     lab.gateway.run(newcomer.argv(load))
     host = draw_destination(4)[0]
     curl = ["curl", "-sS", "--noproxy", "*", "--max-time", "20", f"http://{host}/"]
-    told = until(lambda: lab.client.run(curl).stdout, "an answer")
-    assert json.loads(told)["ct.verified"] is True
+    answer = until(lambda: lab.eth0.run(curl).stdout, "an answer")
+    assert json.loads(answer)["ct.verified"] is True
     assert process.stop() == 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Debian's Chromium in the lab's client, driven by Playwright over a pipe.
 
-Only Chromium itself is in the client's namespace; it has the client's addresses, routes and
-neighbours, and what it reaches it reaches through the gateway.
+Only Chromium itself is in the client's namespace. It has the client's addresses and routes, and
+reaches everything through the gateway.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    # A page on http is what this is about: nothing may turn it into https first.
+    # The tests open http pages, and Chromium must not change them to https.
     "--disable-features=HttpsUpgrades,HttpsFirstBalancedModeAutoEnable",
 )
 
 
 def missing() -> str | None:
-    """What is not here, in one line."""
+    """What is missing, in one line."""
     if not shutil.which(CHROMIUM):
         return "no Chromium: apt-get install chromium"
     return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The pictures in docs/: the portal as a phone and as a desktop show it.
+"""Takes the pictures of demo_app/docs/: the portal on a phone and on a desktop.
 
 `python -m tests.browser.screenshots [DIRECTORY]`
 """
@@ -11,17 +11,18 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from tests import ROOT
 from tests.lab import Lab
 from tests.lab.portal import INTERNET, PortalLab
 
 from .browser import browser
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "demo_app" / "docs"
 DESKTOP = {"viewport": {"width": 1000, "height": 640}}
 
 
 def take(started: Browser, portal: PortalLab, folder: Path, phone: dict[str, object]) -> None:
-    """Splash page on both, in both languages on the phone; the status page on the phone."""
+    """The splash page on both, on the phone in both languages; the status page on the phone."""
     for name, options, locale in (
         ("portal-desktop", DESKTOP, "en-GB"),
         ("portal-phone-zh", phone, "zh-CN"),
@@ -42,7 +43,7 @@ def take(started: Browser, portal: PortalLab, folder: Path, phone: dict[str, obj
 def main(arguments: list[str]) -> None:
     folder = Path(arguments[0]) if arguments else DOCS
     with sync_playwright() as playwright:
-        # A small phone, at one pixel per pixel: the files stay small.
+        # A small phone with a low resolution, so that the files stay small.
         phone = {**playwright.devices["iPhone SE (3rd gen)"], "device_scale_factor": 1.5}
         phone.pop("default_browser_type", None)
     with Lab() as lab:

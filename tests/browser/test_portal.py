@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The whole flow with a real browser: captive, accepted, arrived, logged out, captive again."""
+"""The whole flow with a real browser: captive, accepted, arrived, logged out, captive again.
+
+`make test` has the portal's URL with an IPv4 address; over IPv6 it is the same flow.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.lab import Lab
 from tests.lab.portal import INTERNET, PASSWORD, PortalLab
 from tests.lab.requirements import unavailable
-from tests.lab.wait import until
+from tests.lab.wait import DEADLINE, until
 
 from .browser import browser, missing
 
@@ -23,11 +26,17 @@ pytestmark = pytest.mark.skipif(
     bool(unavailable() or missing()), reason=str(unavailable() or missing())
 )
 
+# Playwright's own 5 s are too short on a busy machine.
+expect.set_options(timeout=1000 * DEADLINE)
+
 METHODS = ("click", "voucher", "password")
 ELSEWHERE = {4: "http://198.18.55.66/", 6: "http://[2001:db8:55::66]/"}
 
 
-@pytest.fixture(scope="module", params=[4, 6], ids=["IPv4", "IPv6"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(4, id="IPv4"), pytest.param(6, id="IPv6", marks=pytest.mark.full)],
+)
 def version(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
@@ -48,7 +57,7 @@ def chromium(portal: PortalLab) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(portal: PortalLab, chromium: Browser) -> Iterator[Page]:
-    """Of a client that nobody granted."""
+    """A page of a client without a grant."""
     portal.run("sessions", "kick", "--all")
     until(lambda: not portal.reaches_internet(), "captivity")
     context = chromium.new_context(locale="en-GB")
@@ -65,7 +74,7 @@ def open_nowhere(page: Page, portal: PortalLab, where: str) -> None:
 
 
 def accept(page: Page, portal: PortalLab, method: str) -> None:
-    """By that method's form."""
+    """Sends the form of the method."""
     form = page.locator(f"form:has(input[name=method][value={method}])")
     if method == "voucher":
         form.locator("[name=code]").fill(portal.voucher().lower())
@@ -87,7 +96,8 @@ def test_the_whole_way(page: Page, portal: PortalLab, version: int, method: str)
     accept(page, portal, method)
     expect(page).to_have_url(re.compile(re.escape(portal.url) + "/status"))
     page.locator("#continue").click()
-    # The gateway may hear of it a moment later than the browser; then a page waits for it.
+    # The gateway may learn of it later than the browser, which then shows a page that reloads
+    # itself.
     expect(page.get_by_text(f"the internet, {INTERNET[version]} port 80")).to_be_visible()
     expect(page).to_have_url(where)
     page.goto(ELSEWHERE[version])
@@ -116,7 +126,7 @@ def test_a_session_that_an_operator_ends(page: Page, portal: PortalLab, version:
     expect(page.get_by_text("the internet, ")).to_be_visible()
     assert "1 ended" in portal.run("sessions", "kick", portal.lab.client.address(version))
     until(lambda: not portal.reaches_internet(version), "captivity")
-    # Chromium has a connection to that address which it would use again: it has been cut.
+    # Chromium would use its connection to that address again, if it had not been cut.
     open_nowhere(page, portal, url_of(version))
 
 

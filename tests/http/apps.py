@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The applications that table rows reach as /app/NAME: one for each thing an app may do.
+"""The applications that table rows reach as /app/NAME, one for each thing that an app may do.
 
-Those of clause 7 join what each read returned with `|`.
+Those of clause 7 answer with the results of their reads, joined with `|`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _twice(i: Any) -> None:
     try:
         i.read()
     except OSError:
-        i.read()  # the error must not turn into an EOF the second time
+        i.read()  # a second read must fail as well, and not return EOF
 
 
 catcher("catch-read", lambda i: i.read())
@@ -98,7 +98,7 @@ def _ignore(environ: Environ, start_response: Any) -> Iterable[bytes]:
 
 
 class Body:
-    """A response iterable that tells of its close()."""
+    """A response iterable that records its close()."""
 
     def __init__(self, name: str, parts: Iterable[bytes]) -> None:
         self.name = name
@@ -222,7 +222,7 @@ RAISES = (
     ("negative-length", ("Content-Length", "-5"), "200 OK"),
     ("empty-length", ("Content-Length", ""), "200 OK"),
 )
-"""Names of apps whose start_response must fail, with the header and the status that they give."""
+"""Apps whose start_response must fail: name, header, status."""
 for _name, _header, _status in RAISES:
     responds(_name, lambda: [b"hello"], _header, status=_status)
 responds("two-lengths", lambda: [b"hello"], length(5), length(6))

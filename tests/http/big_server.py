@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The server of test_memory.py in a process of its own: `python big_server.py FD SOURCE`.
+"""The server of test_memory.py, a process of its own: `python big_server.py FD SOURCE`.
 
-PUT reads its body in 64 KB steps (under /hold at once, under /ignore not at all) and answers its
-length and CRC. GET answers as many bytes as its query says, from a generator, or under /file the
-file that its query names, through wsgi.file_wrapper.
+PUT reads the body in steps of 64 KB and answers with its length and CRC. /hold reads it at once,
+/ignore does not read it. GET answers with as many bytes as the query says, from a generator. /file
+answers with the file that the query names, through wsgi.file_wrapper.
 """
 
 import socket
@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from ctwsgi.server.server import WSGIServer
+from ctwsgi.server import WSGIServer
 
 STEP = 65536
 BLOCK = bytes(range(256)) * (STEP // 256)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""One row of the conformance table, the application that records what it saw, and the check.
+"""A row of the conformance table, the application that records its calls, and the check.
 
-A row is the bytes of one connection, the answers to expect in order, and what becomes of the
-connection. What the application saw is part of each answer, so that "200" for the wrong request,
-or a second request smuggled in, is a failure.
+A row has the bytes that a client sends on one connection, the expected answers in order, and the
+state of the connection afterwards. Each answer includes what the application must have seen, so
+that an answer to a wrong request, or to a smuggled one, is a failure.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from .wire import Broken, Client, probe, until
 
 @dataclass(frozen=True)
 class Answer:
-    """One expected response and, when the application was called, what it must have seen."""
+    """An expected response, and what the application must have seen when it was called."""
 
     status: tuple[int, ...]
     called: bool | None = True
-    """None: the application may or may not have been called, but must not have got a whole body."""
+    """None: the application may have been called, but must not have read a complete body."""
     method: str = "GET"
     path: str = "/"
     query: str = ""
     body: bytes | None = b""
-    """What the application reads from wsgi.input; None: reading fails with an OSError."""
+    """What the application reads from wsgi.input. None: reading fails with an OSError."""
     environ: Mapping[str, Any] = field(default_factory=dict)
-    """What environ must hold; a frozenset for one of several values."""
+    """Expected values of environ. A frozenset means one of its values."""
     absent: tuple[str, ...] = ()
-    """environ keys that must not be there."""
+    """Keys that environ must not have."""
     sends: bytes | None = None
-    """The response's body, where it is not the echo of the request's."""
+    """The response's body, if it is not the request's body."""
     headers: Mapping[str, str | None] = field(default_factory=dict)
-    """Response headers to expect; None: must not be there."""
+    """Expected response headers. None: the response must not have it."""
     framing: str | None = None
 
 
@@ -46,17 +46,17 @@ class Case:
     request: bytes
     answers: tuple[Answer, ...]
     stays: bool | None
-    """Whether the connection answers another request afterwards; None: it may."""
+    """Whether the connection answers another request afterwards. None: it may."""
     eof: bool = False
-    """The client closes its sending side after the request."""
+    """The client sends a FIN after the request."""
     breaks: str | None = None
-    """The path of one more call, after the answers, whose response begins and breaks off."""
+    """The path of a last call, after the answers, whose response begins and breaks off."""
     rude: bool = False
-    """The client says close and sends more all the same: a reset after the whole answer is fair."""
+    """The client sends more after `Connection: close`: a reset after the answer is allowed."""
     late: bool = False
-    """The server learns that it must close when the head of its answer is out."""
+    """The server learns that it must close after it has sent the head of its answer."""
     aborts: bool = False
-    """The body ends too early: one more call, whose read fails, and no answer to it."""
+    """The body ends too early: a last call, whose read fails and which gets no answer."""
 
     @property
     def id(self) -> str:
@@ -64,7 +64,7 @@ class Case:
 
 
 class Table(list[Case]):
-    """Rows as they are written down; a row with a refusal ends its connection."""
+    """Collects rows. A row whose last answer is a refusal ends its connection."""
 
     def case(
         self,
@@ -83,12 +83,12 @@ class Table(list[Case]):
 
 
 def lines(*head: bytes, body: bytes = b"") -> bytes:
-    """A request: CRLF after each line, the empty line, the body."""
+    """A request: each line with CRLF, an empty line, the body."""
     return b"\r\n".join((*head, b"", b"")) + body
 
 
 def get(*headers: bytes, target: bytes = b"/", body: bytes = b"", method: bytes = b"GET") -> bytes:
-    """A well-formed HTTP/1.1 request but for what `headers` and `body` add to it."""
+    """A valid HTTP/1.1 request, plus `headers` and `body`."""
     return lines(method + b" " + target + b" HTTP/1.1", b"Host: x", *headers, body=body)
 
 
@@ -105,22 +105,22 @@ def ok(path: str = "/", **expected: Any) -> Answer:
 
 
 def refused(*status: int) -> Answer:
-    """Answered by the server itself; the application never hears of it."""
+    """An answer of the server itself, without a call of the application."""
     return Answer(status or (400,), called=False)
 
 
 def broken_body(*status: int) -> Answer:
-    """The head was fine, the body is not: a reader gets an error, never a body that looks whole."""
+    """A valid head and a broken body: reading fails, and never returns a complete body."""
     return Answer(status or (400,), called=None)
 
 
 def aborted(clause: str, name: str, request: bytes) -> Case:
-    """The client ends in mid-body: the application learns of it, nobody is left to be answered."""
+    """The client ends in mid-body: reading fails, and there is no answer."""
     return Case(clause, name, request, (), stays=False, eof=True, aborts=True)
 
 
 class Recorder:
-    """The application of the table: notes each call, answers with the body that it read."""
+    """The table's application: records each call, and answers with the body that it read."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -171,7 +171,7 @@ def _check_response(expected: Answer, client: Client, index: int) -> None:
     where = f"response {index + 1}"
     r = client.response(expected.method)
     assert r.status in expected.status, f"{where}: {r.status} {r.reason} {r.body[:200]!r}"
-    # What the server says of its own 500 is its own business.
+    # The body of the server's own 500 is not specified.
     if expected.called and expected.method != "HEAD" and r.status not in (204, 304, 500):
         body = expected.body if expected.sends is None else expected.sends
         assert r.body == body, f"{where}: body {r.body[:200]!r}, not {body!r}"
@@ -199,7 +199,7 @@ def _check_end(case: Case, client: Client) -> None:
     else:
         assert client.ended(reset=case.rude)
         is_open = False
-    # A server that finds out too late that it must close cannot have announced it.
+    # A server that learns too late that it must close cannot announce it.
     late = case.late or case.stays is None
     if not late and last is not None and last.framing != "close" and not case.eof:
         assert last.says_close is not is_open, f"open: {is_open}, but the header says otherwise"
@@ -212,7 +212,7 @@ def check(
     pieces: Iterable[bytes] | None,
     connect: Callable[[Any], Client] = Client,
 ) -> None:
-    """Plays one row. `pieces` None: all at once; else each as a recv() of its own."""
+    """Plays one row, at once or, with `pieces`, each piece in a recv() of its own."""
     recorder.calls.clear()
     with connect(address) as client:
         if pieces is None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Clients for test_hostile.py: good ones that insist on exact answers, bad ones that leave a mess.
+"""Clients for test_hostile*.py: good ones that check every byte, bad ones that send nonsense.
 
-Everything random comes from a seed that the test names, so a failure can be had again.
+All random choices come from a seed in the test's name, so that a failure can be repeated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def source(name: str) -> str | Source:
 
 
 def framed(name: str, stream: bytes, frame: int = 65535) -> bytes:
-    """`stream` as the source's injector would deliver it."""
+    """`stream` with the origin of this source in front, or in frames."""
     if name == "ctframe":
         return ctframe.encode_stream(SHOP, stream, frame)
     if name == "proxy":
@@ -46,7 +46,7 @@ def framed(name: str, stream: bytes, frame: int = 65535) -> bytes:
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Any:
-    """/KIND/TAG: answers with TAG, in the way that KIND says."""
+    """Answers /KIND/TAG with TAG, in the way that KIND says."""
     _, kind, tag = environ["PATH_INFO"].split("/")
     body = environ["wsgi.input"]
     answer = tag.encode()
@@ -75,7 +75,7 @@ def _slowly(answer: bytes) -> Iterator[bytes]:
 
 
 def request(random: Random, tag: bytes) -> tuple[bytes, bytes]:
-    """A request in good order, and the body of its answer."""
+    """A valid request, and the body of its answer."""
     kind = random.choice([b"get", b"generator", b"big", b"sleep", b"echo", b"part", b"unread"])
     target = b"/%b/%b" % (kind, tag)
     if kind not in (b"echo", b"part", b"unread"):
@@ -149,14 +149,14 @@ NOISE: tuple[Callable[[Random], bytes], ...] = (
 
 
 class Bad:
-    """A crowd of connections that send nonsense, or half of something, and end in any way."""
+    """A crowd of connections that send nonsense, or a part of a request, and end in any way."""
 
     def __init__(self, address: Any, name: str, random: Random) -> None:
         self._address, self._source, self._random = address, name, random
         self._open: list[socket.socket] = []
 
     def come(self) -> None:
-        """One more; it sends what the kernel takes at once and does not read."""
+        """Opens one more. It sends what the kernel takes at once, and reads nothing."""
         random = self._random
         data = random.choice(NOISE)(random)
         if random.random() < 0.9:
@@ -173,7 +173,7 @@ class Bad:
             sock.send(data)
 
     def go(self) -> None:
-        """One leaves: resets, closes, or finishes sending and stays."""
+        """Ends one: resets it, closes it, or finishes sending and keeps it."""
         if not self._open:
             return
         sock = self._open.pop(self._random.randrange(len(self._open)))
@@ -216,7 +216,7 @@ def settled(runner: InThread) -> None:
 
 NEVER = Timeouts(origin=0, request=0, body=0, keepalive=0)
 HUGE = 20_000_000
-"""Bytes; more than any socket buffers."""
+"""Bytes; more than the buffers of both sockets hold."""
 
 
 def only(**timeouts: float) -> Timeouts:
@@ -234,9 +234,9 @@ def huge(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 def sluggish(runner: InThread) -> Client:
-    """A client that has room for little of an answer until it reads."""
+    """A client with a small receive buffer, which fills until the client reads."""
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 131072)
     sock.settimeout(DEADLINE)
     sock.connect(runner.server.address)
     client = Client.__new__(Client)
@@ -245,7 +245,7 @@ def sluggish(runner: InThread) -> Client:
 
 
 def discard(client: Client) -> None:
-    """Reads in the background, for as long as there is something to read."""
+    """Reads in the background to the end of the connection."""
 
     def read() -> None:
         with _or_gone():
@@ -255,8 +255,8 @@ def discard(client: Client) -> None:
     threading.Thread(target=read, daemon=True).start()
 
 
-def drain(runner: InThread, timeout: float = DEADLINE / 2) -> list[bool]:
-    """Begins to drain; the list gets the outcome."""
+def drain(runner: InThread, timeout: float = DEADLINE) -> list[bool]:
+    """Begins to drain. The outcome is appended to the returned list."""
     outcome: list[bool] = []
     runner.call(lambda: gevent.spawn(lambda: outcome.append(runner.server.drain(timeout))) and None)
     until(lambda: runner.server.draining, "the drain to begin")

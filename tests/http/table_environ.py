@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clauses 5 and 8: what a good request becomes in environ, and the order of requests."""
+"""Clauses 5 and 8: environ for valid requests, and the order of requests."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Clauses 1 to 3: trailers, Upgrade, Transfer-Encoding and Content-Length.
 
-RFC 9112 throughout; the clause numbers are DESIGN section 6's.
+The clauses are the sections of docs/server-behaviour.md; the requirements are RFC 9112's.
 """
 
 from .cases import Answer, Table, aborted, broken_body, chunked, get, lines, ok, post, refused

@@ -10,7 +10,7 @@ case = CASES.case
 
 
 def read_by(name: str, sends: bytes, body: bytes = BODY) -> None:
-    """The app `name` of apps.py reads `body`, framed both ways, and must answer `sends`."""
+    """Adds rows in which the app `name` reads `body`, framed both ways, and answers `sends`."""
     path = "/app/" + name
     target = path.encode()
     answer = posted(path=path, sends=sends)

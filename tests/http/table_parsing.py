@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clause 3, the rest: line ends, header syntax, chunk syntax, methods and small limits."""
+"""Clauses 3.6 to 3.10: line ends, header syntax, chunk syntax, methods and small limits."""
 
 from .cases import Answer, Case, Table, aborted, broken_body, chunked, get, lines, ok, post, refused
 from .table_framing import HELLO, SMUGGLED, TE, posted
@@ -226,7 +226,7 @@ for name, target in (
     ("mailto", b"mailto:a@b"),
 ):
     case(CLAUSE, name, get(target=target), refused())
-# RFC 9112, 3 lets a recipient be lenient here, and no reading of it changes what is asked for.
+# RFC 9112, 3 allows lenient parsing here: the request has only one meaning.
 case(CLAUSE, "two spaces before", lines(b"GET  / HTTP/1.1", b"Host: x"), ok())
 case(CLAUSE, "two spaces after", lines(b"GET /  HTTP/1.1", b"Host: x"), ok())
 

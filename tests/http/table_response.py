@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clause 6: start_response, write(), framing of the response, and applications that misbehave."""
+"""Clause 6: start_response, write(), framing of the response, and faulty applications."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def answer(app: str, sends: bytes = b"hello", status: int = 200, **more: Any) ->
 
 
 def response(clause: str, app: str, sends: bytes = b"hello", **more: Any) -> None:
-    """GET in 1.1 and 1.0, HEAD in 1.1: same status and headers, each with its right framing."""
+    """Adds GET in 1.1 and 1.0, and HEAD: the same status and headers, each with its framing."""
     stays = more.pop("stays", True)
     framing = more.pop("framing", None)
     target = b"/app/" + app.encode()
@@ -29,7 +29,7 @@ def response(clause: str, app: str, sends: bytes = b"hello", **more: Any) -> Non
     row(clause, app, get(target=target), expected, stays=stays)
     head = answer(app, method="HEAD", status=expected.status[0], headers=more.get("headers", {}))
     row(clause, f"{app}, HEAD", get(target=target, method=b"HEAD"), head, stays=None)
-    # 1.0 never gets chunks: where 1.1 would, the end of the connection ends the body.
+    # Where 1.1 gets chunks, the end of the connection delimits the body for 1.0.
     old = lines(b"GET " + target + OLD, b"Connection: keep-alive")
     unframed = framing == "chunked"
     in_old = answer(app, sends, framing="close" if unframed else framing, **more)
@@ -37,7 +37,7 @@ def response(clause: str, app: str, sends: bytes = b"hello", **more: Any) -> Non
 
 
 def broken(clause: str, app: str) -> None:
-    """A response that begins and must be seen to be broken off."""
+    """Adds a response that begins, and that the client must recognize as incomplete."""
     path = "/app/" + app
     row(clause, app, get(target=path.encode()) + SMUGGLED, stays=False, breaks=path)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clause 3, the beginning: version, protocol name and Host (RFC 9112, 2.3 and 3.2)."""
+"""Clauses 3.1 and 3.2: version, protocol name and Host (RFC 9112, 2.3 and 3.2)."""
 
 from .cases import Table, get, lines, ok, refused
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Clauses 3, 4 and 9: what never ends is refused while it still comes in; how bytes leave.
+"""Clauses 3, 4 and 9: endless requests are refused while they arrive; how responses are sent.
 
-The endless ones are sent until the server has had enough.
+A test sends an endless request until the server refuses it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .cases import Recorder, chunked, get, lines, post
 from .wire import Client, Running, data_segments_out, server_side
 
 ENOUGH = 300_000
-"""Bytes of an endless thing after which a server that still wants more has failed."""
+"""A server that accepts so many bytes of an endless request has failed."""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ ENDLESS = {
 @pytest.mark.parametrize("name", ENDLESS)
 def test_endless(server: Running, name: str) -> None:
     begin, more, status = ENDLESS[name]
-    with Client(server.unix) as client:  # where what is sent does not pile up in the kernel
+    with Client(server.unix) as client:  # whose kernel buffers less than TCP's
         if name.endswith("after a request"):
             assert client.ask(begin).status == 200
             begin = b""
@@ -108,7 +108,7 @@ def test_a_target_at_the_default_limit(server: Running) -> None:
 
 
 def test_headers_at_the_default_limit(server: Running) -> None:
-    for count, status in ((99, 200), (100, 431)):  # and Host
+    for count, status in ((99, 200), (100, 431)):  # plus Host
         with Client(server.tcp) as client:
             headers = [b"X-%d: y" % i for i in range(count)]
             assert client.ask(get(*headers)).status == status
@@ -149,7 +149,7 @@ def test_pipelined_bodies_larger_than_a_receive(server: Running) -> None:
         for i, b in enumerate(bodies)
     ]
     with Client(server.tcp) as client:
-        # A client that reads nothing before it has sent everything may block for ever.
+        # Reads while it sends, because otherwise both sides might block on full buffers.
         sender = threading.Thread(target=client.send, args=(b"".join(requests),))
         sender.start()
         for body in bodies:
@@ -175,7 +175,7 @@ def test_head_and_body_leave_in_one_segment(server: Running, app: str) -> None:
         with server_side(client) as other:
             before = data_segments_out(other)
             client.ask(get(target=target))
-            extra = 1 if app.startswith("generator") else 0  # its second piece
+            extra = 1 if app.startswith("generator") else 0  # the second piece
             assert data_segments_out(other) - before == 1 + extra
 
 
@@ -189,6 +189,6 @@ def test_an_error_reply_is_one_segment(server: Running) -> None:
 
 
 def test_version_of_the_reply_to_1_0(server: Running) -> None:
-    """RFC 9110, 2.5: the server's own version, whatever the client's; the reader insists."""
+    """RFC 9110, 2.5: the server answers with its own version, which the reader checks."""
     with Client(server.tcp) as client:
         assert client.ask(lines(b"GET / HTTP/1.0")).says_close

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clause 6 where something goes wrong: close(), disconnects, responses that break off."""
+"""Clause 6, errors: close(), disconnects, responses that break off."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_close_is_called_when_the_client_leaves(server: Running) -> None:
         client.send(get(target=b"/app/endless"))
         assert client._more()
     assert closed.wait(20), "close() was not called"
-    with Client(server.tcp) as client:  # and the server lives
+    with Client(server.tcp) as client:  # the server still answers
         assert client.ask(get()).status == 200
 
 
@@ -109,7 +109,7 @@ def test_a_close_that_raises_does_not_spoil_the_answer(server: Running) -> None:
 
 
 def test_a_broken_1_0_body_ends_in_a_reset(server: Running) -> None:
-    """Nothing else tells a client that reads to the end that it has not got everything."""
+    """Only a reset tells a client that the body, delimited by EOF, is incomplete."""
     with Client(server.tcp) as client:
         client.send(lines(b"GET /app/raises-after-data HTTP/1.0"))
         with pytest.raises(Broken):

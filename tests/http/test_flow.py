@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clauses 6 and 7 where time matters: who waits for whom, what is read, when close() is called."""
+"""Clauses 6 and 7, order of events: 100 Continue, unread bodies, streaming."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server() -> Iterator[Running]:
 
 
 def silent(client: Client) -> bool:
-    """Nothing to read yet. A short look: only what would come at once can be missed."""
+    """Whether there is nothing to read. It waits shortly, for bytes that are on their way."""
     return not client.unread and not select.select([client.sock], [], [], 0.05)[0]
 
 
@@ -75,7 +75,7 @@ def test_no_continue_without_a_read(server: Running) -> None:
     with Client(server.tcp) as client:
         r = client.ask(post(b"Expect: 100-continue", b"Content-Length: 5", target=b"/app/ignore"))
         assert (r.status, r.body, r.interim) == (200, b"ignored", [])
-        # The client may now send the body or not: a server cannot know, so it must close.
+        # The server cannot know whether the client will send the body, so it must close.
         assert r.says_close
         assert client.ended()
 
@@ -114,7 +114,7 @@ def test_the_application_runs_before_the_body_is_there(server: Running) -> None:
     with Client(server.tcp) as client:
         client.send(post(b"Content-Length: 5", target=b"/app/ignore"))
         assert client.response().body == b"ignored"
-        client.send(b"hello" + get())  # drained, though it came after the answer
+        client.send(b"hello" + get())  # the server skips a body that comes after the answer
         assert client.response().status == 200
 
 
@@ -133,12 +133,12 @@ def test_a_small_unread_body_is_drained(server: Running) -> None:
 def test_a_big_unread_body_ends_the_connection_but_not_the_answer(
     server: Running, framing: str
 ) -> None:
-    """The answer must survive the client's sending on: no RST before it has been read."""
+    """The client reads the answer although it sends on: no RST comes before it."""
     size = 6 << 20
     body = b"x" * size if framing == "length" else chunked(b"x" * size)
     header = b"Content-Length: %d" % size if framing == "length" else b"Transfer-Encoding: chunked"
     with Client(server.tcp) as client:
-        client.send(post(header, target=b"/app/ignore") + body)  # all of it, before a read
+        client.send(post(header, target=b"/app/ignore") + body)  # all of it before reading
         assert client.response().body == b"ignored"
         assert client.ended()
 
@@ -198,7 +198,7 @@ def test_a_late_read_cannot_reach_the_next_request(server: Running) -> None:
 
 
 class Gate:
-    """An event that a test opens from its own thread, for an application in the server's."""
+    """A gevent event that a test sets from its own thread."""
 
     def __init__(self, server: Running) -> None:
         self._server = server
@@ -289,7 +289,7 @@ BIG = b"0123456789abcdef" * (5 << 16)
 
 @pytest.mark.parametrize("framing", ["list", "two", "chunked", "write", "generator"])
 def test_a_big_response_to_a_slow_reader(server: Running, framing: str) -> None:
-    """More than any socket buffer holds: the send must wait, and go on at the right byte."""
+    """A response larger than the socket buffers: the send waits, and continues correctly."""
 
     def big(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         length = [("Content-Length", str(len(BIG)))] if framing == "generator" else []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Crowds of hostile clients, and applications that do what none should: nobody else may notice.
+"""Crowds of hostile clients, and faulty applications: other connections must not be affected.
 
-No test here looks at one request's syntax (test_table.py does): they look at what is left over.
+These tests check the state that is left behind. test_table.py checks the syntax of single requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import gevent.event
 import pytest
 
 from ctwsgi.http.limits import Timeouts
-from ctwsgi.server.connection import Connection
+from ctwsgi.server.connection import ServedConnection
 from tests.running import running
 
 from .cases import get, post
@@ -42,6 +42,8 @@ from .hostile import (
 from .wire import DEADLINE, Client, until
 
 BRIEF = Timeouts(origin=0.5, request=0.5, body=0.5, keepalive=0.5, linger=0.5)
+FAIR = Timeouts(origin=2, request=2, body=2, keepalive=2, linger=0.5)
+"""Longer than a good client stands still on a busy machine."""
 
 
 # --- crowds ----------------------------------------------------------------------------------
@@ -49,7 +51,7 @@ BRIEF = Timeouts(origin=0.5, request=0.5, body=0.5, keepalive=0.5, linger=0.5)
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_crowd_leaves_nothing_behind(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    logging.getLogger("ctwsgi").info("crowd")  # what logging opens, it opens now
+    logging.getLogger("ctwsgi").info("crowd")  # opens what logging keeps open
     random = Random(f"crowd {name}")
     with running(application, source=source(name), timeouts=BRIEF, max_connections=50) as runner:
         with Client(runner.server.address) as client:
@@ -73,14 +75,14 @@ def test_a_crowd_leaves_nothing_behind(name: str, capfd: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("seed", range(4))
 def test_good_clients_in_a_crowd(seed: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whatever others do, each gets its own answers, whole and in order; then all ends in time."""
+    """Each good client gets its own answers, complete and in order. Then all connections end."""
     random = Random(seed)
     name, cap = SOURCES[seed % 3], random.choice([3, 10, 100])
     answered: list[Any] = []
     with running(
         application,
         source=source(name),
-        timeouts=BRIEF,
+        timeouts=FAIR,
         max_connections=cap,
         access=answered.append,
     ) as runner:
@@ -121,11 +123,11 @@ ENDINGS = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_connection_is_freed_without_the_garbage_collector(ending: str) -> None:
-    """Or memory would grow with the clients until it runs, with all that hangs on a connection."""
-    # Not the real log: pytest keeps what is logged, tracebacks with their frames included.
+    """Otherwise closed connections would take memory until the collector runs."""
+    # Not the real log, because pytest keeps its records, whose tracebacks refer to the frames.
     quiet = logging.Logger("quiet", logging.CRITICAL + 1)
     with running(application, timeouts=NEVER, log=quiet) as runner:
-        others = {id(o) for o in gc.get_objects() if type(o) is Connection}
+        others = {id(o) for o in gc.get_objects() if type(o) is ServedConnection}
         gc.collect()
         gc.disable()
         try:
@@ -136,7 +138,9 @@ def test_a_connection_is_freed_without_the_garbage_collector(ending: str) -> Non
                     client._rest()
             settled(runner)
             runner.call(lambda: gevent.sleep(0))
-            left = [o for o in gc.get_objects() if type(o) is Connection and id(o) not in others]
+            left = [
+                o for o in gc.get_objects() if type(o) is ServedConnection and id(o) not in others
+            ]
             assert len(left) == 0
         finally:
             gc.enable()
@@ -146,7 +150,7 @@ def test_a_connection_is_freed_without_the_garbage_collector(ending: str) -> Non
 
 
 def test_a_leftover_timeout_hits_nobody() -> None:
-    """An application that forgets to cancel a gevent.Timeout harms at most its own connection."""
+    """A gevent.Timeout that an application does not cancel affects no other connection."""
 
     def forget(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         if environ["PATH_INFO"] == "/forget":
@@ -156,7 +160,7 @@ def test_a_leftover_timeout_hits_nobody() -> None:
         return hello(environ, start_response)
 
     with running(forget, timeouts=NEVER, max_connections=2) as runner:
-        for _ in range(2):  # one idle greenlet after another
+        for _ in range(2):  # the second time with the greenlet of the first
             with Client(runner.server.address) as client:
                 assert client.ask(get(target=b"/forget")).status == 200
             settled(runner)
@@ -226,7 +230,7 @@ def test_a_reader_left_behind_is_told() -> None:
 
 
 def test_reading_and_writing_at_once_keep_their_deadlines() -> None:
-    """A sender that waits must not make the reader's deadline be forgotten."""
+    """The reader's deadline holds also while a sender waits."""
 
     def both(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         reader = gevent.spawn(environ["wsgi.input"].read)
@@ -242,7 +246,7 @@ def test_reading_and_writing_at_once_keep_their_deadlines() -> None:
 
 
 def test_two_writers_do_not_wait_for_ever() -> None:
-    """It is wrong, and may fail, but the connection must end."""
+    """Two writers are an error of the application; the connection must end."""
 
     def two(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         write = start_response("200 OK", [])

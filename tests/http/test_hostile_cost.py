@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What one client can cost the others: memory, the processor, a place at the cap."""
+"""What one client can take from the others: memory, processor time, a place at the cap."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ def test_a_descriptor_that_the_application_closed_frees_its_place() -> None:
 
 
 def test_pipelined_1_0_requests_cost_no_more_than_others() -> None:
-    """Of the server's CPU. 20 times as much was seen when each looked at the whole piece."""
-    cost = {}
+    """Processor time. It was 20 times as much when each request scanned the whole buffer."""
+    cost: dict[bytes, float] = {}
     with running(hello, timeouts=NEVER) as runner:
-        for version, head in ((b"1.0", b""), (b"1.1", b"\r\nHost: x")):
+        # The least of three rounds, because the process has other threads.
+        for version, head in ((b"1.0", b""), (b"1.1", b"\r\nHost: x")) * 3:
             many = b"GET / HTTP/" + version + head + b"\r\n\r\n"
             with Client(runner.server.address) as client:
                 began = time.process_time()
@@ -50,7 +51,7 @@ def test_pipelined_1_0_requests_cost_no_more_than_others() -> None:
                 client.finish()
                 client._rest()
             settled(runner)
-            cost[version] = time.process_time() - began
+            cost[version] = min(cost.get(version, 100), time.process_time() - began)
     assert cost[b"1.0"] < 4 * cost[b"1.1"]
 
 
@@ -63,7 +64,7 @@ def test_long_header_names_are_not_remembered() -> None:
 
 
 def test_pipelined_requests_wait_as_bytes() -> None:
-    """Parsed, each byte of a small request takes fifty."""
+    """A parsed request takes fifty bytes of memory for each byte of a small request."""
     gates: list[Any] = []
 
     def wait(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -87,7 +88,7 @@ def test_pipelined_requests_wait_as_bytes() -> None:
 
 
 def test_signed_chunks_of_any_number_are_no_overhead() -> None:
-    """85 bytes with every 64 KB, as AWS signs uploads; 30 MB of it."""
+    """85 bytes of signature for each chunk of 64 KB, as in AWS's uploads; 30 MB in all."""
 
     def digest(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         total = hashlib.sha256()
@@ -116,7 +117,7 @@ while True:
 
 
 def test_a_fast_uploader_does_not_hold_the_hub() -> None:
-    """It sends faster than we parse; the process ends when the other client has its answer."""
+    """Another client is answered while the uploader sends faster than the server parses."""
 
     def sink(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         while environ["wsgi.input"].read(1 << 16):

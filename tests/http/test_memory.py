@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""1 GB up and 1 GB down in less than 60 MB (slow: some seconds each, marked by their size).
+"""1 GB up and 1 GB down in less than 60 MB of memory, some seconds each.
 
-The server runs in a process of its own; VmHWM in its /proc/PID/status is the most memory that it
-ever held, so nothing depends on when one looks.
+The server runs in a process of its own. VmHWM in its /proc/PID/status is the most memory that it
+ever had, so the result does not depend on when it is read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FRAME = FRAMED + (BLOCK * 2)[:65535]
 
 
 class Process:
-    """A server on loopback; its peak is asked while it lives, and it must end when told to."""
+    """A server process on loopback, and the most memory that it has had."""
 
     def __init__(self, source: str = "none") -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
@@ -70,6 +70,7 @@ def expected(block: bytes, count: int) -> bytes:
     return b"%d %d" % (len(block) * count, crc)
 
 
+@pytest.mark.full
 def test_upload_1_gb(server: Process) -> None:
     with Client(server.address) as client:
         client.sock.settimeout(100)
@@ -92,6 +93,7 @@ def test_upload_1_gb_in_chunks(server: Process) -> None:
     assert server.peak_kb() < LIMIT_KB
 
 
+@pytest.mark.full
 def test_upload_1_gb_in_one_chunk(server: Process) -> None:
     with Client(server.address) as client:
         client.sock.settimeout(100)
@@ -117,7 +119,7 @@ def test_upload_1_gb_in_frames() -> None:
 
 
 def test_an_unread_gb_is_not_taken_in(server: Process) -> None:
-    """The application answers at once; the server neither keeps the body nor reads it all."""
+    """The application answers at once. The server neither stores the body nor reads all of it."""
     with Client(server.address) as client:
         client.send(lines(b"PUT /ignore HTTP/1.1", b"Host: x", b"Content-Length: %d" % GB))
         sent = 0
@@ -129,7 +131,7 @@ def test_an_unread_gb_is_not_taken_in(server: Process) -> None:
 
 
 class Download:
-    """Reads a response without keeping it: only its size, and a sum to compare."""
+    """Reads a response and keeps only its size and CRC."""
 
     def __init__(self, client: Client) -> None:
         self.size = self.crc = 0
@@ -178,7 +180,7 @@ class Download:
             assert line() == b""
 
 
-@pytest.mark.parametrize("path", ["/length", "/chunked"])
+@pytest.mark.parametrize("path", [pytest.param("/length", marks=pytest.mark.full), "/chunked"])
 def test_download_1_gb_from_a_generator(server: Process, path: str) -> None:
     with Client(server.address) as client:
         client.sock.settimeout(100)
@@ -189,8 +191,9 @@ def test_download_1_gb_from_a_generator(server: Process, path: str) -> None:
     assert server.peak_kb() < LIMIT_KB
 
 
+@pytest.mark.full
 def test_file_wrapper_1_gb(server: Process, tmp_path: Path) -> None:
-    """A sparse file: a gigabyte to read, nothing on the disk."""
+    """A sparse file: a gigabyte to read, almost nothing on the disk."""
     path = tmp_path / "big"
     with path.open("wb") as file:
         file.write(b"begin")
@@ -213,7 +216,7 @@ def test_file_wrapper_1_gb(server: Process, tmp_path: Path) -> None:
 
 
 def test_many_stalled_downloads_hold_little(server: Process) -> None:
-    """Forty readers that stop: each response waits where it is, none is taken into memory."""
+    """Forty readers stop reading. Their responses wait, and none is collected in memory."""
     clients = [Client(server.address) for _ in range(40)]
     for client in clients:
         client.send(get(target=b"/length?%d" % GB))
@@ -225,7 +228,7 @@ def test_many_stalled_downloads_hold_little(server: Process) -> None:
 
 
 def test_the_measure_can_fail(server: Process) -> None:
-    count = 1024  # 64 MB, held at once
+    count = 1024  # 64 MB, which the application reads into memory
     with Client(server.address) as client:
         head = lines(b"PUT /hold HTTP/1.1", b"Host: x", b"Content-Length: %d" % (STEP * count))
         client.send(head)

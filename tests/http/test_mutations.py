@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Rows of the table, damaged at random: nothing may depend on the segmentation, and no request
-that we accept may read differently to another server's parser (gunicorn's own).
+"""Rows of the table with random errors. The result must not depend on the segmentation, and
+gunicorn's parser must read each accepted request in the same way.
 
-The random numbers are seeded: a failure comes back. Other seeds: CTWSGI_SEED=n.
+The random numbers have a seed, so that a failure can be repeated; CTWSGI_SEED=n sets another one.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def play(server: Running, recorder: Recorder, pieces: list[bytes]) -> Seen:
         raw = client._rest()
     calls = recorder.calls
     until(lambda: all(c["done"] for c in calls), "the application to end")
-    # Whether what is no method is "bad" or "unknown" may depend on how much of it has come.
+    # The first bytes that arrive may decide whether a wrong method is "bad" or "unknown".
     statuses = [400 if s == b"501" else int(s) for s in _FINAL.findall(raw)]
     return statuses, [
         (

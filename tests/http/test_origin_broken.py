@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clause 10: streams whose origin is broken, late, or none of ours."""
+"""Clause 10: streams whose origin is broken, late, or of another protocol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .cases import Recorder, get, post
 from .test_origin_stage import BODY, DST, HEADER, SRC, Framed, Headed, origins, servers
 from .wire import Client, Running, until
 
-__all__ = ["servers"]  # the fixture
+__all__ = ["servers"]
 
 
 def refused(server: Running, reason: str, before: int) -> None:
@@ -52,7 +52,7 @@ def test_zero_length_first(servers: Any) -> None:
 @pytest.mark.parametrize("where", ["between requests", "in a head", "in a body", "in chunks"])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_broken_later(servers: Any, name: str, where: str, at_once: bool) -> None:
-    """Whatever stands before the break may be answered; nothing from behind it is ever seen."""
+    """Requests before the break may be answered. The application sees nothing after it."""
     server, recorder = servers["ctframe"]
     bad, reason = BREAKS[name]
     begun = {
@@ -139,7 +139,7 @@ def test_eof_between_frames_is_fine(servers: Any) -> None:
     ],
 )
 def test_the_first_wrong_byte_closes(servers: Any, first: bytes, reason: str) -> None:
-    """Nothing is answered: what speaks to us is not what we were told to expect."""
+    """There is no answer, because the peer does not speak the configured source's protocol."""
     server, recorder = servers["proxy"]
     recorder.calls.clear()
     before = sum(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clause 10: the same requests with an origin in front, and streams whose framing is broken."""
+"""Clause 10: the table's requests behind an origin, and what the application learns of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BODY = post(b"Content-Length: 10", body=b"helloworld")
 
 
 class Framed(Client):
-    """Puts everything it sends into frames of up to `size` bytes."""
+    """Sends everything in frames of up to `size` bytes."""
 
     size = 65535
 
@@ -42,7 +42,7 @@ class Threes(Framed):
 
 
 class Headed(Client):
-    """Begins with a PROXY header, in one segment with the first bytes."""
+    """Sends a PROXY header in one segment with the first bytes."""
 
     header = HEADER
 
@@ -75,7 +75,7 @@ FRONTS: dict[str, tuple[str, Callable[[Any], Client]]] = {
     "frames of 3": ("ctframe", Threes),
     "PROXY v2": ("proxy", Headed),
 }
-# What the row says of the origin of a connection without one does not hold here.
+# Without the rows that expect values of a connection without an origin.
 PLAIN = [
     c
     for c in DEFAULT

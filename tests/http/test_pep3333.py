@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""PEP 3333 as two independent validators see it, over a real socket, in every framing.
+"""PEP 3333 as checked by two validators, over a real socket, in every framing.
 
-wsgiref.validate raises AssertionError and werkzeug's LintMiddleware warns: both end a test here.
+An AssertionError of wsgiref.validate and a warning of werkzeug's LintMiddleware fail a test.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def file_wrapper(environ: dict[str, Any], start_response: Any) -> Iterable[bytes
 
 @app
 def no_content(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    # werkzeug asks for the length, RFC 9110, 8.6 forbids it on the wire: the server drops it.
+    # werkzeug requires the length. RFC 9110, 8.6 forbids it on the wire, so the server drops it.
     start_response("204 No Content", [("Content-Length", "0")])
     return []
 
@@ -127,7 +127,7 @@ WRAPPERS = {"wsgiref": validator, "werkzeug": LintMiddleware, "neither": lambda 
 
 
 class Collector:
-    """Runs the wrapped application; keeps what the validator has to say."""
+    """Runs the wrapped application, and records the validator's complaints."""
 
     def __init__(self) -> None:
         self.application: Any = None
@@ -146,7 +146,7 @@ class Collector:
         finally:
             try:
                 if hasattr(result, "close"):
-                    result.close()  # where the validators look at the whole response
+                    result.close()  # the validators check the whole response in close()
             except BaseException as e:
                 self.complaints.append(e)
                 raise
@@ -213,7 +213,7 @@ def test_environ_holds_what_pep_3333_requires(server: Running, collector: Collec
     collector.application = keep
     with Client(server.tcp) as client:
         assert client.ask(get(target=b"/a?b=c")).status == 204
-        # What werkzeug's test client sets is what applications come to rely on.
+        # Applications rely on the keys that werkzeug's test client sets.
         needed = {k for k in create_environ("/a", method="GET") if k[0].isupper() or "wsgi." in k}
         needed -= {k for k in needed if k.startswith(("HTTP_", "werkzeug."))}
         needed.discard("REQUEST_URI")  # werkzeug's own second name for RAW_URI

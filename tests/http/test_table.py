@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""DESIGN section 6, clause by clause: every row whole, byte by byte, and split at every offset.
+"""docs/server-behaviour.md clause by clause: each row at once, byte by byte, and split everywhere.
 
-The rows are in table_*.py, named by clause. Whole requests go over TCP; the others over a unix
-socket, where each piece is sent once the server has read the one before (wire.py says how).
+The rows are in table_*.py, named by clause. Requests at once go over TCP. The others go over a unix
+socket, where each piece is sent after the server has read the last one (see wire.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .cases import Case, Recorder, check
 from .wire import Running
 
 SMALL = Limits(request_line=40, header_block=150, header_count=4, chunk_overhead=64)
-"""Small enough that requests at the limit can be split at every offset."""
+"""Small, so that requests at a limit can be split at every offset."""
 
 TABLES = (table_framing, table_version, table_parsing, table_environ, table_input, table_response)
 ROWS = [("default", case) for table in TABLES for case in table.CASES]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The instruments themselves: that pieces arrive apart, and that the reader refuses what it should.
+"""Tests of wire.py and cases.py: pieces arrive apart, and the reader refuses wrong responses.
 
-A conformance table that cannot fail proves nothing.
+They show that a row of the conformance table can fail.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def test_a_good_reply_passes() -> None:
         b"HTTP/1.0 200 OK\r\n" + GOOD[17:] + b"Content-Length: 0\r\n\r\n",
         GOOD + b"Content-Length: 3\r\n\r\nok",
         GOOD + b"Content-Length: 1\r\n\r\nok",
-        GOOD + b"Content-Length: 0\r\n\r\n",  # closes without having said so
+        GOOD + b"Content-Length: 0\r\n\r\n",  # closes without having announced it
         GOOD + b"Connection: close\r\nContent-Length: 0\r\n\r\n" + GOOD,
         GOOD + b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
         GOOD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""A real server in a thread of its own, and a raw client that forgives nothing.
+"""A real server in a thread of its own, and a raw client with a strict reader.
 
 The server's greenlets run in another OS thread with its own hub, so that a client may block on an
-ordinary socket. Every server listens twice, on TCP and on a unix socket: only a unix socket tells
-the sender (SIOCOUTQ) that the receiver has *read* what was sent, and so makes "these bytes arrive
-in two recv() calls" a fact instead of a hope. `Client.send_apart` relies on it.
+ordinary socket. Every server listens on TCP and on a unix socket. Only a unix socket's sender
+learns (SIOCOUTQ) that the receiver has *read* what was sent, so that two pieces certainly arrive in
+two recv() calls. `Client.send_apart` relies on it.
 
-The response reader refuses whatever RFC 9112 does not allow a server to send.
+The reader refuses every response that RFC 9112 does not allow a server to send.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import struct
+import sys
 import tempfile
 import termios
 import threading
@@ -29,15 +30,15 @@ import gevent.event
 import gevent.socket
 
 DEADLINE = 20.0
-"""Seconds after which a test gives up. Nothing may depend on how long something takes."""
+"""Seconds after which a test gives up. No result depends on how long something takes."""
 
 
 class Broken(AssertionError):
-    """The server sent something that a strict client must refuse, or too little."""
+    """The server sent something that RFC 9112 forbids, or too little."""
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """Polls until `condition()` is truthy and returns that; fails after DEADLINE."""
+    """Polls until `condition()` is true, and returns its value. Fails after DEADLINE."""
     end = time.monotonic() + DEADLINE
     while not (value := condition()):
         assert time.monotonic() < end, f"still waiting for: {what}"
@@ -54,7 +55,7 @@ class Running:
 
     def __init__(self, app: Callable[..., Any], factory: Any = None, **options: Any) -> None:
         if factory is None:
-            from ctwsgi.server.server import WSGIServer as factory  # noqa: N813
+            from ctwsgi.server import WSGIServer as factory  # noqa: N813
         self._factory, self._app, self._options = factory, app, options
         self._folder = tempfile.TemporaryDirectory()
         self.unix = os.path.join(self._folder.name, "s")
@@ -90,7 +91,7 @@ class Running:
         hub.destroy(destroy_loop=True)
 
     def call(self, function: Callable[[], Any]) -> None:
-        """Runs `function` in the server's thread, in its hub (it must not block)."""
+        """Runs `function` in the hub of the server's thread. It must not block."""
         self._loop.run_callback_threadsafe(function)
 
     def __enter__(self) -> Running:
@@ -164,7 +165,7 @@ class Client:
         self.sock.close()
 
     def send(self, data: bytes) -> bool:
-        """False when the server has already closed its side and told us so."""
+        """False when the server has closed or reset the connection."""
         try:
             self.sock.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -179,8 +180,8 @@ class Client:
             self._wait_until_read()
 
     def _wait_until_read(self) -> None:
-        # A server that is busy with an answer reads no more for now: go on after a while, which
-        # costs nothing but the certainty about this one boundary. (One that closes reads all.)
+        # A server that is busy with an answer does not read. After a second the client sends the
+        # next piece all the same, which may then arrive together with this one.
         end = time.monotonic() + 1
         empty = b"\0\0\0\0"
         while fcntl.ioctl(self.sock, termios.TIOCOUTQ, empty) != empty:
@@ -189,7 +190,7 @@ class Client:
             time.sleep(0)
 
     def finish(self) -> None:
-        """Closes our sending side."""
+        """Sends a FIN."""
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -216,18 +217,24 @@ class Client:
         return line[:-1]
 
     def _exactly(self, size: int) -> bytes:
-        while len(self.unread) < size:
-            if not self._more():
-                body, self.unread = self.unread, b""
-                raise Short(body, size)
-        data, self.unread = self.unread[:size], self.unread[size:]
-        return data
+        body = self._collect(size)
+        if len(body) < size:
+            raise Short(body, size)
+        self.unread = body[size:]
+        return body[:size]
 
     def _rest(self) -> bytes:
-        while self._more():
-            pass
-        data, self.unread = self.unread, b""
-        return data
+        return self._collect(sys.maxsize)
+
+    def _collect(self, size: int) -> bytes:
+        """At least `size` bytes, or all up to the end. Pieces are joined once: bodies are big."""
+        pieces, self.unread = [self.unread], b""
+        left = size - len(pieces[0])
+        while left > 0 and self._more():
+            pieces.append(self.unread)
+            left -= len(self.unread)
+            self.unread = b""
+        return b"".join(pieces)
 
     def _head(self) -> Response:
         line = self._line()
@@ -243,7 +250,7 @@ class Client:
         return Response(int(match[1]), match[2].decode("latin-1"), headers)
 
     def response(self, method: str = "GET") -> Response:
-        """The next final response, whole. Broken when it is not what RFC 9112 asks for."""
+        """The next final response, complete. Broken when RFC 9112 does not allow it."""
         interim: list[int] = []
         while True:
             r = self._head()
@@ -295,7 +302,7 @@ class Client:
             raise Broken("a trailer that nobody asked for")
 
     def ended(self, reset: bool = False) -> bool:
-        """True at EOF with nothing before it; Broken when there are bytes, or a reset."""
+        """True at EOF without bytes before it. Broken when there are bytes, or a reset."""
         data = self._rest()
         if data:
             raise Broken(f"bytes after the last response: {data[:200]!r}")
@@ -327,7 +334,7 @@ def probe(client: Client) -> bool:
                 break
     if not client.unread:
         if client.reset and isinstance(client.sock.getsockname(), tuple):
-            # After our probe a TCP server that has already closed answers with RST: still closed.
+            # A TCP server that has already closed answers the probe with an RST.
             pass
         return False
     r = client.response()
@@ -341,12 +348,25 @@ def tcp_info(sock: socket.socket) -> bytes:
 
 
 def data_segments_out(sock: socket.socket) -> int:
-    """tcpi_data_segs_out of linux/tcp.h: how many segments with payload this socket has sent."""
+    """tcpi_data_segs_out of linux/tcp.h: the number of segments with payload that were sent."""
     return int(struct.unpack_from("=I", tcp_info(sock), 156)[0])
 
 
+def until_read(client: Client) -> None:
+    """Waits until the server has read all that this TCP client has sent."""
+
+    def queued() -> int:
+        sent, arrived = bytearray(4), bytearray(4)
+        fcntl.ioctl(client.sock, termios.TIOCOUTQ, sent)
+        fcntl.ioctl(other, termios.FIONREAD, arrived)
+        return struct.unpack("i", sent)[0] + struct.unpack("i", arrived)[0]
+
+    with server_side(client) as other:
+        until(lambda: not queued(), "the server to read")
+
+
 def server_side(client: Client) -> socket.socket:
-    """The accepted socket at the other end of a TCP client, found among our own descriptors."""
+    """The accepted socket of a TCP client, found among this process's descriptors."""
     us, them = client.sock.getsockname(), client.sock.getpeername()
 
     def find() -> socket.socket | None:

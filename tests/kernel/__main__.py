@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""`make test-kernel`: builds the module, boots each kernel once, runs the suites inside, adds up.
+"""`make test-kernel`: builds the module, boots each kernel once, runs the suites, adds them up.
 
-    python -m tests.kernel [--full] [--kernel 6.1] [--suite NAME] [--case GLOB] [--mistake N]
+    python -m tests.kernel [--full | --smoke] [--kernel 6.1] [--suite NAME] [--case GLOB]
+                           [--mistake N]
 
-The exit status is 0 only when cases ran and all passed; 5, as pytest's, when this machine cannot
-run any.
+The exit status is 0 only when cases ran and all passed. It is 5, as pytest's, when this machine
+cannot run any. `--smoke` runs the cases of guest/smoke.py.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import boot as guest
-from . import report
+from . import boot, report
 from .kernels import SERIES, get
 from .mistakes import PARTS
 from .suites import add_options, run
 
 NOTHING_RAN = 5
 
-# Seconds for the suites of one guest. Generous: a hang is noticed by its silence.
+# Seconds for the suites of one guest. Generous, because a guest that hangs is silent and ends at
+# Machine.silence.
 LIMIT, FULL_LIMIT = 1200, 3 * 3600
 
 
@@ -34,14 +35,14 @@ def main() -> int:
     parser.add_argument(
         "--mistake", type=int, default=0, choices=PARTS, help="with this deliberate mistake"
     )
-    parser.add_argument("--table", type=Path, help="write the outcome as Markdown")
     parser.add_argument("--limit", type=float, help="seconds for a guest's suites")
+    parser.add_argument("--outcomes", type=Path, help="write them for tests/stages")
     options = parser.parse_args()
-    if lacking := guest.lacking():
+    if lacking := boot.lacking():
         print(f"the kernel's tests are skipped: install {' '.join(lacking)}")
         print("\n0 passed, 0 failed, 1 skipped")
         return NOTHING_RAN
-    machine = guest.Machine(limit=options.limit or (FULL_LIMIT if options.full else LIMIT))
+    machine = boot.Machine(limit=options.limit or (FULL_LIMIT if options.full else LIMIT))
 
     def run_kernel(series: str) -> report.Run:
         return run(series, lambda: get(series), options, machine, mistake=options.mistake)
@@ -51,8 +52,8 @@ def main() -> int:
         runs = list(pool.map(run_kernel, names))
     for one in runs:
         report.print_run(one)
-    if options.table:
-        options.table.write_text(report.markdown(runs))
+    size = [f"--{name}" for name in ("full", "smoke") if vars(options)[name]]
+    report.write_outcomes(runs, options.outcomes, *size)
     return report.print_total(runs)
 
 

@@ -3,9 +3,9 @@
 
     python -m tests.kernel.boot 6.12 -- COMMAND...      # a word with spaces goes to bash as it is
 
-The guest sees the host's / read-only below an overlay in memory, has no network interface but `lo`,
-and can write to the outside only under the folder given as `results`. Output is passed on as it
-comes. The exit status is the command's; 124 when the time was up; 125 when the guest died.
+The guest sees the host's / read-only below an overlay in memory. It has no network interface but
+`lo`, and its only writable folder of the host is the one given as `results`. Output is printed as
+it comes. The exit status is the command's, 124 after the time limit, 125 when the guest died.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from pathlib import Path
 from tests import ROOT
 
 from .initramfs import initramfs
-from .kernels import SERIES, Kernel, custom, get
+from .kernels import SERIES, Kernel, MissingError, custom, get
 
 COMMAND_LINE = (
-    # The serial port is slow: dmesg has all of it, and a panic prints the log first (bit 5 of
-    # panic_print), with what each processor was doing (bit 6).
+    # The serial port is slow, so it shows errors only; dmesg has the whole log. A panic first
+    # prints the log (bit 5 of panic_print) and each processor's backtrace (bit 6).
     "console=ttyS0 quiet loglevel=4 log_buf_len=8M panic_print=0x60 "
-    # QEMU is told not to reboot, so that a panic ends it. See Guest._provoke() for the NMI.
+    # A panic reboots, and QEMU ends at a reboot (-no-reboot). Guest._provoke() sends the NMI.
     "panic=-1 oops=panic unknown_nmi_panic "
-    # Faster to the first command, by a half together.
+    # Together these halve the time to the first command.
     "mitigations=off nopti audit=0 apparmor=0 selinux=0 cryptomgr.notests random.trust_cpu=on "
     "rcupdate.rcu_expedited=1 "
-    # Emulated clocks are late when the host is busy; the kernel must not distrust them.
+    # Emulated clocks are late when the host is busy. Without these the kernel would stop using
+    # them.
     "no_timer_check tsc=reliable "
     "nokaslr net.ifnames=0"
 )
@@ -48,11 +49,11 @@ TIMED_OUT, DIED = 124, 125
 
 @dataclass(frozen=True)
 class Machine:
-    """What the guest is made of, and how long it is waited for."""
+    """The guest's hardware, and the time limits."""
 
     processors: int = 2
     memory: int = 1024
-    """MiB. What the guest writes to its root file system lies there as well."""
+    """MiB. They also hold what the guest writes to its root file system."""
     limit: float = 600
     """Seconds for the command."""
     silence: float = 300
@@ -62,7 +63,7 @@ class Machine:
     append: str = ""
     """More words for the kernel's command line."""
     emulation: tuple[str, ...] = ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-la57")
-    """QEMU's options that say how instructions are executed, and which there are."""
+    """QEMU's options for the accelerator and the CPU model."""
 
 
 @dataclass
@@ -72,17 +73,17 @@ class Outcome:
     status: int
     """The command's exit status, or TIMED_OUT, or DIED."""
     reason: str = ""
-    """Why there is no status of the command; empty when there is one."""
+    """Why the command has no status; empty when it has one."""
     log: str = ""
-    """The kernel's log, from dmesg; what reached the console when there was none."""
+    """The kernel's log, from dmesg, or else the console."""
     boot: float = 0.0
     """Seconds from the start of QEMU to the start of the command."""
     seconds: float = 0.0
     """Seconds that the command took."""
     stopped: bool = False
-    """It was ended because enough was seen; there is no status and no log."""
+    """`enough()` ended the guest; it has no status and no log."""
     notes: list[str] = field(default_factory=list)
-    """What happened besides: a boot that had to be tried twice."""
+    """Other events for the reader, such as a second boot."""
 
 
 def run(
@@ -95,13 +96,13 @@ def run(
     environ: Mapping[str, str] | None = None,
     enough: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Boots `kernel`, gives `command` to bash in the project's folder, waits for the end.
+    """Boots `kernel`, runs `command` with bash in the project's folder, waits for the end.
 
-    A guest that dies before the command has started is booted again, once, and `notes` says so: in
-    about one boot of fifty QEMU's emulation stumbles over code that patches itself. What dies
-    afterwards has died.
+    A guest that dies before the command has started is booted once more, and `notes` says so: about
+    one boot in fifty fails, because QEMU emulates code wrongly that patches itself. A guest that
+    dies later is not booted again.
 
-    When `enough()`, which is asked now and then, says so, the guest is ended with nothing wrong.
+    `enough()` is polled. When it returns true, the guest is killed, and that is no failure.
     """
     machine = machine or Machine()
     notes: list[str] = []
@@ -117,7 +118,7 @@ def run(
 
 
 class Guest:
-    """A running QEMU and the folder through which it is spoken with."""
+    """A running QEMU, and the folder that it shares with this process."""
 
     def __init__(
         self,
@@ -162,7 +163,7 @@ class Guest:
         (self._control / "command").write_text(text)
 
     def _qemu(self, kernel: Kernel, results: Path | None) -> list[str]:
-        """QEMU's command line. Emulated, because stock kernels do not start on every /dev/kvm."""
+        """QEMU's command line. It emulates: stock kernels do not boot with every /dev/kvm."""
 
         def share(name: str, path: Path, readonly: bool = False) -> list[str]:
             fsdev = f"local,id={name},path={path},security_model=none,multidevs=remap"
@@ -171,7 +172,7 @@ class Guest:
 
         machine = self._machine
         return [
-            # Nothing is left running, however this process ends.
+            # The kernel kills QEMU when this process ends, however it ends.
             *("setpriv", "--pdeathsig", "KILL"),
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
             *("-machine", "q35", *machine.emulation),
@@ -181,7 +182,7 @@ class Guest:
             *("-serial", f"file:{self._control / 'console'}"),
             *("-monitor", f"unix:{self._control / 'monitor'},server=on,wait=off"),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
-            # Not stdio: that also reads, and a guest whose input is closed waits for ever.
+            # Not stdio, which also reads: with a closed input the guest would block for ever.
             *("-chardev", "file,id=output,path=/dev/stdout,append=on"),
             *("-device", "virtserialport,chardev=output,name=output"),
             *share("root", Path("/"), readonly=True),
@@ -198,11 +199,10 @@ class Guest:
 
     @property
     def started(self) -> bool:
-        """Whether the command has started."""
         return (self._control / "started").exists()
 
     def outcome(self, enough: Callable[[], bool]) -> Outcome:
-        """Waits for the end of the guest, and brings it about when its time is up."""
+        """Waits for the end of the guest, and ends it at a time limit."""
         began = None
         reason = ""
         while self._process.poll() is None and not reason:
@@ -228,7 +228,7 @@ class Guest:
         return outcome
 
     def _provoke(self) -> None:
-        """Makes a stuck kernel panic, so that the console tells what each processor was doing."""
+        """Makes a stuck kernel panic, so that the console has each processor's backtrace."""
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(10)
             monitor.connect(str(self._control / "monitor"))
@@ -263,7 +263,7 @@ REQUIREMENTS = {
     "zstd": "zstd",
     "gcc": "gcc",
     "make": "make",
-    # What the suites use, from the same root file system.
+    # The suites use these in the guest, which has the host's root file system.
     "/usr/bin/python3": "python3",
     "nft": "nftables",
     "iptables": "iptables",
@@ -271,11 +271,11 @@ REQUIREMENTS = {
     "ethtool": "ethtool",
     "ip": "iproute2",
 }
-"""Commands, and Debian's packages that have them. tests/setup installs the same."""
+"""Commands, and the Debian packages that have them. tests/setup installs the same packages."""
 
 
 def lacking() -> list[str]:
-    """The packages that are not here and must be."""
+    """The packages that are missing."""
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     return [name for command, name in REQUIREMENTS.items() if not shutil.which(command, path=path)]
 
@@ -292,9 +292,14 @@ def main() -> int:
     parser.add_argument("--append", default="", help="words for the kernel's command line")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
-    kernel = custom(Path(options.kernel), options.modules) if options.modules else None
+    try:
+        kernel = custom(Path(options.kernel), options.modules) if options.modules else None
+        kernel = kernel or get(options.kernel)
+    except MissingError as error:
+        print(error, file=sys.stderr)
+        return DIED
     outcome = run(
-        kernel or get(options.kernel),
+        kernel,
         options.command[0] if len(options.command) == 1 else shlex.join(options.command),
         output=lambda piece: os.write(1, piece),
         machine=Machine(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Builds the debug kernel of `make test-kasan`: Debian's source, the config of debug.config.
 
-    python -m tests.kernel.debugkernel      # builds it if the cache has not got it, prints where
+    python -m tests.kernel.debugkernel      # builds it unless it is cached, prints its path
 
 It lies in `$CTWSGI_CACHE/debugkernel`, in a folder named after the source's version and a hash of
-config and compiler: a change of any builds anew. A build that was interrupted goes on where it was.
+config and compiler, so that a change of one of them builds a new kernel. An interrupted build is
+continued.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CONFIG = Path(__file__).with_name("debug.config")
 
 
 def debug_kernel() -> Kernel:
-    """The kernel, for a guest and for `make -C kmod KDIR=...`. Half an hour on two cores, once."""
+    """The kernel, for a guest and for `make -C kmod KDIR=...`. The build takes half an hour."""
     tree = source()
     compiler = subprocess.run(["gcc", "--version"], check=True, capture_output=True).stdout
     key = hashlib.sha256(CONFIG.read_bytes() + compiler).hexdigest()[:16]
@@ -43,7 +44,7 @@ def debug_kernel() -> Kernel:
 
 
 def _build(tree: Path, place: Path) -> None:
-    """Makes `place`: build/ (what KDIR is), lib/modules/ and, last, vmlinux."""
+    """Makes in `place` build/ (for KDIR), lib/modules/ and, last, vmlinux."""
     build = place / "build"
     build.mkdir(parents=True, exist_ok=True)
     make = ["nice", "make", "-s", "-C", str(tree), f"O={build}", "ARCH=x86_64"]
@@ -52,17 +53,17 @@ def _build(tree: Path, place: Path) -> None:
         subprocess.run([*make, "allnoconfig"], env=fragment, check=True)
     _check_config(build / ".config")
     subprocess.run([*make, f"-j{os.cpu_count()}", "vmlinux", "modules"], check=True)
-    # It has no modules; but without this modprobe does not know what is built in.
+    # The kernel has no modules, but modprobe needs the list of what is built in.
     subprocess.run([*make, f"INSTALL_MOD_PATH={place}", "modules_install"], check=True)
     for path in build.rglob("*.[oa]"):
-        # A module needs no object of the kernel's, only the build's own tools.
+        # Building a module needs the tools of the build, but none of the kernel's objects.
         if path.relative_to(build).parts[0] not in ("scripts", "tools"):
             path.unlink()
     os.replace(build / "vmlinux", place / "vmlinux")
 
 
 def _check_config(made: Path) -> None:
-    """A line that depends on one which is not there is left out without a word: not here."""
+    """Fails for a line of CONFIG that kconfig has dropped, which it does without a message."""
     lines = set(made.read_text().splitlines())
     wanted = [line for line in CONFIG.read_text().splitlines() if line.startswith("CONFIG_")]
     if lost := [line for line in wanted if line not in lines]:

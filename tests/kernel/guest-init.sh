@@ -1,13 +1,13 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: MIT
-# PID 1 of a guest: makes the host's root file system its own, runs one command, powers off.
+# PID 1 of a guest: changes to the host's root file system, runs one command, powers off.
 #
-# guest.py packs this as /init beside busybox and the modules that it loads, and shares by 9p:
+# initramfs.py packs it as /init with busybox and the modules that it loads. boot.py shares by 9p:
 #   root     the host's /, read-only; writes go to an overlay in memory
-#   modules  what becomes /lib/modules, read-only
-#   control  a folder of this guest: `command` in; `started`, `dmesg` and `status` out
-#   results  a folder that the command may write to, at the same path as outside (control/results
-#            says which)
+#   modules  the guest's /lib/modules, read-only
+#   control  a folder of this guest: it reads `command`, and writes `started`, `dmesg` and `status`
+#   results  a folder that the command may write to, at the same path as on the host; the file
+#            control/results has the path
 PATH=/bin
 /bin/busybox --install -s /bin
 
@@ -56,6 +56,6 @@ busybox sync
 busybox poweroff -f
 END
 
-# PID 1 itself changes its root: kernel threads share its view of the file system, and with another
-# process request_module() would look for modprobe in the initramfs.
+# PID 1 itself changes its root, because kernel threads share it: otherwise request_module() would
+# look for modprobe in the initramfs.
 exec chroot /guest /run/busybox sh /run/main

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a guest unpacks before it has any file system: busybox, guest-init.sh, a few modules."""
+"""Builds a guest's initramfs: busybox, guest-init.sh, and the modules that mount its root."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ INIT = Path(__file__).with_name("guest-init.sh")
 BUSYBOX = Path("/bin/busybox")
 
 MODULES = ("virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay")
-"""What stands between the kernel and the host's root file system."""
+"""The modules with which the kernel reaches the host's root file system."""
 
 FOLDERS = ("bin", "modules", "proc", "sys", "dev", "host", "overlay", "guest")
 
 
 def initramfs(kernel: Kernel) -> Path:
-    """The archive for `kernel`, made anew when anything that goes into it has changed."""
+    """The archive for `kernel`; a change of one of its parts builds a new one."""
     digest = hashlib.sha256()
     for part in (INIT, BUSYBOX, Path(__file__)):
         digest.update(part.read_bytes())
@@ -41,7 +41,7 @@ def initramfs(kernel: Kernel) -> Path:
 
 
 def _modules(kernel: Kernel) -> list[Path]:
-    """The modules with all that they depend on, each once, in the order of loading."""
+    """MODULES and their dependencies, each once, in the order of loading."""
     root = kernel.modules.parent.parent
     command = ["modprobe", "-d", str(root), "-S", kernel.version, "--show-depends", "-a"]
     told = subprocess.run([*command, *MODULES], check=True, capture_output=True, text=True).stdout

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""`make test-kasan`: the suites on the debug kernel: it sees what a stock kernel forgives.
+"""`make test-kasan`: runs the suites on the debug kernel, which checks what a stock kernel does
+not.
 
     python -m tests.kernel.kasan [--full] [--helper NAME] [--suite NAME] [--case GLOB]
 
 KASAN (bytes), lockdep and PROVE_RCU (locks), UBSAN (arithmetic) and the debug objects (lifetimes)
-complain into the kernel's log as they find something; kmemleak is asked at the end, once the module
-is gone. Every complaint is a failed case. The exit status is that of `python -m tests.kernel`.
+write what they find to the kernel's log. kmemleak scans at the end, after the module was unloaded.
+Every complaint is a failed case. The exit status is that of `python -m tests.kernel`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import argparse
 import sys
 from dataclasses import replace
 
-from . import boot as guest
-from . import report
+from . import boot, report
 from .__main__ import NOTHING_RAN
 from .debugkernel import debug_kernel
 from .suites import add_options, run
 
-MACHINE = guest.Machine(memory=3072, boot=400, limit=3 * 3600, silence=900)
-"""Some four times slower than with a stock kernel. KASAN's shadow takes an eighth of the memory,
+MACHINE = boot.Machine(memory=3072, boot=400, limit=3 * 3600, silence=900)
+"""About four times slower than with a stock kernel. KASAN's shadow takes an eighth of the memory,
 the checkers' records another quarter."""
 
 FULL_LIMIT = 12 * 3600
@@ -30,12 +30,14 @@ SUITES = [
     *("matrix", "ends", "rules", "udp", "icmp", "auth"),
     *("bounds", "crowds", "life", "attacks", "faults"),
 ]
-"""Without `--full` or `--suite`. Not those that measure how much is sent again, which a kernel so
-slow does on its own account, nor those of which other programs are the greater part."""
+"""The suites of a run without `--full` and `--suite`. It leaves out those that count
+retransmissions, because so slow a kernel retransmits by itself, and those that run mostly other
+programs."""
 
-# Two scans, six seconds after: the kernel passes over what is younger than five, and reports only
-# what looked lost twice. What the boot has lost is not ours. The suite's namespaces, whose rules
-# hold the module, are taken down after its end.
+# The first scan and `clear` forget leaks of the boot. The last two scans come six seconds after the
+# suite, because kmemleak ignores objects younger than five seconds and reports an object only when
+# two scans found no reference to it. The loop waits until the kernel has removed the suite's
+# namespaces, whose rules hold a reference to the module.
 SCRIPT = """
 leaks=/sys/kernel/debug/kmemleak
 mount -t debugfs debugfs /sys/kernel/debug
@@ -60,7 +62,7 @@ def main() -> int:
     options = parser.parse_args()
     if not options.full and not options.suite:
         options.suite = SUITES
-    if lacking := guest.lacking():
+    if lacking := boot.lacking():
         print(f"the kernel's tests are skipped: install {' '.join(lacking)}")
         return NOTHING_RAN
     machine = replace(MACHINE, limit=FULL_LIMIT) if options.full else MACHINE

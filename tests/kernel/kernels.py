@@ -3,6 +3,9 @@
 
     python -m tests.kernel.kernels          # fetches what is missing, prints where it is
 
+A release of Debian offers one or two of the series that the module supports. A series that apt does
+not offer is left out: NotOfferedError says so.
+
 Unpacked, not installed: installing an image would pull in initramfs-tools and write to /boot.
 Everything lies in `$CTWSGI_CACHE/kernels` (default ~/.cache/ctwsgi), one folder for each version of
 a kernel's packages. A folder appears whole or not at all, so that its existence is the stamp.
@@ -17,6 +20,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +38,10 @@ SERIES = {
 
 class MissingError(Exception):
     """A kernel cannot be had; the text says why."""
+
+
+class NotOfferedError(MissingError):
+    """apt has no kernel of this series: this Debian cannot test it, which is no failure."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +88,41 @@ def get(series: str) -> Kernel:
             left = [p for p in folder.iterdir() if SERIES[series].fullmatch(_headers_of(p))]
             if left:
                 return _at(max(left, key=lambda p: p.stat().st_mtime))
-            _update_lists()
-            offered = _newest(series)
+            # Lists that name another series are there, and would name this one as well.
+            if not any(map(_newest, SERIES)):
+                _update_lists()
+                offered = _newest(series)
         if offered is None:
-            raise MissingError(f"apt offers no linux-headers of {series} for amd64")
+            raise NotOfferedError(f"apt offers no linux-headers of {series} for amd64")
         version, revision = offered
         place = folder / f"{version}_{revision}"
         if not place.exists():
-            _fetch(version, place)
+            try:
+                _fetch(version, place)
+            except (OSError, subprocess.CalledProcessError) as error:
+                raise MissingError(f"Linux {version} cannot be fetched: {error}") from error
         return _at(place)
+
+
+def first_of(*names: str) -> Kernel:
+    """The first of these series that apt offers; all of SERIES, the newest first, by default."""
+    reasons = []
+    for series in names or tuple(reversed(SERIES)):
+        try:
+            return get(series)
+        except NotOfferedError as error:
+            reasons.append(str(error))
+    raise NotOfferedError("; ".join(reasons))
+
+
+def unsupported() -> list[str]:
+    """Series that apt offers and the module does not support, the newest first."""
+    names = _output("apt-cache", "pkgnames", "linux-headers-").split()
+    matches = [re.fullmatch(r"linux-headers-(\d+\.\d+)[-+.\w]*-amd64", name) for name in names]
+    versions = {m[0]: m[1] for m in matches if m and not re.search("cloud|rt-amd64", m[0])}
+    wanted = [name for name, series in versions.items() if series not in SERIES]
+    found = {versions[name] for name in wanted if _candidate(name)}
+    return sorted(found, key=_numbers, reverse=True)
 
 
 @contextmanager
@@ -114,11 +148,16 @@ def _newest(series: str) -> tuple[str, str] | None:
     versions = [m[1] for m in map(SERIES[series].fullmatch, names) if m]
     # apt knows names whose packages are gone: the newest that can still be had.
     for version in sorted(versions, key=_numbers, reverse=True):
-        policy = _output("apt-cache", "policy", f"linux-headers-{version}")
-        candidate = re.search(r"Candidate: (?!\(none\))(\S+)", policy)
-        if candidate:
-            return version, candidate[1]
+        if candidate := _candidate(f"linux-headers-{version}"):
+            return version, candidate
     return None
+
+
+def _candidate(package: str) -> str | None:
+    """The version of `package` that apt would install; None when there is none."""
+    policy = _output("apt-cache", "policy", package)
+    candidate = re.search(r"Candidate: (?!\(none\))(\S+)", policy)
+    return candidate[1] if candidate else None
 
 
 def _numbers(version: str) -> list[int]:
@@ -126,11 +165,15 @@ def _numbers(version: str) -> list[int]:
 
 
 def _output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        raise NotOfferedError(f"no {command[0]} here: the kernels are Debian's") from None
 
 
 def _update_lists() -> None:
-    subprocess.run(["apt-get", "update", "-qq"], check=False)
+    if os.geteuid() == 0:
+        subprocess.run(["apt-get", "update", "-qq"], check=False)
 
 
 def _packages(version: str) -> list[str]:
@@ -153,8 +196,11 @@ def _fetch(version: str, place: Path) -> None:
             _update_lists()
             if subprocess.run(download, cwd=debs).returncode:
                 raise MissingError(f"apt cannot download Linux {version}")
+        # Debian 13's packages have usr/lib/modules, Debian 12's lib/modules.
+        (root / "usr" / "lib").mkdir(parents=True)
+        (root / "lib").symlink_to("usr/lib")
         for deb in debs.iterdir():
-            subprocess.run(["dpkg-deb", "-x", deb, root], check=True)
+            _unpack(deb, root)
         modules = root / "lib" / "modules" / version
         headers = Path("usr", "src", f"linux-headers-{version}")
         link = modules / "build"
@@ -167,6 +213,15 @@ def _fetch(version: str, place: Path) -> None:
         (root / "vmlinux").write_bytes(extract((root / "boot" / f"vmlinuz-{version}").read_bytes()))
         os.replace(root, place)
     _forget_older(place)
+
+
+def _unpack(deb: Path, root: Path) -> None:
+    """Unlike `dpkg-deb -x`, tar can be told to go through the link lib -> usr/lib."""
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as packed:
+        extract = ["tar", "-C", root, "-x", "--keep-directory-symlink", "--no-same-owner"]
+        subprocess.run(extract, stdin=packed.stdout, check=True)
+    if packed.returncode:
+        raise MissingError(f"{deb.name} does not unpack")
 
 
 def _forget_older(place: Path) -> None:
@@ -198,6 +253,22 @@ def extract(image: bytes) -> bytes:
     return elf
 
 
+def main() -> int:
+    """Fetches what is missing; a line for each series, and one for those that are not tested."""
+    status = 1
+    try:
+        for series in SERIES:
+            try:
+                print(f"Linux {series}: {get(series).vmlinux}", flush=True)
+                status = 0
+            except MissingError as error:
+                print(f"Linux {series} is left out: {error}", flush=True)
+        if others := unsupported():
+            print(f"apt also offers Linux {', '.join(others)}, which the module does not support")
+    except MissingError as error:
+        print(error)
+    return status
+
+
 if __name__ == "__main__":
-    for name in SERIES:
-        print(name, get(name).vmlinux)
+    sys.exit(main())

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Reads a guest's kernel log: whatever the kernel complains of is a failed case.
+"""Reads a guest's kernel log: each complaint of the kernel is a failed case.
 
-The suite inside writes `ctwsgi: case SUITE/CASE` into /dev/kmsg as each case begins, so that a
-finding can be laid at a case's door.
+The suite in the guest writes `ctwsgi: case SUITE/CASE` into /dev/kmsg at the begin of each case, so
+that a finding belongs to the case that was running.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 COMMAND = "ctwsgi: command"
-"""What guest-init.sh writes before it runs the command. What stands before it is not ours."""
+"""guest-init.sh writes it before it runs the command. Lines before it belong to the boot."""
 
 CASE = re.compile(r"ctwsgi: case (\S+)")
 
@@ -36,18 +36,18 @@ COMPLAINTS = {
     "conntrack full": r"nf_conntrack: .*table full",
     "trace": r"Call Trace:",
 }
-"""By what a line is known, whatever its level: a WARN has that of a warning. The first that matches
-names the finding."""
+"""Patterns that make a line a finding at any level: a WARN is logged as a warning only. The first
+pattern that matches names the finding."""
 
 ALLOWED: tuple[tuple[str, str], ...] = (
     (r"ip_local_port_range: prefer different parity", "advice on a setting of the lab's"),
     (r"NMI handler .* took too long", "QEMU's emulation of an NMI, on a busy host"),
     (r"watchdog: .*(?:disabled|enabled)", "a setting is told, no lockup"),
 )
-"""Lines that match and are none of ours, each with the reason."""
+"""Lines that match a pattern and are no failure, each with the reason."""
 
 _SINGLE = {"error", "memory", "netns leak", "conntrack INVALID", "conntrack full"}
-"""Kinds of one line. The others begin a dump, and what it contains is one finding, not twenty."""
+"""Kinds of a single line. The others begin a dump, which is one finding with all its lines."""
 
 _DUMP_LINES, _DUMP_SECONDS, _PANIC_LINES = 80, 0.2, 200
 
@@ -55,7 +55,7 @@ _KINDS = [(kind, re.compile(pattern)) for kind, pattern in COMPLAINTS.items()]
 _ALLOWED = re.compile("|".join(pattern for pattern, _ in ALLOWED))
 _LINE = re.compile(r"(?:<(?P<level>\d+)>)?(?:\[ *(?P<time>[\d.]+)\](?:\[ *\w+\])? ?)?(?P<text>.*)")
 _ERROR = 3
-"""Lines of this level (KERN_ERR) and worse are findings even when no pattern knows them."""
+"""KERN_ERR. Lines of this level and worse are findings even when no pattern matches."""
 
 
 @dataclass
@@ -75,14 +75,14 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """All of it, with the dump."""
+        """The finding with its dump."""
         return "\n".join((str(self), *self.lines[1:]))
 
 
 def scan(log: str) -> list[Finding]:
-    """What `log` (dmesg -r, or a console) complains of, in its order."""
+    """The findings in `log`, which is from `dmesg -r` or a console, in its order."""
     lines = log.splitlines()
-    # The last one, because a panic repeats the log on the console.
+    # The last start, because a panic repeats the log on the console.
     starts = [number for number, line in enumerate(lines) if COMMAND in line]
     found: dict[tuple[str, str], Finding] = {}
     case, dump, dump_began = "", None, 0.0
@@ -107,7 +107,7 @@ def scan(log: str) -> list[Finding]:
             if kind in _SINGLE:
                 dump = None
             elif kind == "panic":
-                # The end; what each processor was doing follows.
+                # A panic ends the log; the processors' backtraces follow it.
                 dump += lines[number + 1 : number + _PANIC_LINES]
                 break
         else:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Debian's linux-source-6.12, fetched and unpacked once: the debug kernel and checkpatch need it.
 
-    python3 -m tests.kernel.linuxsource     # only checkpatch; prints where it is
+    python3 -m tests.kernel.linuxsource     # fetches only checkpatch, prints its path
 
-Downloaded, not installed: the package would leave its archive in /usr/src. Everything lies in
-`$CTWSGI_CACHE` (default ~/.cache/ctwsgi). A folder appears whole or not at all.
+The package is downloaded and not installed, which would leave its archive in /usr/src. Everything
+lies in `$CTWSGI_CACHE` (default ~/.cache/ctwsgi). A folder is renamed into place when it is
+complete.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .kernels import MissingError, cache_folder, locked
+from .kernels import MissingError, NotOfferedError, cache_folder, locked
 
 PACKAGE = "linux-source-6.12"
 
 CHECKPATCH = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
-"""The script, and the lists that it looks for beside itself."""
+"""The script, and the lists that it reads from its own folder."""
 
 SUPERFLUOUS = "*/drivers/gpu/drm/*.h"
-"""A third of the tree: tables of graphic chips' registers."""
+"""Not unpacked: tables of registers of graphic chips, a third of the tree."""
 
 
 def source() -> Path:
     """The unpacked tree; its folder is named after the package's version.
 
-    When apt offers none (no lists, no network), the newest that an earlier run has left.
+    Without an offer from apt (no lists, no network) it is the newest that an earlier run fetched.
     """
     folder = cache_folder() / PACKAGE
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,7 @@ def source() -> Path:
             left = [entry for entry in folder.iterdir() if (entry / "Makefile").exists()]
             if left:
                 return max(left, key=lambda p: p.stat().st_mtime)
-            raise MissingError(f"apt offers no {PACKAGE}: try apt-get update")
+            raise NotOfferedError(f"apt offers no {PACKAGE}")
         place = folder / version
         if not place.exists():
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
@@ -54,6 +55,8 @@ def checkpatch() -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     with locked(place.with_suffix(".lock")):
         if not place.exists():
+            if _version() is None:
+                raise NotOfferedError(f"apt offers no {PACKAGE}")
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as scratch:
                 _unpack(Path(scratch), *(f"{PACKAGE}/scripts/{name}" for name in CHECKPATCH))
                 os.replace(Path(scratch, PACKAGE, "scripts"), place)
@@ -69,9 +72,9 @@ def _version() -> str | None:
 
 
 def _unpack(scratch: Path, *members: str) -> None:
-    """Leaves `scratch/linux-source-6.12`; `members` are tar's words for what is wanted of it."""
+    """Makes `scratch/linux-source-6.12`; `members` are tar's arguments that select files."""
     print(f"fetching {PACKAGE}", flush=True)
-    quiet = subprocess.DEVNULL  # complains about root's own folder
+    quiet = subprocess.DEVNULL  # apt warns that its own user cannot write to the folder
     download = ["apt-get", "download", "-qq", PACKAGE]
     if subprocess.run(download, cwd=scratch, stderr=quiet).returncode:
         subprocess.run(["apt-get", "update", "-qq"], check=False)

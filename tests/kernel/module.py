@@ -17,7 +17,7 @@ from pathlib import Path
 from tests import ROOT
 from tests.mistakes import PatchError, numbered, patched
 
-from .kernels import SERIES, Kernel, get, locked
+from .kernels import SERIES, Kernel, MissingError, get, locked
 from .mistakes import PATCHES
 
 SOURCE = ROOT / "kmod"
@@ -81,13 +81,14 @@ def main() -> int:
     parser.add_argument("--mistake", type=int, default=0, choices=(0, *numbered(PATCHES)))
     parser.add_argument("--kernel", action="append", choices=SERIES, help="only this one")
     options = parser.parse_args()
+    status = 0
     for series in options.kernel or SERIES:
         try:
             print(build(get(series), options.mistake))
-        except BuildError as error:
+        except (BuildError, MissingError) as error:
             print(error)
-            return 1
-    return 0
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

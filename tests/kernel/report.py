@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What came of the cases: read from the guests' reports, counted, printed, written as Markdown.
+"""Reads the guests' reports, counts the cases and prints them.
 
-A report has one JSON object a line, written by the suite inside: as a case begins
-{"suite": str, "begin": CASE}, so that it is known what a guest died of, and as it ends
+A report has one JSON object a line, written by the suite in the guest. A case that begins writes
+{"suite": str, "begin": CASE}, which names the case that was running when a guest died. A case that
+has ended writes
 {"suite": str, "case": str, "ok": bool, "why": str, "seconds": float, "facts": {...}}.
 """
 
@@ -13,6 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from tests.stages.outcomes import FAILED, PASSED, SKIPPED, Writer
+
+NO_SUITES = ("harness", "guest", "kernel log")
+"""Suites of failures that belong to no case, and cannot be run again alone."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +38,22 @@ class Case:
 
 @dataclass
 class Run:
-    """All that happened on one kernel."""
+    """The outcome of one kernel."""
 
     kernel: str
-    """As it is called on the command line: 6.1."""
+    """Its name on the command line, such as 6.1."""
     version: str = ""
     """Its `uname -r`."""
     cases: list[Case] = field(default_factory=list)
     seconds: float = 0.0
     boot: float = 0.0
     notes: list[str] = field(default_factory=list)
-    """What is worth saying and is no failure."""
+    """Events that are printed and are no failure."""
+    skipped: str = ""
+    """Why no guest was booted, when that is no failure: apt does not offer this kernel."""
 
     def fail(self, suite: str, name: str, why: str) -> None:
-        """Adds a failure that the suite inside did not report; to its own, if the case failed."""
+        """Adds a failure that the suite did not report. A case that failed gets a second reason."""
         for number, case in enumerate(self.cases):
             if (case.suite, case.name, case.ok) == (suite, name, False):
                 self.cases[number] = replace(case, why=f"{case.why}\n{why}")
@@ -58,7 +66,7 @@ class Run:
 
 
 def read(path: Path) -> tuple[list[Case], tuple[str, str] | None]:
-    """The cases that have ended; suite and name of the one that began and did not end."""
+    """The cases that ended, and suite and name of the one that began and did not end."""
     cases = []
     running = None
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
@@ -78,7 +86,7 @@ def read(path: Path) -> tuple[list[Case], tuple[str, str] | None]:
 
 
 def _suites(cases: Iterable[Case]) -> dict[str, list[Case]]:
-    """By suite and helper, which is what a case's name begins with, in the order of appearance."""
+    """The cases by suite and helper (the first part of a case's name), in their order."""
     found: dict[str, list[Case]] = {}
     for case in cases:
         helper, slash, _ = case.name.partition("/")
@@ -87,7 +95,10 @@ def _suites(cases: Iterable[Case]) -> dict[str, list[Case]]:
 
 
 def print_run(run: Run) -> None:
-    """The table of one kernel and its failures with their reasons."""
+    """Prints the table of one kernel, and its failures with their reasons."""
+    if run.skipped:
+        print(f"\nLinux {run.kernel} is skipped: {run.skipped}")
+        return
     print(f"\n{'Linux ' + (run.version or run.kernel):<36} passed  failed  minutes")
     for name, cases in _suites(run.cases).items():
         failed = sum(not case.ok for case in cases)
@@ -104,55 +115,32 @@ def print_run(run: Run) -> None:
 
 
 def print_total(runs: list[Run]) -> int:
-    """The closing line. Returns the exit status: 0 only when cases ran and all passed."""
+    """Prints the last line. Returns the exit status: 0 only when cases ran and all passed.
+
+    5, as pytest's, when every kernel was skipped.
+    """
     failed = sum(len(run.failed) for run in runs)
     passed = sum(len(run.cases) for run in runs) - failed
-    print(f"\n{passed} passed, {failed} failed")
+    skipped = sum(bool(run.skipped) for run in runs)
+    print(f"\n{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    if skipped == len(runs):
+        return 5
     return 1 if failed or not passed else 0
 
 
-def markdown(runs: list[Run]) -> str:
-    """The cases as rows, the kernels as columns, for docs/."""
-    rows: dict[tuple[str, str], dict[str, Case]] = {}
+def write_outcomes(runs: list[Run], path: Path | None, *size: str) -> None:
+    """Writes each case's outcome for tests/stages. `size` is --full, --smoke or nothing."""
+    writer = Writer(path)
     for run in runs:
-        for name, cases in _suites(run.cases).items():
-            for case in cases:
-                rows.setdefault((name, case.name), {})[run.kernel] = case
-    lines = _summary(runs)
-    suite = ""
-    for (name, case_name), outcomes in rows.items():
-        if name != suite:
-            suite = name
-            lines += ["", f"## {name}", "", _row("case", *(run.kernel for run in runs))]
-            lines += [_row("---", *("---" for _ in runs))]
-        lines.append(_row(case_name, *(_cell(outcomes.get(run.kernel)) for run in runs)))
-    return "\n".join(lines) + "\n"
-
-
-def _summary(runs: list[Run]) -> list[str]:
-    lines = [
-        _row("suite", *(f"Linux {run.version}" for run in runs)),
-        _row("---", *("---:",) * len(runs)),
-    ]
-    by_run = [_suites(run.cases) for run in runs]
-    for name in dict.fromkeys(name for suites in by_run for name in suites):
-        cells = []
-        for suites in by_run:
-            cases = suites.get(name, [])
-            passed = sum(case.ok for case in cases)
-            cells.append(f"{passed} of {len(cases)}")
-        lines.append(_row(name, *cells))
-    totals = (f"{len(run.cases) - len(run.failed)} of {len(run.cases)}" for run in runs)
-    lines.append(_row("all", *totals))
-    lines.append(_row("minutes", *(f"{run.seconds / 60:.0f}" for run in runs)))
-    return lines
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(case: Case | None) -> str:
-    if case is None:
-        return "-"
-    return f"{case.seconds:.1f} s" if case.ok else "**failed**"
+        if run.skipped:
+            writer.end(f"Linux {run.kernel}", SKIPPED, run.skipped)
+        for case in run.cases:
+            again = ["-m", "tests.kernel", "--kernel", run.kernel]
+            again += ["--suite", case.suite, "--case", case.name, *size]
+            writer.end(
+                f"{run.kernel} {case}",
+                PASSED if case.ok else FAILED,
+                case.why,
+                () if case.suite in NO_SUITES else again,
+                case.seconds,
+            )

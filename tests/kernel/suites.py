@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""One kernel from end to end: the module built, one guest booted, its suites run, the outcome read.
+"""Tests one kernel: builds the module, boots one guest, runs the suites in it, reads the outcome.
 
-What goes wrong on the way is a failed case, never an exception. The kernel's log and the report
-stay in build/kernel-tests.
+An error on the way becomes a failed case, never an exception. The kernel's log and the report stay
+in build/kernel-tests.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import boot as guest
-from . import kmsg, report
-from .kernels import Kernel, MissingError
+from tests import ROOT
+
+from . import boot, kmsg, report
+from .kernels import Kernel, MissingError, NotOfferedError
 from .module import BuildError, build
 
-RESULTS = guest.ROOT / "build" / "kernel-tests"
+RESULTS = ROOT / "build" / "kernel-tests"
 
 PYTHON = "/usr/bin/python3 -E -s"
-"""Debian's: it starts in half a second under emulation, a shim of pyenv in five."""
+"""Debian's interpreter starts in half a second under emulation, a pyenv shim in five seconds."""
 
 CONSOLE_LINES = 40
-"""How much is shown of a console on which nothing explains the guest's end."""
+"""Lines of the console that are shown when none of them explains why the guest ended."""
 
 
 class Lines:
-    """Passes a guest's output on in whole lines, each with the kernel's name in front."""
+    """Prints a guest's output in whole lines, with the kernel's name in front of each."""
 
     _lock = threading.Lock()
 
@@ -46,14 +47,16 @@ class Lines:
                 print(f"{self._name:<5} {line.decode(errors='replace').rstrip()}", flush=True)
 
     def end(self) -> None:
-        """Prints what a guest that died had begun to say."""
+        """Prints the unfinished last line, which a guest that died leaves behind."""
         if self._rest:
             self(b"\n")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Those that choose what is run on each kernel."""
-    parser.add_argument("--full", action="store_true", help="the whole matrix")
+    """Adds the options that choose what is run on each kernel."""
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_true", help="the whole matrix")
+    size.add_argument("--smoke", action="store_true", help="a few cases, in less than a minute")
     parser.add_argument(
         "--helper", choices=("none", "ctframe", "ctproxy", "ebpf"), help="only this one"
     )
@@ -66,31 +69,33 @@ def run(
     name: str,
     kernel: Callable[[], Kernel],
     options: argparse.Namespace,
-    machine: guest.Machine,
+    machine: boot.Machine,
     script: str = "{suite}",
     mistake: int = 0,
 ) -> report.Run:
-    """Runs what `options` choose on `kernel()`. `script` is bash with the suite's command in it.
+    """Runs what `options` choose on `kernel()`. `script` is bash, `{suite}` the suites' command.
 
     `mistake`: the number of the deliberate mistake that the module is built with; 0: none.
     """
     began = time.monotonic()
     outcome = report.Run(name)
     try:
-        booted = kernel()
-        outcome.version = booted.version
-        module = None if options.helper in ("none", "ebpf") else build(booted, mistake)
+        found = kernel()
+        outcome.version = found.version
+        module = None if options.helper in ("none", "ebpf") else build(found, mistake)
+    except NotOfferedError as error:
+        outcome.skipped = str(error)
     except MissingError as error:
         outcome.fail("harness", "kernel", str(error))
     except BuildError as error:
         outcome.fail("harness", "build", str(error))
     else:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        # Its own until it has ended: another run may be under way.
+        # A folder for each run, because two runs may be under way at once.
         with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=RESULTS) as folder:
             told = Path(folder, "report.jsonl")
             command = script.format(suite=_command(told, module, options))
-            _boot(booted, command, machine, told, outcome, options.first)
+            _run_guest(found, command, machine, told, outcome, options.first)
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -99,6 +104,7 @@ def _command(told: Path, module: Path | None, options: argparse.Namespace) -> st
     words = [*shlex.split(PYTHON), "-m", "tests.kernel.guest", "--report", str(told)]
     words += ["--module", str(module)] if module else []
     words += ["--full"] if options.full else []
+    words += ["--smoke"] if options.smoke else []
     for suite in options.suite or ():
         words += ["--suite", suite]
     for option in ("helper", "case"):
@@ -107,10 +113,10 @@ def _command(told: Path, module: Path | None, options: argparse.Namespace) -> st
     return shlex.join(words)
 
 
-def _boot(
+def _run_guest(
     kernel: Kernel,
     command: str,
-    machine: guest.Machine,
+    machine: boot.Machine,
     told: Path,
     run: report.Run,
     first: bool,
@@ -119,7 +125,7 @@ def _boot(
         return first and not all(case.ok for case in report.read(told)[0])
 
     say = Lines(run.kernel)
-    outcome = guest.run(
+    outcome = boot.run(
         kernel, command, output=say, machine=machine, results=told.parent, enough=enough
     )
     say.end()
@@ -130,14 +136,15 @@ def _boot(
         os.replace(told, RESULTS / f"{run.kernel}.jsonl")
 
 
-def collect(run: report.Run, outcome: guest.Outcome, told: Path) -> None:
-    """Adds to `run` what the suite inside reported, what the kernel said, how the guest ended."""
+def collect(run: report.Run, outcome: boot.Outcome, told: Path) -> None:
+    """Adds to `run` what the suite in the guest reported, the kernel log, and how the guest
+    ended."""
     run.cases, running = report.read(told)
     if outcome.stopped:
         return
     findings = kmsg.scan(outcome.log)
     if outcome.reason:
-        # The last words: the panic that ended it, or how far it came.
+        # The panic that ended the guest, or else the end of its console.
         last = findings.pop().lines if findings else outcome.log.splitlines()[-CONSOLE_LINES:]
         suite, case = running or ("guest", "no case was running")
         run.fail(suite, case, "\n".join((outcome.reason, *last)))

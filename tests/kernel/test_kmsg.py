@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The scanner of kernel logs: what it must flag, lay at a case's door, and let pass."""
+"""The scanner of kernel logs: what it flags, to which case, and what it lets pass."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ COMMAND = "<14>[    3.0] ctwsgi: command\n"
 @pytest.mark.parametrize(("kind", "line"), COMPLAINTS)
 def test_complaint(kind: str, line: str) -> None:
     [finding] = scan(f"{COMMAND}{line}\n")
-    # Some are known by two names, a lockdep splat is a WARNING as well: found is what counts.
+    # Some match two patterns (a lockdep splat is a WARNING as well); either name is right.
     assert finding.kind in (kind, "WARN", "BUG")
     assert finding.count == 1
     assert line.partition("] ")[2] in str(finding)
@@ -98,7 +98,7 @@ def test_dump_is_one_finding() -> None:
 
 
 def test_panic_repeats_the_log() -> None:
-    """On the console without levels: first what was serious, then all, then the end."""
+    """A console has no levels: it shows the serious lines, then the whole log, then the panic."""
     log = "[    5.1] BUG: kernel NULL pointer dereference\n"
     log += "[    3.0] ctwsgi: command\n[    4.0] ctwsgi: case life/unload\n"
     log += "[    5.1] BUG: kernel NULL pointer dereference\n[    5.1] Call Trace:\n"

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Counting: no way in which a guest can end may pass for a success."""
+"""However a guest ends, the count is a success only when all cases ran and passed."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
-from .boot import DIED, TIMED_OUT, Outcome
-from .report import Run, markdown
-from .suites import collect
+import pytest
+
+from .boot import DIED, TIMED_OUT, Machine, Outcome
+from .kernels import Kernel, MissingError, NotOfferedError
+from .report import Run, print_run, print_total
+from .suites import add_options, collect
+from .suites import run as run_kernel
 
 BEGUN = {"suite": "matrix", "begin": "small-clean"}
 PASSED = {"suite": "matrix", "case": "small-clean", "ok": True, "why": "", "seconds": 1.5}
@@ -85,13 +90,35 @@ def test_status_without_a_failed_case(tmp_path: Path) -> None:
 
 
 def test_case_that_never_ended(tmp_path: Path) -> None:
-    """A suite that leaves early with status 0 must not get away with it."""
+    """A suite that exits early with status 0 is a failure."""
     assert failures(run_of(tmp_path, [PASSED, {**BEGUN, "begin": "big"}], Outcome(0)))
 
 
-def test_markdown(tmp_path: Path) -> None:
-    run = run_of(tmp_path, [{**PASSED, "case": "ctproxy/small/clean"}, FAILED], Outcome(1))
-    text = markdown([run])
-    assert "| matrix ctproxy | 1 of 1 |" in text
-    assert "| ctproxy/small/clean | 1.5 s |" in text
-    assert "| unload | **failed** |" in text
+def without_a_kernel(error: MissingError) -> Run:
+    def kernel() -> Kernel:
+        raise error
+
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return run_kernel("6.1", kernel, parser.parse_args([]), Machine())
+
+
+def test_a_kernel_that_apt_does_not_offer_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    skipped = without_a_kernel(NotOfferedError("apt offers no 6.1"))
+    print_run(skipped)
+    assert print_total([skipped]) == 5
+    lines = capsys.readouterr().out.split("\n")
+    assert "Linux 6.1 is skipped: apt offers no 6.1" in lines
+    assert "0 passed, 0 failed, 1 skipped" in lines
+
+
+def test_beside_a_skipped_kernel_the_other_one_counts(tmp_path: Path) -> None:
+    skipped = without_a_kernel(NotOfferedError("apt offers no 6.1"))
+    assert print_total([skipped, run_of(tmp_path, [BEGUN, PASSED], Outcome(0))]) == 0
+    assert print_total([skipped, run_of(tmp_path, [FAILED], Outcome(1))]) == 1
+
+
+def test_a_kernel_that_cannot_be_fetched_is_a_failure() -> None:
+    run = without_a_kernel(MissingError("apt cannot download Linux 6.1"))
+    assert failures(run) == ["harness/kernel: apt cannot download Linux 6.1"]
+    assert print_total([run]) == 1

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The lab: hosts made of network namespaces, with real wires, rules and connections.
 
-`Lab` builds one from a `Topology`; `rules` has the packet filter's side; docs/lab.md shows how to
-use it from a test and by hand. Needs nothing but the standard library, ip, nft and util-linux.
+`Lab` builds one from a `Topology`; `rules` has the packet filter's tables; docs/lab.md shows how to
+use it in a test and by hand. It needs only the standard library, ip, nft and util-linux.
 """
 
 from .lab import Lab, living_in

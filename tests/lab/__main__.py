@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The lab by hand: `python -m tests.lab [COMMAND...]` builds it and runs a shell beside its hosts.
 
-In there, `ip netns exec client curl ...` and the like; leaving the shell takes the lab away.
+In the shell, `ip netns exec client curl ...` runs curl on the client. The lab ends with the shell.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ def main(command: list[str]) -> int:
         if not command:
             print(_introduction(lab))
             command = [os.environ.get("SHELL", "/bin/sh")]
-        # What is typed at the terminal is the shell's to handle. A handler, not SIG_IGN, which
-        # the shell would inherit.
+        # The shell handles Ctrl-C. Not SIG_IGN, which the shell would inherit.
         signal.signal(signal.SIGINT, lambda *_: None)
         return subprocess.call([*lab.inside(), *command], env=lab.environ)
 

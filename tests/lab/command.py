@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""A command that is run to its end, or to ours: interrupt the waiting, and it does not live on.
+"""Runs a command to its end. When a signal interrupts the wait, the command is killed.
 
-`subprocess.run` lets a child go that was begun when the signal came.
+`subprocess.run` would not notice the signals of ending.py.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import IO
 
 from .ending import undisturbed
+from .wait import until_ended
 
 
 def run_command(
@@ -18,26 +24,53 @@ def run_command(
     text_in: str | None = None,
     deadline: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run` with its output captured. TimeoutExpired after `deadline` s.
+    """As `subprocess.run` with its output captured. TimeoutExpired after `deadline` s."""
+    with ExitStack() as files:
+        # Files, not pipes: nothing has to be read or written while the command runs, and a process
+        # that it leaves behind does not hold its output open.
+        out, err = (files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
+        stdin: IO[str] | int = subprocess.DEVNULL
+        if text_in is not None:
+            stdin = files.enter_context(tempfile.TemporaryFile("w+"))
+            stdin.write(text_in)
+            stdin.seek(0)
+        with started(argv, env, stdin, out, err) as child:
+            if not until_ended(child, deadline):
+                raise subprocess.TimeoutExpired(argv, deadline or 0)
+        return subprocess.CompletedProcess(argv, child.returncode, _text(out), _text(err))
 
-    A session of its own keeps the terminal's Ctrl-C away: it ends when this process says so.
+
+@contextmanager
+def started(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    stdin: IO[str] | int,
+    stdout: IO[str] | int,
+    stderr: IO[str] | int,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that is killed with its session when an exception leaves the `with`.
+
+    Its own session keeps the terminal's Ctrl-C away from it: this process says when it ends.
     """
-    child: subprocess.Popen[str] | None = None
+    child = subprocess.Popen(
+        argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+    )
     try:
-        with undisturbed():
-            child = subprocess.Popen(
-                argv,
-                env=env,
-                stdin=subprocess.DEVNULL if text_in is None else subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-        out, err = child.communicate(text_in, deadline)
+        yield child
     except BaseException:
-        if child:
-            child.kill()
-            child.wait()
+        with undisturbed():
+            kill(child)
         raise
-    return subprocess.CompletedProcess(argv, child.returncode, out, err)
+
+
+def kill(child: subprocess.Popen[bytes]) -> None:
+    """Kills the child's session and reaps the child."""
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+        if not until_ended(child):
+            raise TimeoutError(f"process {child.pid} does not end on SIGKILL")
+
+
+def _text(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""`make demo`: real visits to addresses that exist nowhere, and what the server knew of each.
+"""`make demo`: real visits to addresses that exist nowhere, and what the server knows of each.
 
     client ---- gateway ---- server        (network namespaces, docs/lab.md)
 
-Where the eBPF program can be attached (docs/ebpf.md), or this kernel can load our module
-(kmod/README.md), they are shown as well as the relay.
-The client's curl dials random pairs of 198.18.0.0/15 and 2001:db8::/32. A line `ok SOURCE TOPOLOGY
-ORIG_DST` says that the JSON which came back held that very pair, the source, whether it is
-verified, the visitor's address and a nonce that only this visit knew. A line `ok refused REASON`
-says that the server turned a forgery away for that reason. In the end the client walks through the
-captive portal, a line `ok portal STEP` for each step. Exit status 0 only when all passed.
+The relay is always shown; the eBPF program where it can be attached (docs/ebpf.md), and the kernel
+module where this kernel can load it (kmod/README.md).
+The client's curl dials random addresses and ports of 198.18.0.0/15 and 2001:db8::/32. A line
+`ok SOURCE TOPOLOGY ORIG_DST` says that the JSON in the answer held this destination, the source,
+whether it is verified, the visitor's address, and a nonce that only this visit sent. A line
+`ok refused REASON` says that the server refused a forgery for that reason. At the end the client
+walks through the captive portal, with a line `ok portal STEP` for each step. The exit status is 0
+only when everything passed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +27,7 @@ from ctwsgi.check.host import module_version
 from ctwsgi.wire.auth import Key
 
 from .ebpf import why_no_ebpf
-from .ending import end_in_order
+from .ending import Ended, end_if_told, end_in_order
 from .lab import Lab
 from .legs import EBPF_LEGS, LEGS, LOCAL, MODULE_LEGS, SIGNED, Mismatch, Service, destinations
 from .module import why_no_module
@@ -44,20 +44,22 @@ from .requirements import LabError
 from .topology import show
 
 FAILURES = (LabError, Mismatch, OSError, RuntimeError)
-"""What a check may raise: TimeoutError is an OSError."""
+"""What a check may raise. TimeoutError is an OSError."""
 
 
 class Report:
-    """Prints a line per check and counts."""
+    """Prints a line for each check, and counts them."""
 
     def __init__(self) -> None:
         self.passed = self.failed = 0
 
     def check(self, line: str, run: Callable[[], None]) -> None:
         """`ok LINE` when `run()` returns, else `not ok LINE: why`."""
+        end_if_told()
         try:
             run()
         except FAILURES as e:
+            end_if_told()  # perhaps a Ctrl-C, which has also reached a child in its first moment
             self.failed += 1
             print(f"not ok {line}: {e}", flush=True)
         else:
@@ -68,7 +70,7 @@ class Report:
 def demonstrate(
     lab: Lab, report: Report, options: argparse.Namespace, ebpf: bool, module: bool
 ) -> None:
-    """All legs, those of eBPF program and module if they are there, then all refusals."""
+    """All legs, with those of the eBPF program and the module on request, then all refusals."""
     key = Key(1, secrets.token_bytes(32))
     key_file = _write(lab.scratch / "keys", key)
     if module:
@@ -92,7 +94,7 @@ def demonstrate(
 
 
 def demonstrate_portal(report: Report) -> None:
-    """In a lab of its own: its packet filter is a gateway's whole one."""
+    """The portal gets its own lab, because its agent owns the gateway's whole packet filter."""
     with Lab() as lab:
         portal = PortalLab(lab)
         portal.start()
@@ -103,6 +105,14 @@ def demonstrate_portal(report: Report) -> None:
 def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     end_in_order()
+    try:
+        return _show_all(options)
+    except Ended as e:
+        print(f"ended by {e.number.name}; the lab is gone", file=sys.stderr)
+        return 128 + e.number
+
+
+def _show_all(options: argparse.Namespace) -> int:
     report = Report()
     try:
         with Lab() as lab:
@@ -112,14 +122,13 @@ def main(arguments: list[str]) -> int:
             demonstrate(lab, report, options, ebpf=not no_ebpf, module=not no_module)
         if not options.without_portal:
             demonstrate_portal(report)
-    except KeyboardInterrupt:
-        print("interrupted; the lab is gone", file=sys.stderr)
-        return 128 + signal.SIGINT
     except FAILURES as e:
+        end_if_told()
         print(f"demo: {e}", file=sys.stderr)
         if not report.passed + report.failed:
-            return 1  # nothing began: that line is all there is to say
+            return 1  # no check has begun: a count would say nothing
         report.failed += 1
+    end_if_told()
     print(f"{report.passed} passed, {report.failed} failed")
     return 1 if report.failed else 0
 
@@ -140,13 +149,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--without-guard",
         action="store_true",
-        help="leave the guard away, and see the checks of it fail",
+        help="leave out the guard, to see its checks fail",
     )
     parser.add_argument(
-        "--without-ebpf", action="store_true", help="leave the eBPF program's leg away"
+        "--without-ebpf", action="store_true", help="leave out the eBPF program's leg"
     )
     parser.add_argument(
-        "--without-portal", action="store_true", help="leave the captive portal's walk away"
+        "--without-portal", action="store_true", help="leave out the captive portal's walk"
     )
     return parser.parse_args(arguments)
 

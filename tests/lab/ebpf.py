@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether the eBPF injector can be attached here; why not, in one line."""
+"""Says in one line why the eBPF injector cannot be attached here, if it cannot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ctwsgi.ebpf.host import require_bpffs, require_kernel, require_object, requ
 
 
 def why_no_ebpf() -> str | None:
-    """None where it can."""
+    """None where it can be attached."""
     if os.geteuid():
         return "only root can attach it"
     try:

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""How a program of the lab ends when it is told to: once, in order, at a moment that can bear it.
+"""How a program of the lab ends on SIGINT, SIGTERM or SIGHUP: at its next wait, in order.
 
-SIGINT, SIGTERM and SIGHUP become an exception, so that each `with` is left. What comes behind the
-first finds everything on its way out and is ignored: cleaning up is bounded.
+A signal handler that raises can raise at any bytecode, also in code whose caller drops every
+exception: a finalizer, a callback of a weak reference, the dictionary that coverage's C tracer asks
+for the current greenlet. The exception is lost there, and the program goes on. So no handler raises
+here. The signal leaves its number in a pipe (signal.set_wakeup_fd); the waits of the lab (wait.py)
+poll that pipe together with what they wait for, and raise `Ended`.
+
+Every later wait raises `Ended` again, so code that replaces the exception by another one cannot
+lose it either. Only the waits of clean-up, inside `undisturbed()`, do not; they have deadlines.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,70 +21,71 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_AGAIN = 0.01
-"""Seconds, until a finalizer has ended."""
+
+class Ended(SystemExit):
+    """A signal has told this program to end. The exit status is a shell's: 128 + its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = signal.Signals(number)
 
 
 def end_in_order() -> None:
-    """From now on a signal raises KeyboardInterrupt (SIGINT), or SystemExit with 128 + its number.
-
-    In the main thread.
-    """
+    """From now on, a signal ends the program at its next wait. Only the main thread may call it."""
+    _state.pipe, written = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
     for number in SIGNALS:
-        signal.signal(number, _end)
+        # Python writes to the pipe only for signals that have a handler. Unlike SIG_IGN, a handler
+        # is not inherited by the commands that are run.
+        signal.signal(number, _do_nothing)
+
+
+def end_if_told() -> None:
+    """Raises `Ended` if a signal has come, except inside `undisturbed()`."""
+    if _state.pipe is None or _state.undisturbed:
+        return
+    _state.read()
+    if _state.told:
+        raise Ended(_state.told)
+
+
+def watched() -> int | None:
+    """The descriptor that becomes readable on a signal; None where a wait must not look at it."""
+    return None if _state.undisturbed else _state.pipe
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """A signal that comes inside the `with` is an exception behind it.
-
-    Not by blocking it: the processes that are started inside would do the same.
-    """
-    _state.depth += 1
+    """The waits inside the `with` go on after a signal. They need deadlines."""
+    _state.undisturbed += 1
     try:
         yield
     finally:
-        _state.depth -= 1
-        if not _state.depth and _state.waiting:
-            number, _state.waiting = _state.waiting, 0
-            _raise(number, None)
+        _state.undisturbed -= 1
 
 
 class _State:
-    depth = 0
-    waiting = 0
-    """The signal that has come meanwhile."""
+    """One for the process, as signal handlers are."""
+
+    pipe: int | None = None
+    """The end that is read; None until end_in_order()."""
+    told = 0
+    """The first signal that has come."""
+    undisturbed = 0
+    """How many undisturbed() are entered."""
+
+    def read(self) -> None:
+        """Empties the pipe. It has a byte for each signal, also for those of other handlers."""
+        assert self.pipe is not None
+        try:
+            come = os.read(self.pipe, 4096)
+        except BlockingIOError:
+            return
+        self.told = self.told or next((number for number in come if number in SIGNALS), 0)
 
 
 _state = _State()
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    for each in SIGNALS:
-        # Not SIG_IGN, which the commands that clean up would inherit.
-        signal.signal(each, _ignore)
-    if _state.depth:
-        _state.waiting = number
-    else:
-        _raise(number, frame)
-
-
-def _raise(number: int, frame: FrameType | None) -> None:
-    if _in_finalizer(frame):
-        # There an exception is printed and lost.
-        signal.signal(signal.SIGALRM, lambda _, frame: _raise(number, frame))
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN)
-        return
-    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-
-def _in_finalizer(frame: FrameType | None) -> bool:
-    while frame:
-        if frame.f_code.co_name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
+def _do_nothing(number: int, frame: FrameType | None) -> None:
     pass

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""ufw and firewalld as Debian ships them, each on one host of a lab, with files of its own.
+"""ufw and firewalld as Debian ships them, each on one host of a lab, with its own files.
 
     firewall = FIREWALLS["ufw"](lab, lab.gateway)
     firewall.let_through("10.77.2.2", 8080)
     firewall.start()
 
-Nothing of the machine's own configuration is read or changed. Wants root.
+Neither reads nor changes the configuration of the machine. Needs root.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .wait import until
 
 
 class Firewall(ABC):
-    """What an operator says to either. Everything but `reload` comes before `start`.
+    """What an operator tells a firewall. Everything but `reload` has to precede `start`.
 
-    Both let nothing in and nothing through that they were not told of.
+    A firewall accepts and forwards only what it was told to.
     """
 
     NEEDS: ClassVar[dict[str, str]]
-    """Its commands, each with its Debian package."""
+    """The Debian package of each command."""
 
     def __init__(self, lab: Lab, node: Node) -> None:
         self._lab, self._node = lab, node
@@ -41,7 +41,7 @@ class Firewall(ABC):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        """Why it cannot be run here, in one line."""
+        """Why it cannot run here, in one line, or None."""
         if os.geteuid():
             return "only root can run a firewall"
         lacking = [c for c in cls.NEEDS if not shutil.which(c, path=SEARCH)]
@@ -50,27 +50,27 @@ class Firewall(ABC):
 
     @abstractmethod
     def let_through(self, address: str, port: int) -> None:
-        """Forwards TCP to this server, if somebody has translated it."""
+        """Forwards translated TCP connections to this server."""
 
     @abstractmethod
-    def translate(self, inside: str, port: int, to: tuple[str, int]) -> None:
-        """Sends what comes from device `inside` for `port` to that server."""
+    def translate(self, lan: str, port: int, to: tuple[str, int]) -> None:
+        """Translates connections from device `lan` to `port`, so that they go to that server."""
 
     @abstractmethod
-    def route(self, inside: str, outside: str) -> None:
-        """Forwards everything from one device to the other, and what answers it."""
+    def route(self, lan: str, wan: str) -> None:
+        """Forwards everything from device `lan` to `wan`, and the answers to it."""
 
     @abstractmethod
-    def accept(self, inside: str, *ports: int) -> None:
-        """Lets TCP to these ports of this host in."""
+    def accept(self, lan: str, *ports: int) -> None:
+        """Accepts TCP from device `lan` to these ports of this host."""
 
     @abstractmethod
     def start(self) -> None:
-        """It filters when this returns."""
+        """Starts the firewall. It filters when this returns."""
 
     @abstractmethod
     def reload(self) -> None:
-        """As the operator does it."""
+        """Reloads the rules by the operator's command."""
 
 
 _UFW_RULES = Path("/usr/share/ufw/iptables")
@@ -92,11 +92,11 @@ mount -t tmpfs run /run
 shift
 exec "$@"
 """
-"""ufw knows no options for its places. /run has its lock."""
+"""ufw has no option for its folders. Its lock is in /run."""
 
 
 class Ufw(Firewall):
-    """Writes iptables' tables; translates by `*nat` in before.rules (ufw-framework(8))."""
+    """ufw; translations are `*nat` rules in before.rules (ufw-framework(8))."""
 
     NEEDS: ClassVar = {"ufw": "ufw", "iptables": "iptables"}
 
@@ -111,18 +111,18 @@ class Ufw(Firewall):
     def let_through(self, address: str, port: int) -> None:
         self._ufw("route", "allow", "proto", "tcp", "to", address, "port", str(port))
 
-    def translate(self, inside: str, port: int, to: tuple[str, int]) -> None:
-        rule = f"-i {inside} -p tcp --dport {port} -j DNAT --to-destination {show(to)}"
+    def translate(self, lan: str, port: int, to: tuple[str, int]) -> None:
+        rule = f"-i {lan} -p tcp --dport {port} -j DNAT --to-destination {show(to)}"
         name = "before6.rules" if ":" in to[0] else "before.rules"
         with (self._folder / "etc" / name).open("a") as file:
             file.write(f"*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING {rule}\nCOMMIT\n")
 
-    def route(self, inside: str, outside: str) -> None:
-        self._ufw("route", "allow", "in", "on", inside, "out", "on", outside)
+    def route(self, lan: str, wan: str) -> None:
+        self._ufw("route", "allow", "in", "on", lan, "out", "on", wan)
 
-    def accept(self, inside: str, *ports: int) -> None:
+    def accept(self, lan: str, *ports: int) -> None:
         listed = ",".join(map(str, ports))
-        self._ufw(*("allow", "in", "on", inside, "proto", "tcp"), "to", "any", "port", listed)
+        self._ufw(*("allow", "in", "on", lan, "proto", "tcp"), "to", "any", "port", listed)
 
     def start(self) -> None:
         self._ufw("--force", "enable")
@@ -148,11 +148,11 @@ _BUS = """
   </policy>
 </busconfig>
 """
-"""A system bus of its own, which only root reaches: the lab's folder is closed."""
+"""A system bus for this firewalld. Only root reaches it, because the lab's folder has mode 0700."""
 
 
 class Firewalld(Firewall):
-    """A table of nft; clients are in zone `internal`, everything else in `public`."""
+    """firewalld; clients are in zone `internal`, everything else in zone `public`."""
 
     NEEDS: ClassVar = {
         "firewalld": "firewalld",
@@ -167,19 +167,19 @@ class Firewalld(Firewall):
         self._process: Process
 
     def let_through(self, address: str, port: int) -> None:
-        """Nothing to say: it forwards what anybody has translated (`ct status dnat accept`)."""
+        """Does nothing: firewalld forwards everything translated (`ct status dnat accept`)."""
 
-    def translate(self, inside: str, port: int, to: tuple[str, int]) -> None:
+    def translate(self, lan: str, port: int, to: tuple[str, int]) -> None:
         family = "ipv6" if ":" in to[0] else "ipv4"
         target = f'to-port="{to[1]}" to-addr="{to[0]}"'
         rule = f'rule family="{family}" forward-port port="{port}" protocol="tcp" {target}'
-        self._enter(inside)
+        self._enter(lan)
         self._wanted.append(["--zone=internal", f"--add-rich-rule={rule}"])
 
-    def route(self, inside: str, outside: str) -> None:
-        self._enter(inside)
-        # By name: a policy does not see devices that are in the default zone by default.
-        self._wanted.append(["--zone=public", f"--add-interface={outside}"])
+    def route(self, lan: str, wan: str) -> None:
+        self._enter(lan)
+        # Without this, the device is in the default zone implicitly, and a policy does not see it.
+        self._wanted.append(["--zone=public", f"--add-interface={wan}"])
         policy = "--policy=through"
         self._wanted += [
             ["--new-policy=through"],
@@ -188,12 +188,12 @@ class Firewalld(Firewall):
             [policy, "--set-target=ACCEPT"],
         ]
 
-    def accept(self, inside: str, *ports: int) -> None:
-        self._enter(inside)
+    def accept(self, lan: str, *ports: int) -> None:
+        self._enter(lan)
         self._wanted.append(["--zone=internal", *(f"--add-port={port}/tcp" for port in ports)])
 
-    def _enter(self, inside: str) -> None:
-        entry = ["--zone=internal", f"--add-interface={inside}"]
+    def _enter(self, lan: str) -> None:
+        entry = ["--zone=internal", f"--add-interface={lan}"]
         if entry not in self._wanted:
             self._wanted.append(entry)
 

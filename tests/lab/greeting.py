@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Greets every visitor with the address that they were really going to.
+"""Greets every visitor with the address that they dialled.
 
     ctwsgi serve --source conntrack tests.lab.greeting:app
 
-Whatever host, path and method arrive, the answer is the connection's origin: as JSON, as plain
-text or as a page, by the Accept header, `?format=`, or the paths /json and /text. A `nonce` in the
-query or the form body comes back in the JSON, so that a caller can tell its answer from another's.
+Every host, path and method gets the connection's origin. The Accept header, `?format=`, or the
+paths /json and /text choose JSON, plain text or a page. A `nonce` in the query or the form body
+comes back in the JSON, so that a caller can tell its answer from another's.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from werkzeug.exceptions import HTTPException
 from ctwsgi.flask import origin
 from ctwsgi.wire.address import show
 
-# In the order of our preference: text is what `Accept: */*` gets, from curl for one.
+# In the order of preference: `Accept: */*`, which curl sends, gets the first, text.
 _FORMATS = {"text/plain": "text", "text/html": "html", "application/json": "json"}
 
 _HEADERS = {
-    # The answer is about this connection: no cache may hand it to another.
+    # The answer holds for this connection only, so no cache may store it.
     "Cache-Control": "no-store",
     "Vary": "Accept",
     "X-Content-Type-Options": "nosniff",
@@ -35,10 +35,10 @@ _HEADERS = {
 
 
 def create_app() -> Flask:
-    """The application factory."""
+    """The Flask application."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
-    # Instead of routes: a redirected visitor may ask for any path in any way, `//` included.
+    # Instead of routes, because a redirected visitor may ask for any path, `//` included.
     app.before_request(greet)
     app.after_request(_add_headers)
     app.register_error_handler(HTTPException, _plain_error)
@@ -52,7 +52,7 @@ def greet() -> Response:
         "orig_src": origin.orig_src,
         "source": origin.source,
         "verified": origin.verified,
-        # The client's own word; shown beside the facts, used for nothing.
+        # The client chooses it; it is shown, and used for nothing.
         "host": request.headers.get("Host"),
         "nonce": request.values.get("nonce"),
     }
@@ -72,7 +72,7 @@ def _wanted_format() -> str:
 
 
 def _as_words(facts: dict[str, Any]) -> dict[str, str | None]:
-    """The facts as a person reads them."""
+    """The facts in words."""
     return {
         "destination": _show(facts["orig_dst"]),
         "visitor": _show(facts["orig_src"]) or "not known",
@@ -99,7 +99,7 @@ def _add_headers(response: Response) -> Response:
 
 
 def _plain_error(error: HTTPException) -> Response:
-    # Not werkzeug's page: what a visitor sees in HTML comes from one template.
+    # Not werkzeug's page, so that all HTML comes from one template.
     return Response(f"{error.code} {error.name}\n", status=error.code, mimetype="text/plain")
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The internet of the portal's labs: answers at every address that is routed to this host.
+"""The internet in labs with a portal: answers at every address that is routed to this host.
 
     python tests/lab/internet.py
 
-TCP 80 answers HTTP with the address that was dialled, and keeps connections. TCP 443 and 7 send
-back what they get; so do UDP 53, 123 and 443. TCP 19 sends as many bytes as a line asks for.
+TCP 80 answers HTTP with the dialled address, and keeps connections alive. TCP 443 and 7 and UDP 53,
+123 and 443 send back what they get. TCP 19 sends as many bytes as a line asks for.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     for family in (socket.AF_INET, socket.AF_INET6):
         for port in (53, 123, 443):
-            # Bound to one address: an answer from another would not be taken.
+            # Bound to one address: a client does not accept an answer from another.
             host = "198.18.7.7" if family == socket.AF_INET else "2001:db8::7:7"
             await loop.create_datagram_endpoint(Datagrams, (host, port), family=family)
     for handler, port in ((http, 80), (echo, 443), (echo, 7), (source, 19)):

@@ -5,26 +5,28 @@
         with lab.server.rules(redirect(8000)), lab.server.listen("0.0.0.0", 8000) as listener:
             lab.client.run(["curl", "http://198.18.7.7:1234/"])
 
-Everything hangs on one process, the keeper. It holds a mount namespace with a /run of its own,
-where `ip netns` keeps its names: labs that run side by side never meet. As root it is that and no
-more; without root it is root of a user namespace as well. The keeper reads a pipe whose other end
-this process holds. When that closes, be it by __exit__, by Ctrl-C or because this process was
-killed, the keeper kills whatever still runs in the lab's namespaces and ends, and with the last
-process the kernel takes the namespaces away. There is no state on disk to clean up.
+One process, the keeper, holds the lab. It has a mount namespace with a /run of its own, where
+`ip netns` keeps its names, so that labs side by side do not see each other. Without root it is also
+root of a user namespace. The keeper reads a pipe whose other end this process holds. The pipe
+closes in __exit__, on Ctrl-C, and when this process is killed. Then the keeper kills whatever still
+runs in the lab's namespaces, removes the scratch directory and ends, and the kernel removes the
+namespaces with their last process. There is no state on disk to clean up.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from .command import run_command
+from .command import kill, run_command
 from .ending import undisturbed
 from .node import Node
 from .process import Process
@@ -34,8 +36,10 @@ from .requirements import (
     missing_tools,
     privileged,
     unshare_command,
+    why_no_namespaces,
 )
 from .topology import CLIENT_GATEWAY_SERVER, NOWHERE, Topology
+from .wait import DEADLINE, until_ended, until_ready
 
 _KEEPER = """
 mount -t tmpfs -o mode=755 lab /run && mkdir /run/netns && echo ready || exit
@@ -48,14 +52,14 @@ for round in $(seq 100); do
 done
 rm -rf -- "$1"
 """
-"""$1 is the lab's scratch directory. The pause is for the kernel to reap what was killed."""
+"""$1 is the lab's scratch directory. The pauses give the kernel time to end what was killed."""
 
 
 class Lab:
     """A running topology; a context manager. Its hosts are attributes: `lab.client`, ...
 
-    Raises LabError, with one line, when the machine cannot build it or something outlives it.
-    `grace` is how many seconds a process has between SIGTERM and SIGKILL at the end.
+    LabError, with one line, when the machine cannot build it, and when a process outlives it.
+    `grace` is how many seconds all processes together have between SIGTERM and SIGKILL at the end.
     """
 
     def __init__(self, topology: Topology = CLIENT_GATEWAY_SERVER, grace: float = 10.0) -> None:
@@ -64,10 +68,11 @@ class Lab:
         self.environ = {**os.environ, "PATH": SEARCH, "PYTHONUNBUFFERED": "1"}
         self.rootless = not privileged()
         self.scratch = Path()
-        """A directory for key files and the like, mode 0700, gone with the lab."""
+        """A directory for key files and the like, mode 0700, removed with the lab."""
         self._nodes: dict[str, Node] = {}
         self._processes: list[Process] = []
-        self._keeper: subprocess.Popen[str] | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._keeper_errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the lab
 
     def __getattr__(self, name: str) -> Node:
         nodes: dict[str, Node] = self.__dict__.get("_nodes", {})
@@ -80,13 +85,13 @@ class Lab:
         if lacks:
             raise LabError(lacks)
         try:
-            with undisturbed():
-                self.scratch = Path(tempfile.mkdtemp(prefix="ctwsgi-lab-"))
-                self._start_keeper()
+            self.scratch = Path(tempfile.mkdtemp(prefix="ctwsgi-lab-"))
+            self._start_keeper()
             self._wait_for_keeper()
             self._build()
         except BaseException:
-            self._close()
+            with undisturbed():
+                self._close()
             raise
         return self
 
@@ -106,23 +111,23 @@ class Lab:
             raise LabError(f"processes outlived the lab: {left}")
 
     def enter(self, name: str) -> list[str]:
-        """The command prefix that enters a host's network namespace, and nothing else of it."""
-        # By way of the keeper's root: the names exist only in its mount namespace.
+        """The prefix of a command that enters a host's network namespace, and no other."""
+        # Through the keeper's root, because the names exist only in its mount namespace.
         return [*self._nsenter(), f"--net=/proc/{self.keeper}/root/run/netns/{name}", "--"]
 
     def inside(self) -> list[str]:
-        """The prefix for commands beside the hosts, where `ip netns` knows their names."""
-        # --root: entering a mount namespace leads out of a chroot, ours and the keeper's.
+        """The prefix of a command beside the hosts, where `ip netns` knows their names."""
+        # --root, because entering a mount namespace leaves a chroot.
         return [*self._nsenter(), "--mount", "--root", "--net", f"--wd={os.getcwd()}", "--"]
 
     def adopt(self, process: Process) -> Process:
-        """The lab stops `process` when it ends."""
+        """Has the lab stop `process` when the lab ends."""
         self._processes.append(process)
         return process
 
     @property
     def keeper(self) -> int:
-        """The pid of the process that the lab hangs on."""
+        """The pid of the process that holds the lab."""
         assert self._keeper
         return self._keeper.pid
 
@@ -134,19 +139,21 @@ class Lab:
         self._keeper = subprocess.Popen(
             [*unshare_command(), "sh", "-c", _KEEPER, "lab-keeper", str(self.scratch)],
             env=self.environ,
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is ours to handle, not the keeper's
+            stderr=self._keeper_errors,
+            start_new_session=True,  # the terminal's Ctrl-C is not for the keeper
         )
 
     def _wait_for_keeper(self) -> None:
         assert self._keeper
         assert self._keeper.stdout
-        assert self._keeper.stderr
-        if self._keeper.stdout.readline() != "ready\n":
-            raise LabError(f"cannot make namespaces: {self._keeper.stderr.read().strip()}")
+        if not until_ready(self._keeper.stdout.fileno(), select.POLLIN):
+            raise LabError(f"making namespaces takes longer than {DEADLINE:g} s")
+        if self._keeper.stdout.readline() != b"ready\n":
+            self._keeper_errors.seek(0)
+            raise LabError(why_no_namespaces(self._keeper_errors.read()))
 
     def _build(self) -> None:
         for host in self.topology.hosts:
@@ -167,7 +174,7 @@ class Lab:
             self._batch(host.name, self._routes(host.name))
 
     def _plug_in(self, host: str, peer: str, mtu: int) -> list[str]:
-        """One end: addresses and permanent neighbours, so no ARP and no DAD to wait for."""
+        """Configures one end. Permanent neighbours and `nodad`: nothing waits for ARP or DAD."""
         at, mac = self.topology.address, self.topology.hardware(peer, host)
         return [
             f"addr add {at(host, peer)}/24 dev {peer}",
@@ -200,24 +207,30 @@ class Lab:
             raise LabError(f"ip {' '.join(words)}: {done.stderr.strip()}")
 
     def _stop_processes(self) -> None:
-        # All are asked before any is waited for: they end side by side.
+        # All get SIGTERM before any is waited for: they end side by side.
         for process in self._processes:
             if process.returncode is None:
                 process.signal(signal.SIGTERM)
+        end = time.monotonic() + self._grace
         for process in self._processes:
-            process.stop(self._grace)
+            process.stop(max(0.0, end - time.monotonic()))
 
     def _close(self) -> None:
-        """Lets go of the keeper, which kills what is left, and waits for it."""
-        with undisturbed():
-            if self._keeper:
-                self._keeper.communicate()
-            with suppress(OSError):
-                self.scratch.rmdir()  # of a keeper that never came to it
+        """Closes the keeper's pipe. The keeper kills what is left, and is waited for."""
+        if self._keeper:
+            assert self._keeper.stdin
+            assert self._keeper.stdout
+            self._keeper.stdin.close()
+            if not until_ended(self._keeper):
+                kill(self._keeper)
+            self._keeper.stdout.close()
+        self._keeper_errors.close()
+        with suppress(OSError):
+            self.scratch.rmdir()  # a keeper that could not start has not removed it
 
 
 def living_in(namespaces: Iterable[int]) -> list[int]:
-    """The pids of all processes in any of these network namespaces."""
+    """The pids of all processes in these network namespaces, given by inode."""
     wanted = set(namespaces)
     found = []
     for entry in Path("/proc").iterdir():
@@ -225,7 +238,7 @@ def living_in(namespaces: Iterable[int]) -> list[int]:
             if entry.name.isdigit() and (entry / "ns/net").stat().st_ino in wanted:
                 found.append(int(entry.name))
         except OSError:
-            continue  # ended meanwhile, or another user's
+            continue  # it has ended, or it is another user's
     return found
 
 
@@ -234,7 +247,7 @@ def _sysctls(forwards: bool) -> dict[str, int]:
     return {
         "net.ipv4.ip_forward": int(forwards),
         "net.ipv6.conf.all.forwarding": int(forwards),
-        # What a namespace starts with depends on the host's settings.
+        # The initial values in a namespace depend on the machine's settings.
         "net.ipv4.conf.all.rp_filter": 0,
         "net.ipv4.conf.default.rp_filter": 0,
         **{f"{conf}.accept_dad": 0 for conf in both},

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The legs of the demo: each way that an origin reaches the server, and the check of a visit.
+"""The legs of the demo: each way in which an origin reaches the server, and the check of a visit.
 
-A leg is a row of LEGS, or of EBPF_LEGS and MODULE_LEGS where the kernel takes these injectors.
-`Service` runs it:
-`ctwsgi serve tests.lab.greeting:app` on the server and, where the injector is the relay,
-`ctwsgi relay` on the gateway.
+A leg is a row of LEGS, or of EBPF_LEGS and MODULE_LEGS, whose injectors need a kernel that takes
+them. `Service` runs a leg: `ctwsgi serve tests.lab.greeting:app` on the server and, where the
+injector is the relay, `ctwsgi relay` on the gateway.
 """
 
 from __future__ import annotations
@@ -29,28 +28,28 @@ from .topology import CLIENT_GATEWAY_SERVER, draw_destination, show
 from .wait import DEADLINE
 
 RELAY_PORT = 9000
-"""A leg's relay listens here plus the leg's place in its row; these are the lab's own ports."""
+"""The relay of a leg listens at this port plus the leg's place in the list of all legs."""
 SERVER_PORT = 8000
 
 _BEHIND_GATEWAY = ("--trust", CLIENT_GATEWAY_SERVER.address("gateway", "server"))
-"""The relay connects from there, over IPv4 for clients of either version."""
+"""The relay connects from this address, for IPv6 clients, too."""
 
 
 @dataclass(frozen=True)
 class Leg:
-    """One row: what `ct.source` must be, how the packets get there, and the options for it."""
+    """What `ct.source` must be, how the packets reach the server, and the commands' options."""
 
     source: str
     topology: str
-    """dnat, gateway: to another host, by the relay, the eBPF program or the module on the gateway.
-    redirect, tproxy, local: on the server's own, the last with the module.
+    """dnat, gateway: relay, eBPF program or module on the gateway send them to the server.
+    redirect, tproxy, local: the server's own rules take them, `local` with the module.
     """
     verified: bool
-    """What DESIGN section 4 demands `ct.verified` to be."""
+    """What `ct.verified` must be (docs/environ.md)."""
     serve: tuple[str, ...] = ()
     relay: tuple[str, ...] = ()
     helper: str = ""
-    """Of the module, which the injector is then."""
+    """The module's conntrack helper, where the module is the injector."""
     ebpf: bool = False
     """The injector is the eBPF program, on the gateway's device to the server."""
     keyed: bool = False
@@ -71,8 +70,8 @@ LEGS = (
 )
 SIGNED, LOCAL = LEGS[2], LEGS[3]
 
-# The injector is in the path, the client remains the TCP peer: a frame is believed because of the
-# guard, a header because it is signed.
+# The injector is in the path, and the client remains the TCP peer. The server believes a frame
+# because of the guard, and a header because of its signature.
 _GUARDED = ("--trust", "inline", "--guarded")
 _INLINE = ("--trust", "inline")
 
@@ -87,11 +86,11 @@ MODULE_LEGS = (
 
 
 class Mismatch(Exception):
-    """An answer that is not the one that the leg demands."""
+    """An answer differs from what the leg demands."""
 
 
 class Service:
-    """The processes of one leg, started; `ready` waits until they listen."""
+    """The started processes of one leg; `ready` waits until they listen."""
 
     def __init__(self, lab: Lab, leg: Leg, key_file: Path) -> None:
         place = (*LEGS, *EBPF_LEGS, *MODULE_LEGS).index(leg)
@@ -115,11 +114,11 @@ class Service:
             self.relay = self._start(lab.gateway, "relay", *listens, *upstream, *leg.relay, *keys)
 
     def address(self, version: int) -> tuple[str, int]:
-        """The server's own listening address."""
+        """The address at which the server listens."""
         return self.lab.server.address(version), self.port
 
     def ready(self) -> None:
-        """Waits; RuntimeError with the output of a process that ended instead."""
+        """Waits until all listen. RuntimeError, with its output, when a process ends instead."""
         self.server.wait_listening(self.port)
         if self.relay:
             self.relay.wait_listening(self._relay_port)
@@ -145,26 +144,27 @@ class Service:
 
     @contextmanager
     def _attached(self) -> Iterator[None]:
-        """The eBPF program on the gateway, and the rules that go with it."""
+        """Inside the `with`, the gateway has the eBPF program and its rules."""
         gateway = self.lab.gateway
         command = [sys.executable, "-m", "ctwsgi", "gateway"]
         servers = [f"--backend={show(self.address(version))}" for version in (4, 6)]
         key = f"--auth-key-file={self._key_file}"
         try:
-            gateway.run([*command, "attach", "server", *servers, key])
+            with undisturbed():  # an attach that is killed half-way leaves pinned objects
+                gateway.run([*command, "attach", "server", *servers, key])
             with (
                 gateway.rules(dnat(self.address(4), self.address(6))),
                 gateway.rules(guard(self.port, "forward")),
             ):
                 yield
         finally:
-            # What is pinned outlives the lab.
+            # The pinned objects outlive the lab.
             with undisturbed():
                 gateway.run([*command, "detach", "server"])
 
     @contextmanager
     def _marked(self) -> Iterator[None]:
-        """The module's rules, on the gateway or on the server itself."""
+        """Inside the `with`, the gateway or the server has the module's rules."""
         local = "local" in self.leg.topology
         node = self.lab.server if local else self.lab.gateway
         translation = redirect(self.port) if local else dnat(self.address(4), self.address(6))
@@ -180,11 +180,11 @@ class Service:
             yield
 
     def visit(self, destination: tuple[str, int]) -> None:
-        """The client's curl dials `destination`; Mismatch unless the answer is all true."""
+        """The client's curl dials `destination`; Mismatch when anything in the answer is wrong."""
         nonce = secrets.token_hex(16)
         version = 6 if ":" in destination[0] else 4
         answer = self._curl(destination, nonce)
-        # A frame has no room for the source: behind the relay that is who connected.
+        # A frame does not carry the source: behind the relay, it is the relay's own address.
         visitor = (
             self.lab.gateway.address(4, "server")
             if self.relay and self.leg.source == "ctframe"
@@ -222,7 +222,7 @@ class Service:
 
 
 def destinations(leg: Leg, visits: int) -> Iterator[tuple[str, int]]:
-    """Fresh random ones: `visits` of each IP version that the leg can carry."""
+    """Random destinations: `visits` of each IP version that the leg can carry."""
     for version in leg.versions:
         for _ in range(visits):
             yield draw_destination(version)

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""Whether the kernel module can inject in this lab: loads it, or says in one line why not."""
+"""Loads the kernel module if need be, or says in one line why it cannot inject here."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 from ctwsgi.check.host import module_refusal, module_version
 
+from .command import run_command
+
 BUILT = Path(__file__).parents[2] / "kmod" / "ctinject" / "ctinject.ko"
-"""What `make -C kmod` leaves for the running kernel, or for another one."""
+"""Built by `make -C kmod`, for the running kernel or for another one."""
 
 
 def why_no_module() -> str | None:
-    """None when it is loaded, if need be now; it stays so, for other labs may use it as well."""
+    """None when it is loaded. Loads it if need be, and leaves it loaded: other labs may use it."""
     if module_version():
         return None
     if refusal := module_refusal():
@@ -27,7 +28,7 @@ def why_no_module() -> str | None:
         return f"ctinject is neither installed for {os.uname().release} nor built: make -C kmod"
     if _built_for() != os.uname().release:
         return f"kmod/ctinject/ctinject.ko is built for {_built_for()}: make -C kmod"
-    # A stock part of the kernel that the module builds on, and insmod does not fetch.
+    # The module depends on it, and insmod does not load dependencies.
     _succeeds("modprobe", "--quiet", "nf_conntrack")
     if not _succeeds("insmod", str(BUILT)):
         return "insmod kmod/ctinject/ctinject.ko fails (the kernel's log tells why)"
@@ -35,12 +36,12 @@ def why_no_module() -> str | None:
 
 
 def _built_for() -> str:
-    done = subprocess.run(["modinfo", "-F", "vermagic", str(BUILT)], capture_output=True, text=True)
+    done = run_command(["modinfo", "-F", "vermagic", str(BUILT)], os.environ)
     return (done.stdout.split() or ["?"])[0]
 
 
 def _succeeds(*command: str) -> bool:
     try:
-        return not subprocess.run(command, capture_output=True).returncode
+        return not run_command(command, os.environ).returncode
     except FileNotFoundError:
         return False

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from select import POLLIN, POLLOUT
 from socket import (
     AF_INET,
     AF_INET6,
+    SO_ERROR,
     SO_REUSEADDR,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -18,15 +23,16 @@ from socket import (
     socketpair,
 )
 from socket import socket as Socket
+from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
-from .command import run_command
+from .command import run_command, started
 from .ending import undisturbed
 from .process import Process
 from .requirements import LabError
 from .rules import TPROXY_MARK, TPROXY_TABLE, Table
 from .topology import Host
-from .wait import DEADLINE
+from .wait import DEADLINE, until_ended, until_ready
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -39,17 +45,17 @@ socket.send_fds(socket.socket(fileno=0), [b"s"], [made.fileno()])
 
 
 class Node:
-    """A handle on one namespace. Made by Lab; valid while the lab stands."""
+    """A host of a lab; valid until the lab is gone."""
 
     def __init__(self, lab: Lab, host: Host, inode: int) -> None:
         self._lab = lab
         self.host = host
         self.name = host.name
         self.inode = inode
-        """Of the network namespace, as /proc/PID/ns/net shows it."""
+        """The network namespace's, as in /proc/PID/ns/net."""
 
     def address(self, version: int = 4, peer: str | None = None) -> str:
-        """Its address on the wire to `peer`, or on its first wire."""
+        """Its address on the wire to `peer`, by default on its first wire."""
         topology = self._lab.topology
         if peer is None:
             wire = next(w for w in topology.wires if self.name in (w.left, w.right))
@@ -57,7 +63,7 @@ class Node:
         return topology.address(self.name, peer, version)
 
     def argv(self, command: Sequence[str]) -> list[str]:
-        """`command` as something to run from outside the lab; it replaces itself, so pids hold."""
+        """What to execute outside the lab to run `command` on this host, with the same pid."""
         return [*self._lab.enter(self.name), *command]
 
     def run(
@@ -68,8 +74,10 @@ class Node:
         text_in: str | None = None,
         deadline: float = DEADLINE,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs to the end. LabError with the standard error when it fails and `check` is set, and
-        when it does not end within `deadline` s.
+        """Runs a command to its end.
+
+        LabError with its standard error when it fails and `check` is set, and when it does not end
+        within `deadline` s.
         """
         try:
             done = run_command(self.argv(command), self._lab.environ, text_in, deadline)
@@ -82,54 +90,50 @@ class Node:
         return done
 
     def popen(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
-        """Starts a process that the lab ends, at the latest, when it ends itself."""
+        """Starts a process. The lab stops it when it goes away."""
         environ = {**self._lab.environ, **(env or {})}
         label = f"{self.name}: {' '.join(command)}"
-        with undisturbed():
-            return self._lab.adopt(Process(self.argv(command), self.inode, environ, label))
+        return self._lab.adopt(Process(self.argv(command), self.inode, environ, label))
 
     def socket(self, family: int, kind: int = SOCK_STREAM) -> Socket:
-        """A socket of this namespace for the calling process: it stays there all its life.
+        """A socket of this namespace for the calling process; it never changes its namespace.
 
-        Made by a child and handed over (SCM_RIGHTS), because this process cannot enter the
-        namespace itself without root, and should not leave its own with it.
+        A child makes it and hands it over (SCM_RIGHTS): without root this process cannot enter the
+        namespace, and with root it would have to leave its own.
         """
         ours, theirs = socketpair()
-        with ours, theirs:
-            command = self.argv(
-                [sys.executable, "-ISc", _MAKE_SOCKET, str(int(family)), str(int(kind))]
-            )
-            # It takes a moment, and an end in between would leave it to talk to a closed socket.
-            with undisturbed():
-                child = subprocess.Popen(
-                    command,
-                    env=self._lab.environ,
-                    stdin=theirs.fileno(),
-                    stderr=subprocess.PIPE,
-                    start_new_session=True,
-                    text=True,
-                )
-                theirs.close()
-                _, descriptors, _, _ = recv_fds(ours, 1, 1)
-                _, said = child.communicate()
+        numbers = [str(int(family)), str(int(kind))]
+        command = self.argv([sys.executable, "-ISc", _MAKE_SOCKET, *numbers])
+        with (
+            ours,
+            theirs,
+            tempfile.TemporaryFile("w+") as errors,
+            started(command, self._lab.environ, theirs.fileno(), DEVNULL, errors) as child,
+        ):
+            theirs.close()
+            # A child that fails closes the socket, which makes it readable, too.
+            if not until_ready(ours.fileno(), POLLIN) or not until_ended(child):
+                raise TimeoutError(f"{self.name}: no socket within {DEADLINE:g} s")
+            _, descriptors, _, _ = recv_fds(ours, 1, 1)
+            errors.seek(0)
+            reason = errors.read().strip().rpartition("\n")[2]
         if not descriptors:
-            reason = said.strip().rpartition("\n")[2]
             raise LabError(f"{self.name}: no socket of family {family}: {reason}")
         return Socket(fileno=descriptors[0])
 
     def connect(self, address: tuple[str, int], deadline: float = DEADLINE) -> Socket:
-        """A TCP connection from this host to `address`; `deadline` s hold for its later calls."""
+        """A TCP connection from this host to `address`. Its calls time out after `deadline` s."""
         sock = self.socket(AF_INET6 if ":" in address[0] else AF_INET)
-        sock.settimeout(deadline)
         try:
-            sock.connect(address)
+            _connect(sock, address, deadline)
         except BaseException:
             sock.close()
             raise
+        sock.settimeout(deadline)
         return sock
 
     def listen(self, host: str, port: int = 0) -> Socket:
-        """A TCP listener on this host, accepting in the calling process."""
+        """A TCP listener on this host; the calling process accepts."""
         sock = self.socket(AF_INET6 if ":" in host else AF_INET)
         sock.settimeout(DEADLINE)
         # A connection of an earlier test may still be in TIME_WAIT.
@@ -139,17 +143,18 @@ class Node:
         return sock
 
     def nft(self, text: str) -> None:
-        """Feeds `text` to nft."""
+        """Has nft execute `text`."""
         self.run(["nft", "-f", "-"], text_in=text)
 
     @contextmanager
     def rules(self, table: Table) -> Iterator[None]:
-        """The table stands inside the `with`."""
+        """The table exists inside the `with`."""
         self.nft(str(table))
         try:
             yield
         finally:
-            self.nft(f"delete table inet {table.name}")
+            with undisturbed():
+                self.nft(f"delete table inet {table.name}")
 
     def dropped(self, table: Table) -> int:
         """How many packets the counters of `table` have seen."""
@@ -157,7 +162,7 @@ class Node:
         return sum(map(int, re.findall(r"counter packets (\d+)", listing)))
 
     def ip(self, *words: str) -> str:
-        """`ip WORDS` here; gives its output."""
+        """The output of `ip WORDS` on this host."""
         return self.run(["ip", *words]).stdout
 
     def sysctl(self, values: Mapping[str, int]) -> None:
@@ -165,20 +170,33 @@ class Node:
         script = "".join(
             f"echo {value} > /proc/sys/{name.replace('.', '/')}\n" for name, value in values.items()
         )
-        # Through sh: procps, which has sysctl, is not on every Debian.
+        # sh, because a minimal Debian lacks procps, which has sysctl.
         self.run(["sh", "-ec", script])
 
     @contextmanager
     def marked_delivery(self) -> Iterator[None]:
-        """Inside the `with`, packets that a tproxy rule marked are this host's own."""
+        """Inside the `with`, this host takes packets that a tproxy rule marked for its own."""
         self._mark_routes("add")
         try:
             yield
         finally:
-            self._mark_routes("del")
+            with undisturbed():
+                self._mark_routes("del")
 
     def _mark_routes(self, verb: str) -> None:
         table = str(TPROXY_TABLE)
         for family in ("-4", "-6"):
             self.ip(family, "rule", verb, "fwmark", str(TPROXY_MARK), "lookup", table)
             self.ip(family, "route", verb, "local", "default", "dev", "lo", "table", table)
+
+
+def _connect(sock: Socket, address: tuple[str, int], deadline: float) -> None:
+    """As `sock.connect`, but a signal ends the wait (ending.py)."""
+    sock.setblocking(False)
+    error = sock.connect_ex(address)
+    if error == errno.EINPROGRESS:
+        if not until_ready(sock.fileno(), POLLOUT, deadline):
+            raise TimeoutError("timed out")
+        error = sock.getsockopt(SOL_SOCKET, SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""For tests that watch from outside: who still runs, and how to run something without root."""
+"""For tests that watch a lab from outside: what still runs, and how to run it without root."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests import ROOT
 
 NOBODY = "65534"
 
-# A home of mode 0700 hides the interpreter (pyenv) or the checkout from `nobody`. In a mount
-# namespace of its own each such directory gets an empty one above it, with only the way to what
-# is needed bound back in.
+# A home directory of mode 0700 hides the interpreter (pyenv) or the checkout from `nobody`. So the
+# command gets a mount namespace, in which an empty directory covers each such directory, and only
+# what is needed is mounted into it again.
 _OPEN_THE_WAY = """
 set -e
 mount -t tmpfs open /mnt
@@ -40,12 +40,12 @@ def running_with(mark: str) -> list[int]:
             if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
                 found.append(int(entry.name))
         except OSError:
-            continue  # ended meanwhile, or another user's
+            continue  # it has ended, or it is another user's
     return found
 
 
 def unprivileged(command: Sequence[str]) -> list[str]:
-    """`command` as a user without privileges: as it is, or as nobody when we are root."""
+    """`command` for a user without privileges: as it is, or run as `nobody` when we are root."""
     if os.geteuid():
         return list(command)
     ways = []
@@ -54,7 +54,7 @@ def unprivileged(command: Sequence[str]) -> list[str]:
         if closed:
             ways += [str(closed[0]), str(needed)]
     drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    # Coverage is not measured there: nobody may write its files.
+    # Without coverage, whose files the user `nobody` cannot write.
     unmeasured = ["-u", "COVERAGE_PROCESS_CONFIG", "-u", "COVERAGE_PROCESS_START"]
     environ = ["env", *unmeasured, "HOME=/tmp", "PYTHONDONTWRITEBYTECODE=1"]
     opened = ["unshare", "--mount", "sh", "-c", _OPEN_THE_WAY, "sh", *ways, "--"]

@@ -5,7 +5,7 @@
                 nft, agent,  the internet: every NOWHERE address answers here
                 portal
 
-`python -m tests.lab.portal` (make portal) starts it and waits; the demo and the browser tests use
+`python -m tests.lab.portal` (make portal) starts it and waits. The demo and the browser tests use
 it as well.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -20,19 +21,20 @@ from pathlib import Path
 
 from tests import ROOT
 
-from .ending import end_in_order
+from .command import kill
+from .ending import Ended, end_in_order, undisturbed
 from .lab import Lab
 from .node import Node
+from .port import listener
 from .process import Process
 from .requirements import LabError
 from .topology import NOWHERE, show
 
 INTERNET = {4: "198.18.7.7", 6: "2001:db8::7:7"}
-"""The addresses of the internet that answer datagrams as well."""
+"""The addresses of the internet that also answer datagrams."""
 TABLE = "ctwsgi_portal"
 REDIRECTED, OWN, RELAY = 8080, 8081, 9000
 PASSWORD = "correct horse"
-PROXY = 8900
 
 CONFIG = """
 [portal]
@@ -70,7 +72,7 @@ alice = "{password_hash}"
 
 
 def become_internet(node: Node) -> Process:
-    """Every NOWHERE address is the node's own from now on."""
+    """Makes every NOWHERE address an address of the node, and starts servers at them."""
     for version in (4, 6):
         node.ip(f"-{version}", "route", "add", "local", str(NOWHERE[version]), "dev", "lo")
         node.ip("addr", "add", INTERNET[version], "dev", "lo")
@@ -80,10 +82,10 @@ def become_internet(node: Node) -> Process:
 
 
 class PortalLab:
-    """The configuration, and the processes of it. `version` is that of the portal's own URL.
+    """A portal's configuration and processes. `version` is the IP version of the portal's own URL.
 
-    With `remote` the portal is on the server, and a relay on the gateway writes the origin for it;
-    the kernel module does when `helper` names one of its helpers.
+    With `remote` the portal is on the server. A relay on the gateway writes the origin, or the
+    kernel module if `helper` names one of its helpers.
     """
 
     def __init__(
@@ -136,7 +138,7 @@ class PortalLab:
         self.config.write_text(CONFIG.format(**{**values, **places}))
 
     def start(self) -> None:
-        """Internet, agent and portal, until they answer."""
+        """Starts internet, agent and portal, and waits until they answer."""
         become_internet(self.lab.server)
         self.agent = self.lab.gateway.popen(self.command("agent"))
         self.portal = self._node.popen(self.command("run"))
@@ -147,7 +149,7 @@ class PortalLab:
             self._relay().wait_listening(RELAY)
 
     def _relay(self) -> Process:
-        """On the gateway, for clients of either IP version; it connects over IPv4."""
+        """Starts the relay on the gateway, for clients of both versions. It connects over IPv4."""
         upstream = f"{self._node.address()}:{REDIRECTED}"
         listens = ["--listen", f"0.0.0.0:{RELAY}", "--listen", f"[::]:{RELAY}"]
         ctwsgi = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "ctwsgi"]
@@ -155,7 +157,7 @@ class PortalLab:
         return self.lab.gateway.popen([*ctwsgi, "relay", *listens, *options])
 
     def _sign(self) -> Path:
-        """The module on the gateway signs from now on: the file with its key."""
+        """Gives the module on the gateway a key to sign with. Returns the key's file."""
         path = self.lab.scratch / "key"
         path.write_text(f"1 {secrets.token_hex(32)}\n")
         path.chmod(0o600)
@@ -163,20 +165,20 @@ class PortalLab:
         return path
 
     def command(self, *words: str) -> list[str]:
-        """`ctwsgi-portal WORDS` with this configuration."""
-        prefix = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "ctwsgi_portal.cli"]
+        """The command `ctwsgi-portal WORDS` with this configuration."""
+        prefix = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "ctwsgi_portal"]
         return [*prefix, "-c", str(self.config), *words]
 
     def run(self, *words: str) -> str:
-        """The output of a command of ctwsgi-portal on the gateway."""
+        """Runs a command of ctwsgi-portal on the gateway. Returns its output."""
         return self.lab.gateway.run(self.command(*words)).stdout
 
     def voucher(self) -> str:
-        """A fresh code."""
+        """Creates a voucher. Returns its code."""
         return self.run("vouchers", "create", "1", "--label", "lab").split()[-1]
 
     def reaches_internet(self, version: int = 4) -> bool:
-        """Whether a page of the internet is what the client gets."""
+        """Whether the client gets a page of the internet."""
         host = INTERNET[version] if version == 4 else f"[{INTERNET[version]}]"
         done = self.lab.client.run(
             ["curl", "-gsS", "--noproxy", "*", "--max-time", "10", f"http://{host}/"], check=False
@@ -190,26 +192,26 @@ class PortalLab:
 
 
 def main() -> int:
-    """Stands until Ctrl-C. The proxy is how a browser of this machine takes the client's place."""
+    """Runs until Ctrl-C. By the proxy a browser of this machine takes the client's place."""
     end_in_order()
-    with Lab() as lab, socket.create_server(("127.0.0.1", PROXY)) as listener:
+    with listener() as browsers, Lab() as lab:
         portal = PortalLab(lab, methods=("click", "voucher", "password"))
         portal.start()
         proxy = subprocess.Popen(
             [*lab.enter("client"), sys.executable, str(Path(__file__).with_name("proxy.py"))],
-            stdin=listener.fileno(), env=lab.environ, start_new_session=True,
+            stdin=browsers.fileno(), env=lab.environ, start_new_session=True,
         )  # fmt: skip
-        print(_introduction(portal), flush=True)
+        print(_introduction(portal, browsers), flush=True)
         try:
             portal.portal.wait()
         finally:
-            proxy.terminate()
-            proxy.wait()
+            with undisturbed():
+                kill(proxy)
     return 0
 
 
-def _introduction(portal: PortalLab) -> str:
-    proxy = f"http://127.0.0.1:{PROXY}"
+def _introduction(portal: PortalLab, browsers: socket.socket) -> str:
+    proxy = f"http://127.0.0.1:{browsers.getsockname()[1]}"
     inside = " ".join(portal.lab.inside())
     return f"""
 The portal runs on the gateway of a lab of network namespaces (demo_app/docs/portal.md). The
@@ -239,7 +241,7 @@ Ctrl-C takes everything away."""
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(0)  # Ctrl-C is how it is ended
+    except Ended as e:
+        sys.exit(0 if e.number == signal.SIGINT else e.code)  # Ctrl-C is how to end it
     except (LabError, OSError, RuntimeError) as e:
         sys.exit(f"portal: {e}")

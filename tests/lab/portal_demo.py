@@ -19,7 +19,7 @@ _FIELD = re.compile(r'name="(token|to|lang)" value="([^"]*)"')
 
 
 class Walk:
-    """What the client holds: where it was sent, and the page that it got there."""
+    """The client's state: the address of the splash page, and the page that it got last."""
 
     def __init__(self, portal: PortalLab) -> None:
         self._portal = portal
@@ -27,7 +27,7 @@ class Walk:
         self._page = ""
 
     def steps(self) -> Iterator[Step]:
-        """In order."""
+        """The steps, in their order."""
         nowhere = f"http://{INTERNET[4]}/"
         yield f"captive: {nowhere} leads to {self._portal.url}", self._captive
         yield f"splash page: it knows {INTERNET[4]}:80", self._read_splash
@@ -75,7 +75,7 @@ class Walk:
         self._captive()
 
     def _post(self, path: str, **fields: str) -> str:
-        """The first form of that action of the page; the page that its answer leads to."""
+        """Submits the page's first form for `path`; gives the page that the answer leads to."""
         forms = re.findall(r"<form.*?</form>", self._page, re.DOTALL)
         form = next((f for f in forms if f'action="/{path}"' in f), "")
         values = {**dict(_FIELD.findall(form)), **fields}

@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: MIT
-"""A process in the lab: its output is kept, what it reaches is waited for, it ends with the lab."""
+"""A process in the lab: it keeps the output, can be waited for, and ends with the lab."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from .wait import DEADLINE, until
+from .command import kill
+from .wait import DEADLINE, until, until_ended
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp (include/net/tcp_states.h)
 
 
 class Process:
-    """Runs `argv` in the network namespace with inode `namespace`, leader of its own session.
+    """Runs `argv`, which enters the network namespace with inode `namespace`.
 
-    `label` is what complaints about it begin with.
-
-    A session of its own keeps the terminal's Ctrl-C away: the lab says when a process ends.
-    Standard output and error go to one unnamed file, so that nothing ever blocks on a full pipe.
+    Error messages about it begin with `label`. Its own session keeps the terminal's Ctrl-C away
+    from it: the lab says when it ends. Standard output and error go to one unnamed file, because a
+    pipe that nobody reads blocks the process once it is full.
     """
 
     def __init__(
@@ -49,38 +48,37 @@ class Process:
 
     def log(self) -> str:
         """All that it has written so far."""
-        # pread: the offset belongs to the open file, which the process shares.
+        # pread, because a read would move the offset, which the process shares.
         return os.pread(self._log.fileno(), 1 << 24, 0).decode(errors="replace")
 
     def wait_log(self, text: str, since: int = 0, deadline: float = DEADLINE) -> None:
-        """Until its output contains `text` behind the first `since` characters."""
+        """Waits until its output contains `text` behind the first `since` characters."""
         self._until(lambda: text in self.log()[since:], f"{text!r} in the output", deadline)
 
     def wait_listening(self, *ports: int, deadline: float = DEADLINE) -> None:
-        """Until a TCP listener stands at each of the ports in its network namespace."""
+        """Waits until its network namespace has a TCP listener at each of the ports."""
         wanted = set(ports)
         self._until(lambda: wanted <= self._listening(), f"listeners at {ports}", deadline)
 
     def signal(self, number: int) -> None:
-        """To the process itself, not to its children."""
+        """Sends a signal to the process itself, not to its children."""
         self._popen.send_signal(number)
 
     def wait(self) -> int:
-        """Until it ends by itself. Gives the exit status."""
-        return self._popen.wait()
+        """Waits until it ends by itself. Gives the exit status."""
+        until_ended(self._popen, None)
+        return self._popen.returncode
 
     def stop(self, deadline: float = 10.0) -> int:
         """SIGTERM, and SIGKILL for the whole session after `deadline` s. Gives the exit status."""
         self._popen.terminate()
-        try:
-            return self._popen.wait(deadline)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.pid, signal.SIGKILL)
-            return self._popen.wait(deadline)
+        if not until_ended(self._popen, deadline):
+            kill(self._popen)
+        return self._popen.returncode
 
     def _until(self, event: Callable[[], bool], what: str, deadline: float) -> None:
         def reached() -> bool:
-            # Ask the event first: a process may have done it and ended.
+            # First the event: the process may have reached it and then ended.
             if event():
                 return True
             if self.returncode is not None:

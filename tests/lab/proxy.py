@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""An HTTP proxy that listens where its caller is and dials where it is itself.
+"""An HTTP proxy between the machine's own network namespace and the lab's client.
 
     python tests/lab/proxy.py < LISTENING-SOCKET
 
-The caller makes the listener in the machine's own namespace; started in the lab's client, this
-process dials from there. So a browser of the machine takes the client's place. One request for each
-connection; CONNECT for everything but http.
+The caller makes the listener in the machine's namespace. This process runs in the client's
+namespace and dials from there, so a browser of the machine takes the client's place. It answers one
+request per connection, and needs CONNECT for everything but http.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the demo shows to be refused: dialling past the guard, and forged headers.
+"""The refusals that the demo shows: of dials past the guard, and of forged headers.
 
-Each check begins with the case that must pass, so that a server that is down, or one that refuses
-everybody, does not look like a server that is careful.
+Each check begins with the attempt that must succeed. Otherwise a server that is down, or one that
+refuses everybody, would pass.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .legs import Mismatch, Service
 from .node import Node
 from .rules import Table, dnat, guard, redirect
 from .topology import draw_destination
-from .wait import until
+from .wait import receive, until
 
 _REQUEST = b"GET /json HTTP/1.1\r\nHost: forged\r\nConnection: close\r\n\r\n"
 _LONG_AGO = 3600
-"""Seconds; the server's window is 300."""
+"""Seconds; the server accepts headers that are up to 300 s old."""
 
 
 def forgeries(key: Key) -> dict[str, Callable[[Address, Address], bytes]]:
-    """The reason that the server must give, to the header (of src and dst) that must cause it."""
+    """For each reason that the server must give, the header that causes it, made of src and dst."""
     wrong = Key(key.id, secrets.token_bytes(32))
     unknown = Key((key.id + 1) % 256, key.secret)
     return {
@@ -43,7 +43,7 @@ def forgeries(key: Key) -> dict[str, Callable[[Address, Address], bytes]]:
 
 
 def refuses_forgery(service: Service, key: Key, reason: str) -> None:
-    """From the gateway, whose address the server trusts: only the tag can tell."""
+    """The gateway sends the forgery. The server trusts its address, so only the tag can tell."""
     src, dst = (service.lab.client.address(), 40000), draw_destination(4)
     gateway = service.lab.gateway
     _accepts(service, gateway, encode_v2(src, dst, key=key))
@@ -51,7 +51,7 @@ def refuses_forgery(service: Service, key: Key, reason: str) -> None:
 
 
 def refuses_stranger(service: Service, key: Key) -> None:
-    """A good tag does not help a peer that --trust does not list: here the client itself."""
+    """The client, which --trust does not list, sends a header with a good tag."""
     lab = service.lab
     header = encode_v2((lab.client.address(), 40000), draw_destination(4), key=key)
     _accepts(service, lab.gateway, header)
@@ -60,7 +60,7 @@ def refuses_stranger(service: Service, key: Key) -> None:
 
 def _accepts(service: Service, sender: Node, header: bytes) -> None:
     if b" 200 OK\r\n" not in _send(service, sender, header):
-        raise Mismatch("the server did not answer behind a good header either")
+        raise Mismatch("the server did not answer after a good header either")
 
 
 def _refuses(service: Service, sender: Node, header: bytes, reason: str) -> None:
@@ -72,26 +72,26 @@ def _refuses(service: Service, sender: Node, header: bytes, reason: str) -> None
 
 
 def _send(service: Service, sender: Node, header: bytes) -> bytes:
-    """Everything that the server says to this header and a request behind it, until it closes."""
+    """Everything that the server answers to this header and a request, until it closes."""
     with sender.connect(service.address(4)) as sock:
         answer = b""
         try:
             sock.sendall(header + _REQUEST)
-            while data := sock.recv(65536):
+            while data := receive(sock, 65536):
                 answer += data
         except (ConnectionResetError, BrokenPipeError):
-            pass  # closed with our request unread, as a refusal may
+            pass  # a server that refuses may close before it has read the request
         return answer
 
 
 def guard_at_server(service: Service, standing: bool = True) -> None:
-    """REDIRECT and guard on the server's host: the rule of DESIGN 3.5 in INPUT, local NAT."""
+    """REDIRECT and guard on the server (docs/threat-model.md#the-guard)."""
     server = service.lab.server
     _check_guard(service, server, redirect(service.port), "input", standing)
 
 
 def guard_at_gateway(service: Service, standing: bool = True) -> None:
-    """DNAT and guard on the gateway: the same rule in FORWARD."""
+    """DNAT and guard on the gateway."""
     translation = dnat(service.address(4), service.address(6))
     _check_guard(service, service.lab.gateway, translation, "forward", standing)
 
@@ -99,9 +99,9 @@ def guard_at_gateway(service: Service, standing: bool = True) -> None:
 def _check_guard(
     service: Service, node: Node, translation: Table, hook: str, standing: bool
 ) -> None:
-    """Translated connections pass, a direct SYN goes unanswered, and without the guard it does not.
+    """Translated connections pass; a direct SYN gets no answer with the guard, and one without it.
 
-    `standing` False leaves the guard away from the start, to see this check fail.
+    `standing` False leaves out the guard from the start, to see this check fail.
     """
     client, rule = service.lab.client, guard(service.port, hook)
     for version in (4, 6):
@@ -115,7 +115,7 @@ def _check_guard(
 
 
 def _is_answered(client: Node, address: tuple[str, int], dropped: Callable[[], int]) -> bool:
-    """Dials, and waits until the SYN was answered or the guard has counted it."""
+    """Dials, and waits until the SYN is answered or the guard has counted it."""
     with client.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as sock:
         sock.setblocking(False)
         if sock.connect_ex(address) not in (0, errno.EINPROGRESS):
@@ -126,7 +126,7 @@ def _is_answered(client: Node, address: tuple[str, int], dropped: Callable[[], i
 
 def _has_answer(sock: socket.socket) -> bool:
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        return True  # a refusal is an answer as well
+        return True  # an RST is an answer, too
     try:
         sock.getpeername()
     except OSError:

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: MIT
 """The packet filter rules of the topologies, as nft text.
 
-Each is one table of its own, so that it can be added and deleted without a look at the others.
-nft 1.0.6 wants a newline before the `}` of a chain.
+Each is a table, so that it can be added and deleted independently of the others.
+nft 1.0.6 needs a newline before the `}` of a chain.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ctwsgi.trust import GUARD
+from ctwsgi.guard import guard_rules
 
 from .topology import NOWHERE
 
 TPROXY_MARK = 1
 TPROXY_TABLE = 100
-"""The routing table that delivers marked packets locally (see Node.marked_delivery)."""
+"""The routing table that delivers marked packets locally (Node.marked_delivery)."""
 
 _V4, _V6 = f"ip daddr {NOWHERE[4]}", f"ip6 daddr {NOWHERE[6]}"
 
@@ -40,7 +40,7 @@ _NAT_PREROUTING = "type nat hook prerouting priority dstnat;"
 
 
 def redirect(port: int) -> Table:
-    """What is bound for NOWHERE goes to `port` of this host."""
+    """Sends connections to NOWHERE to `port` of this host."""
     return Table(
         f"redirect_{port}",
         _chain(
@@ -53,7 +53,7 @@ def redirect(port: int) -> Table:
 
 
 def dnat(v4: tuple[str, int], v6: tuple[str, int]) -> Table:
-    """What is bound for NOWHERE goes to another host."""
+    """Sends connections to NOWHERE to another host."""
     return Table(
         "to_another_host",
         _chain(
@@ -66,7 +66,7 @@ def dnat(v4: tuple[str, int], v6: tuple[str, int]) -> Table:
 
 
 def tproxy(port: int) -> Table:
-    """What is bound for NOWHERE is handed, untranslated, to the transparent listener at `port`."""
+    """Hands connections to NOWHERE, untranslated, to the transparent listener at `port`."""
     return Table(
         f"tproxy_{port}",
         _chain(
@@ -79,9 +79,9 @@ def tproxy(port: int) -> Table:
 
 
 def mark(helper: str, port: int) -> Table:
-    """What is bound for NOWHERE gets its origin from the kernel module (kmod/README.md).
+    """Has the kernel module write the origin of connections to NOWHERE (kmod/README.md).
 
-    `port` only tells tables apart.
+    `port` is only for the name of the table.
     """
     return Table(
         f"mark_{port}",
@@ -96,7 +96,7 @@ def mark(helper: str, port: int) -> Table:
 
 
 def guard(port: int, hook: str) -> Table:
-    """Only translated connections reach `port` (DESIGN 3.5).
+    """Lets only translated connections reach `port` (docs/threat-model.md#the-guard).
 
     `hook` is input on the listener's own host, forward on a gateway. The counter lets a check
     wait for the dropped SYN instead of for a time.
@@ -106,6 +106,6 @@ def guard(port: int, hook: str) -> Table:
         _chain(
             "in",
             f"type filter hook {hook} priority filter;",
-            *(f"tcp dport {port} {condition} counter drop" for condition in GUARD),
+            *guard_rules(f"tcp dport {port}", verdict="counter drop"),
         ),
     )

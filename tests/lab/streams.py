@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reading a stream to its end, to a size, or past its PROXY header; and ending one by a reset."""
+"""Reads a stream to its end, to a size, or past its PROXY header; ends one by a reset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NO_LINGERING = struct.pack("ii", 1, 0)
 
 
 def receive_all(sock: socket.socket) -> bytes:
-    """Everything until the peer's FIN; a reset is the caller's ConnectionResetError."""
+    """Everything until the peer's FIN; a reset raises ConnectionResetError."""
     parts = []
     while part := sock.recv(1 << 16):
         parts.append(part)
@@ -21,7 +21,7 @@ def receive_all(sock: socket.socket) -> bytes:
 
 
 def receive_until_closed(sock: socket.socket) -> bytes:
-    """Everything until the peer closes; a reset ends it, too."""
+    """Everything until the peer closes or resets the connection."""
     data = b""
     try:
         while block := sock.recv(1 << 16):
@@ -32,7 +32,7 @@ def receive_until_closed(sock: socket.socket) -> bytes:
 
 
 def receive_exactly(sock: socket.socket, size: int) -> bytes:
-    """`size` bytes; AssertionError when the stream ends before."""
+    """`size` bytes; AssertionError when the stream ends earlier."""
     data = bytearray()
     while len(data) < size:
         part = sock.recv(size - len(data))
@@ -42,7 +42,7 @@ def receive_exactly(sock: socket.socket, size: int) -> bytes:
 
 
 def receive_header(sock: socket.socket, keys: KeyRing | None = None) -> proxy.Header:
-    """The PROXY v2 header, and not a byte more."""
+    """Reads the PROXY v2 header, and no byte after it."""
     fixed = receive_exactly(sock, 16)
     raw = fixed + receive_exactly(sock, int.from_bytes(fixed[14:], "big"))
     decoded = proxy.decode(raw, keys=keys)
@@ -52,6 +52,6 @@ def receive_header(sock: socket.socket, keys: KeyRing | None = None) -> proxy.He
 
 
 def hard_reset(sock: socket.socket) -> None:
-    """Closes with an RST, not a FIN."""
+    """Closes the connection with an RST instead of a FIN."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
     sock.close()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What a lab looks like: hosts, the wires between them, and the addresses that follow.
+"""The description of a lab: hosts, the wires between them, and the addresses that follow.
 
-Pure description, nothing here touches the system. Subnets are numbered by a wire's place in the
-list (10.77.N.0/24 and fd77:0:0:N::/64), and each end has a fixed hardware address, so that every
-route and every neighbour entry can be written down before the first packet.
+Nothing here touches the system. The Nth wire has the subnets 10.77.N.0/24 and fd77:0:0:N::/64, and
+each of its ends has a fixed hardware address. So every route and every neighbour entry is known
+before the first packet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NOWHERE = {4: ipaddress.ip_network("198.18.0.0/15"), 6: ipaddress.ip_network("20
 
 @dataclass(frozen=True)
 class Host:
-    """A network namespace. `default` names the neighbour that its default route points at."""
+    """A network namespace. `default` names the neighbour that is its default gateway."""
 
     name: str
     forwards: bool = False
@@ -39,14 +39,14 @@ class Wire:
 
 @dataclass(frozen=True)
 class Topology:
-    """Hosts and wires; `nowhere` names the host that forwarders route the NOWHERE prefixes to."""
+    """Hosts and wires. Forwarding hosts route the NOWHERE prefixes to the host named `nowhere`."""
 
     hosts: tuple[Host, ...]
     wires: tuple[Wire, ...]
     nowhere: str | None = None
 
     def wire(self, host: str, peer: str) -> tuple[int, Wire]:
-        """The number of the wire between two neighbours, from 1, and the wire."""
+        """The wire between two neighbours, and its number, counted from 1."""
         for number, wire in enumerate(self.wires, 1):
             if {wire.left, wire.right} == {host, peer}:
                 return number, wire
@@ -59,7 +59,7 @@ class Topology:
         return f"10.77.{number}.{end}" if version == 4 else f"fd77:0:0:{number}::{end}"
 
     def hardware(self, host: str, peer: str) -> str:
-        """The MAC address of that device: locally administered, told from the description."""
+        """The MAC address of that device, a locally administered one."""
         number, wire = self.wire(host, peer)
         return f"02:00:00:00:{number:02x}:{1 if host == wire.left else 2:02x}"
 
@@ -73,13 +73,13 @@ CLIENT_GATEWAY_SERVER = Topology(
     wires=(Wire("client", "gateway"), Wire("gateway", "server")),
     nowhere="server",
 )
-"""The one that the project is about; docs/lab.md has the picture."""
+"""The default topology; docs/lab.md has its picture."""
 
 
 def draw_destination(version: int) -> tuple[str, int]:
-    """A random (host, port) that exists nowhere, as inet_ntop text."""
+    """A random (host, port) of NOWHERE, the host as inet_ntop writes it."""
     network = NOWHERE[version]
-    # Neither the first nor the last: an all-zero or all-one host part is not a host.
+    # Not the first and not the last address: a host part of only zeros or ones is no host.
     host = network[random.randrange(1, network.num_addresses - 1)]
     return str(host), random.randrange(1, 65536)
 

@@ -5,8 +5,8 @@
                REDIRECT,   nft or   `-- two
                relay       IPVS
 
-The header is in the stream, so that whoever only rewrites addresses carries it along. nft balances
-anywhere; IPVS needs a kernel that has it: tests/kernel/test_portal.py runs that case in a guest.
+The header is in the stream, so a balancer that only rewrites addresses passes it on. nft balances
+on every machine. IPVS needs a kernel that has it; tests/kernel/test_portal.py runs it in a guest.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TOPOLOGY = Topology(
 
 
 def balance_by_nft(lab: Lab, virtual: str) -> None:
-    """Each connection to the virtual address in turn to one of the servers."""
+    """Sends the connections to the virtual address to the servers in turn."""
     one, two = (getattr(lab, name).address() for name in SERVERS)
     lab.balancer.nft(f"""
 table ip balance {{
@@ -62,7 +62,7 @@ table ip balance {{
 
 
 def balance_by_ipvs(lab: Lab, virtual: str) -> None:
-    """The same by the kernel's virtual server, round robin, masquerading (its word for DNAT)."""
+    """The same by IPVS: round robin, and masquerading, its word for DNAT."""
     if not shutil.which("ipvsadm", path=SEARCH):
         pytest.skip("no ipvsadm: apt-get install ipvsadm")
     try:
@@ -76,7 +76,7 @@ def balance_by_ipvs(lab: Lab, virtual: str) -> None:
 
 @pytest.fixture(params=[balance_by_nft, balance_by_ipvs], ids=["nft", "ipvs"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Balanced and redirected; the servers trust the relay's host, and demand its signature."""
+    """With balancer, relay and servers, which trust the relay's host and demand its signature."""
     with Lab(TOPOLOGY) as lab, ExitStack() as standing:
         virtual = lab.balancer.address(peer="gateway")
         request.param(lab, virtual)
@@ -103,7 +103,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 def connections(lab: Lab, name: str) -> int:
-    """How many a server has been given: the SYNs that left the balancer for it."""
+    """How many connections a server has got: the SYNs that left the balancer for it."""
     log = lab.balancer.run(["nft", "-j", "list", "table", "ip", "seen"]).stdout
     rules = [e["rule"] for e in json.loads(log)["nftables"] if "rule" in e]
     address = getattr(lab, name).address()

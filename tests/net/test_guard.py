@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The guard that we print stops whoever was not translated, also where conntrack knows nothing.
+"""The printed guard also stops packets that conntrack does not follow.
 
-tests/lab/refusals.py dials past it with an ordinary SYN. Here are packets that conntrack does not
-follow, and that have no status for a rule to compare.
+tests/lab/refusals.py dials past the guard with an ordinary SYN. The packets here have no connection
+in conntrack, and so no status that a rule could compare.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 
 from ctwsgi.ebpf.rules import Setup, ruleset
-from ctwsgi.trust import guard_rule
+from ctwsgi.guard import local_guard
 from tests.lab import Lab, unavailable, until
 from tests.lab.node import Node
 
@@ -43,7 +43,7 @@ def lab() -> Iterator[Lab]:
 
 
 def test_at_the_server(lab: Lab) -> None:
-    stops_what_conntrack_does_not_follow(lab, lab.server, guard_rule(PORT))
+    stops_what_conntrack_does_not_follow(lab, lab.server, local_guard(PORT))
 
 
 def test_at_the_gateway(lab: Lab) -> None:
@@ -71,7 +71,7 @@ def counting(rules: str) -> str:
 
 
 def send_ack(lab: Lab) -> None:
-    """As one that brings a SYN cookie: of no connection that anybody has seen."""
+    """Sends an ACK without a connection, like one that brings a SYN cookie."""
     client, server = lab.client.address(), lab.server.address()
     fields = [3333, PORT, 1000, 2000, 5 << 4, 0x10, 1000, 0, 0]
     pseudo = socket.inet_aton(client) + socket.inet_aton(server) + struct.pack("!HH", 6, 20)
@@ -84,7 +84,7 @@ def send_ack(lab: Lab) -> None:
 
 
 def resets(lab: Lab) -> int:
-    """How many the server has sent: that is what it says to such an ACK (OutRsts of snmp)."""
+    """How many RSTs the server has sent (OutRsts), which is its answer to such an ACK."""
     lines = lab.server.run(["cat", "/proc/net/snmp"]).stdout.splitlines()
     names, values = (line.split() for line in lines if line.startswith("Tcp:"))
     return int(values[names.index("OutRsts")])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The lab itself: it does what its rules say, as root and without, and leaves nothing behind."""
+"""The lab itself: its rules work, with root and without, and it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_redirect(lab, listener, version):
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_dnat_to_another_host(lab, listener, version):
-    """Conntrack's entry is on the gateway: the server cannot ask, which is why ctwsgi exists."""
+    """The entry is on the gateway, where the server cannot ask. That is why ctwsgi exists."""
     port = listener.getsockname()[1]
     rules = dnat((lab.server.address(4), port), (lab.server.address(6), port))
     with (
@@ -103,7 +103,7 @@ def test_tproxy(lab, version):
 
 
 def test_without_a_rule_nowhere_is_unreachable(lab):
-    """The server drops what is not its own, so a visit can succeed only through a rule."""
+    """The server drops what is for other addresses, so a visit can succeed only through a rule."""
     with lab.client.socket(socket.AF_INET) as sock:
         sock.settimeout(0.3)
         with pytest.raises(TimeoutError):
@@ -132,7 +132,7 @@ def test_guard(lab, listener, version, place):
 
 
 def test_a_topology_of_ones_own():
-    """Two hosts on a wire of another size: the description is all that there is."""
+    """Two hosts on a wire with another MTU: a Topology is all that a lab needs."""
     topology = Topology(hosts=(Host("a"), Host("b")), wires=(Wire("a", "b", mtu=1300),))
     with (
         Lab(topology) as lab,
@@ -166,7 +166,7 @@ def test_a_process_that_ends_early_is_told_with_its_output(lab):
 
 
 def test_wait_listening_looks_into_the_processs_own_namespace(lab):
-    """A listener of the same number outside, or on another host, is not it."""
+    """A listener at the same port outside the lab or on another host does not count."""
     with socket.create_server(("127.0.0.1", 0)) as outside:
         port = outside.getsockname()[1]
         with lab.client.listen("0.0.0.0", port):
@@ -193,7 +193,7 @@ def test_missing_tools_are_named_in_one_line(tmp_path):
 
 
 def test_the_lab_takes_everything_away():
-    """Also a process that ignores SIGTERM, and one that left its session."""
+    """Also a process that ignores SIGTERM, and one that has left its session."""
     with Lab(grace=0.5) as lab:
         namespaces = [lab.client.inode, lab.server.inode]
         stubborn = lab.server.popen(["sh", "-c", "trap '' TERM; echo on; sleep 61 & wait; wait"])
@@ -218,7 +218,7 @@ with Lab() as lab:
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_a_lab_whose_process_is_ended(end):
-    """By Ctrl-C, by a SIGTERM that nobody handles, even by SIGKILL: the keeper sees the end."""
+    """By Ctrl-C, by a SIGTERM without a handler, by SIGKILL: the keeper notices the end."""
     mark = f"LAB_TEST_MARK={uuid.uuid4()}"
     name, _, value = mark.partition("=")
     holder = subprocess.Popen(
@@ -228,7 +228,8 @@ def test_nothing_outlives_a_lab_whose_process_is_ended(end):
     )  # fmt: skip
     with holder, closing(holder.stdin):
         assert holder.stdout.readline() in (b"root\n", b"rootless\n")
-        assert len(running_with(mark)) >= 3  # itself, the keeper, the sleeper
+        # Itself, the keeper, and the sleeper, whose environment cannot be read during its exec.
+        until(lambda: len(running_with(mark)) >= 3, "three processes")
         holder.send_signal(end)
         holder.wait(30)
     until(lambda: not running_with(mark), "the end of all processes of the lab")
@@ -254,7 +255,7 @@ def test_without_root():
 
 
 def test_by_hand():
-    """`python -m tests.lab COMMAND`: names for `ip netns`, and the command's exit status."""
+    """`python -m tests.lab COMMAND` has the names for `ip netns`, and gives the exit status."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab", "sh", "-c", "ip netns list; pwd; exit 7"],
         cwd=ROOT, capture_output=True, text=True, timeout=60,

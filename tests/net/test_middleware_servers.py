@@ -4,7 +4,7 @@
     client namespace  192.0.2.2 ---- veth ---- 192.0.2.1  server namespace
                       2001:db8:ffff::2         2001:db8:ffff::1
 
-In the server's PREROUTING, nft redirects what is bound elsewhere to the server's ports:
+In the server's PREROUTING, nft redirects connections to other addresses to the server's ports:
 
     198.18.0.0/16     to V4_PORT, an IPv4 listener
     198.19.0.0/16     to V6_PORT, a dual-stack listener, whose sockets are v4-mapped
@@ -129,7 +129,7 @@ def run(*command, text=None):
 
 @contextlib.contextmanager
 def inside(name):
-    """This thread opens its sockets in that namespace; they stay there afterwards."""
+    """Inside the `with`, this thread opens sockets in that namespace, and they stay in it."""
     setns = ctypes.CDLL(None, use_errno=True).setns
     with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{name}") as there:
 
@@ -161,7 +161,7 @@ def ask(sock, count=1, **headers):
 
 
 def command(server, bind, *arguments):
-    """How that server is told to serve the app at `bind` (ADDR, PORT)."""
+    """The command line of that server for the app at `bind` (ADDR, PORT)."""
     host, port = bind
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if server == "flask-run":
@@ -179,7 +179,7 @@ def gunicorn(server):
 
 @contextlib.contextmanager
 def running(command, directory, options=None, pass_fds=()):
-    """A server process, from a directory with the app in it."""
+    """A server process in a directory with the app."""
     (directory / "where.py").write_text(APP)
     environ = dict(os.environ, PYTHONPATH=str(ROOT), OPTIONS=json.dumps(options or {}))
     environ.pop("GUNICORN_CMD_ARGS", None)
@@ -224,8 +224,10 @@ def serving(net, server, directory, options=None):
         yield
 
 
-SERVERS = ["gunicorn-sync", "gunicorn-gevent", "gunicorn-gthread", "flask-run", "ctwsgi-serve"]
-KEEPS_ALIVE = ["gunicorn-gevent", "gunicorn-gthread", "ctwsgi-serve"]
+GTHREAD = pytest.param("gunicorn-gthread", marks=pytest.mark.full)
+FLASK_RUN = pytest.param("flask-run", marks=pytest.mark.full)
+SERVERS = ["gunicorn-sync", "gunicorn-gevent", GTHREAD, FLASK_RUN, "ctwsgi-serve"]
+KEEPS_ALIVE = ["gunicorn-gevent", GTHREAD, "ctwsgi-serve"]
 """The sync worker and werkzeug's server close after each response."""
 
 REDIRECTED = {
@@ -322,7 +324,10 @@ class TestConntrack:
 
 
 @namespaces
-@pytest.mark.parametrize("server", ["gunicorn-gevent", "flask-run", "ctwsgi-serve"])
+@pytest.mark.parametrize(
+    "server",
+    ["gunicorn-gevent", FLASK_RUN, pytest.param("ctwsgi-serve", marks=pytest.mark.full)],
+)
 def test_options_under_a_real_server(server, tmp_path):
     options = {
         "allow": ["198.18.1.0/24", "198.18.2.1:80", "2001:db8:1::/64", SERVER_V4],
@@ -406,7 +411,7 @@ class TestOneConnection:
         assert origin == Origin("conntrack", ("198.18.7.7", 80), None, True)
 
     def test_a_loop_to_a_listener_that_no_interface_names(self, net):
-        """A local route (AnyIP) makes addresses ours without any interface having them."""
+        """A local route (AnyIP) makes addresses ours that no interface has."""
         run("ip", "-n", net.client, "route", "add", "local", "198.51.100.0/24", "dev", "lo")
         with inside(net.client):
             listener = socket.create_server(("198.51.100.1", 0))
@@ -421,7 +426,7 @@ class TestOneConnection:
         assert statuses == ["508 Loop Detected"]
 
     def test_where_nothing_is_redirected_the_origin_is_falsy(self, net):
-        """The client's namespace has no nat rule: whether its kernel tracks is its own affair."""
+        """The client's namespace has no nat rule; its kernel may track connections or not."""
         with inside(net.client):
             listener = socket.create_server(("127.0.0.1", 0))
             client = socket.create_connection(listener.getsockname())
@@ -432,7 +437,7 @@ class TestOneConnection:
 
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
-"""The signature of PROXY protocol v2; headers are built here, apart from the code under test."""
+"""The signature of PROXY protocol v2. This file builds headers without the code under test."""
 
 
 def proxy_v2(src, dst):
@@ -454,12 +459,12 @@ HEADERS = {
     "v1": (proxy_v1, ("203.0.113.9", 4711), ("198.18.7.1", 80)),
     "v1-ipv6": (proxy_v1, ("2001:db8::9", 4711), ("2001:db8:1::7", 443)),
 }
-WORKERS = ["gunicorn-sync", "gunicorn-gevent", "gunicorn-gthread"]
+WORKERS = {"gunicorn-sync": (), "gunicorn-gevent": (), "gunicorn-gthread": pytest.mark.full}
 
 
 @pytest.fixture(scope="module")
 def proxied(request, tmp_path_factory):
-    """(worker, dial): gunicorn with --proxy-protocol on loopback; needs no rights."""
+    """(worker, dial): gunicorn with --proxy-protocol on loopback, which needs no rights."""
     worker, options = request.param
     directory = tmp_path_factory.mktemp("proxied")
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -473,7 +478,10 @@ def proxied(request, tmp_path_factory):
 def trusting(workers):
     return pytest.mark.parametrize(
         "proxied",
-        [pytest.param((worker, {"trust_gunicorn_proxy": True}), id=worker) for worker in workers],
+        [
+            pytest.param((worker, {"trust_gunicorn_proxy": True}), id=worker, marks=marks)
+            for worker, marks in workers.items()
+        ],
         indirect=True,
     )
 

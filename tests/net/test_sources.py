@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every source over real redirects: what the application reads is what the client dialled."""
+"""Every source behind real redirects: the application reads what the client dialled."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check(told, source, destination, client):
 
 @pytest.mark.parametrize(("version", "host"), [(4, "0.0.0.0"), (6, "::"), (4, "::")])
 def test_conntrack(lab, version, host):
-    """The last case is IPv4 on a dual-stack listener: its entry lives in IPv4's conntrack."""
+    """The last case is IPv4 on a dual-stack listener: the entry is in IPv4's conntrack."""
     destination = draw_destination(version)
     with (
         serving(lab, host, make_source("conntrack")) as (_, port),
@@ -94,7 +94,7 @@ def test_tproxy(lab, version):
 
 
 def test_tproxy_knows_itself(lab):
-    """Direct dials: to the bind address, and to a public address named by --self."""
+    """Direct dials, to the bind address and to an address given with --self."""
     here = lab.server.address()
     with (
         serving(lab, here, make_source("tproxy")) as (_, port),
@@ -109,7 +109,7 @@ def test_tproxy_knows_itself(lab):
 
 
 def test_conntrack_on_a_host_that_tracks_nothing(lab):
-    """No nat rule, no entry: the kernel's answer, whichever it is, does not reach the client."""
+    """Without a nat rule there is no entry. The client gets no error of the kernel's."""
     with (
         serving(lab, "0.0.0.0", make_source("conntrack")) as (runner, port),
         lab.client.connect((lab.server.address(), port)) as sock,

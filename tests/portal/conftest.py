@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fixtures: a store of each kind, and portals as real processes on loopback."""
+"""Fixtures: a store of each kind, and a portal as a real process on loopback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ctwsgi_portal.state import Store, open_store
 
-from .serving import Portal
+from .serving import PortalProcess
 from .stores import STORES, Unavailable
 
 
@@ -33,7 +33,7 @@ def store(store_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    """One portal for the tests of a module that need no settings of their own."""
-    with Portal(tmp_path_factory.mktemp("portal")) as running:
+def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalProcess]:
+    """One portal for all tests of a module that need no settings of their own."""
+    with PortalProcess(tmp_path_factory.mktemp("portal")) as running:
         yield running

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What befalls an element with a history, on the gateway: test_gateway_enforcement.py has it run.
+"""Changes an element that has counted bytes. test_gateway_enforcement.py runs it on the gateway.
 
     python enforced.py CASE
 
-Its output is what would be reported, as JSON: bytes by client, in the order of the reports.
+Its output is what the agent would report, as JSON: bytes by client, in the order of the reports.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from ctwsgi_portal.gateway.ruleset import TABLE, Rules
 from ctwsgi_portal.gateway.sets import Sets
 
 SIZE = 8
-"""Elements that a set holds."""
+"""Elements that a set may hold."""
 USED = 1_000_000_000
+"""Bytes that the first client has used."""
 
 ledger = Ledger()
 enforcement = Enforcement(Rules(("lo",), size=SIZE), ledger)
 
 
 def client(name: str, number: int = 1) -> Client:
-    """Each device may have several, one after the other. The later ones end later."""
+    """A client on device `number`. The one called `first` ends earlier than the others."""
     address, mac = f"10.0.0.{number}", f"02:00:00:00:00:{number:02x}"
     end = time.time() + 3600 * (2 if name == "first" else 3)
     return Client(name, address, mac, end, "", [address])
 
 
 def granted() -> Client:
-    """One that has used something."""
+    """A granted client that has used USED bytes."""
     enforcement.start()
     first = client("first")
     enforcement.put(first)
@@ -53,7 +54,7 @@ def read() -> None:
 
 
 def replaced() -> None:
-    """The bytes are the former grant's."""
+    """Another client replaces the first on its device. The bytes are the first one's."""
     enforcement.drop(granted())
     enforcement.put(client("second"))
     enforcement.commit()
@@ -61,7 +62,7 @@ def replaced() -> None:
 
 
 def removed_while_read(*later: Client) -> None:
-    """What was read before has been counted by the change."""
+    """The element is removed between its reading and compare(). The removal counts its bytes."""
     first = granted()
     enforcement.known()
     rows = [rows for rows in Sets().read("macs") if rows]
@@ -74,13 +75,13 @@ def removed_while_read(*later: Client) -> None:
 
 
 def replaced_while_read() -> None:
-    """And the element begins anew."""
+    """The same, and the element is added again with a counter of 0."""
     removed_while_read(client("second"))
     read()
 
 
 def refused() -> None:
-    """The kernel's element stays, and so does what is known of it."""
+    """The kernel refuses a change. Its element stays, and so does the ledger's counter."""
     first = granted()
     read()
     enforcement.drop(first)

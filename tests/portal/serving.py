@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """`ctwsgi-portal run` as a real process, and clients that visit it over real sockets.
 
-Each portal has a loopback address of its own, so that its three ports are the same everywhere and
-none is guessed. A client's address is another one of 127.0.0.0/8 or, over IPv6, ::1. The redirected
-listener reads PROXY headers: `Visitor.dial` writes one, as a relay on the gateway would.
+Each portal has a loopback address of its own, so all can have the same three ports. A client has
+another address of 127.0.0.0/8 or, over IPv6, ::1. The redirected listener reads PROXY headers;
+`Visitor.dial` writes one, as a relay on the gateway does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from email.message import Message
 from itertools import count
 from pathlib import Path
@@ -28,7 +30,8 @@ from ctwsgi_portal.state import Store, open_store
 from tests.lab.wait import until
 
 DEADLINE = 30.0
-REDIRECTED, OWN, API = 8080, 8081, 8443
+REDIRECTED, OWN, API = 28080, 28081, 28443
+"""Ports outside the kernel's ephemeral range, which few other programs listen at."""
 
 _numbers = count(secrets.randbelow(200))
 
@@ -50,11 +53,11 @@ workers = 1
 en = "Be kind & fair."
 zh = "请文明上网。"
 [listen.redirected]
-bind = "{host}:8080"
+bind = "{host}:{redirected}"
 source = "proxy"
 trust = ["127.0.0.0/8"]
 [listen.portal]
-bind = "{host}:8081"
+bind = "{host}:{own_port}"
 {own}
 {listen}
 [access]
@@ -69,12 +72,12 @@ addresses = ["127.0.0.0/9", "::1/128", "10.20.0.0/16", "2001:db8:20::/48"]
 
 
 def fresh_host() -> str:
-    """A loopback address that no other test of this run, and hardly one of another run, uses."""
+    """A loopback address for one portal. It is different in each call, and probably in each run."""
     return f"127.{128 + secrets.randbelow(127)}.{os.getpid() % 255}.{1 + next(_numbers) % 254}"
 
 
-class Portal:
-    """A running portal. `settings` fill the places of CONFIG."""
+class PortalProcess:
+    """A portal that runs inside `with`. `settings` fill the places of CONFIG."""
 
     def __init__(
         self, folder: Path, *, tls: bool = False, store: str = "", **settings: str
@@ -92,6 +95,8 @@ class Portal:
             "store": self.store_url,
             "folder": str(folder),
             "host": self.host,
+            "redirected": str(REDIRECTED),
+            "own_port": str(OWN),
             "methods": '["click"]',
             "own": cert,
             "listen": api,
@@ -107,7 +112,7 @@ class Portal:
         self.log_path = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Portal:
+    def __enter__(self) -> PortalProcess:
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command(), "-c", str(self.config), "run"],
@@ -135,7 +140,7 @@ class Portal:
     def _is_up(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log
-        # A worker has to have loaded the application, not only the master the socket.
+        # The master listens before a worker has loaded the application.
         try:
             self.visitor().get("/nothing")
         except OSError:
@@ -147,30 +152,30 @@ class Portal:
         return self.log_path.read_text(errors="replace")
 
     def store(self) -> Store:
-        """The portal's, opened by the test as an agent would."""
+        """The portal's store, opened as an agent opens it."""
         return open_store(self.store_url)
 
     def run(self, *words: str, status: int = 0, given: str = "") -> str:
-        """Another command of ctwsgi-portal with this configuration; its output."""
+        """Runs another command of ctwsgi-portal with this configuration. Returns its output."""
         return run(self.config, *words, status=status, given=given)
 
     def visitor(self, address: str = "") -> Visitor:
-        """A client; without an address one that nobody else has."""
+        """A client, with a random address unless one is given."""
         return Visitor(self, address or fresh_client())
 
 
 def fresh_client() -> str:
-    """An address of the network `guests`."""
+    """A random address of the network `guests`."""
     return f"127.{secrets.randbelow(100) + 1}.{secrets.randbelow(256)}.{secrets.randbelow(254) + 1}"
 
 
 def command() -> list[str]:
-    """ctwsgi-portal, as installed here."""
+    """The installed command."""
     return [str(Path(sys.executable).with_name("ctwsgi-portal"))]
 
 
 def run(config: Path, *words: str, status: int = 0, given: str = "") -> str:
-    """Runs ctwsgi-portal; its output, both streams; AssertionError for another exit status."""
+    """Runs ctwsgi-portal. Returns both output streams; AssertionError for another exit status."""
     done = subprocess.run(
         [*command(), "-c", str(config), *words],
         input=given,
@@ -201,7 +206,7 @@ class Answer:
         return self.headers["Location"] or ""
 
     def field(self, name: str, form: str = "") -> str:
-        """The value of a hidden field; `form` is the form's action, and its method after a #."""
+        """The value of a hidden field. `form` is the form's action, or ACTION#METHOD."""
         action, _, method = form.partition("#")
         for text in re.findall(r"<form.*?</form>", self.text, re.DOTALL):
             if action and f'action="{action}"' not in text:
@@ -215,9 +220,9 @@ class Answer:
 
 @dataclass
 class Visitor:
-    """A client at one address, without cookies unless they are asked for."""
+    """A client with one address, and the cookies that the portal has set."""
 
-    portal: Portal
+    portal: PortalProcess
     address: str
     cookies: dict[str, str] = field(default_factory=dict)
 
@@ -231,7 +236,7 @@ class Visitor:
         headers: dict[str, str] | None = None,
         body: str | None = None,
     ) -> Answer:
-        """What a client gets that dials `destination` and is redirected."""
+        """The answer to a client that dials `destination` and is redirected."""
         version = 6 if ":" in destination[0] else 4
         source = ("2001:db8:20::5" if "." in self.address else self.address) if version == 6 else (
             self.address
@@ -245,15 +250,15 @@ class Visitor:
         return _exchange(connection, method, path, body, sent)
 
     def get(self, path: str = "/", **headers: str) -> Answer:
-        """From the portal's own listener."""
+        """Asks the portal's own listener."""
         return self.request("GET", path, None, **headers)
 
     def post(self, path: str, form: dict[str, str], **headers: str) -> Answer:
-        """A form to the portal's own listener."""
+        """Sends a form to the portal's own listener."""
         return self.request("POST", path, urlencode(form), **headers)
 
     def request(self, method: str, path: str, body: str | None, **headers: str) -> Answer:
-        """`headers`: `_` in a name stands for `-`."""
+        """Asks the portal's own listener. A `_` in a header's name stands for `-`."""
         own = {name.replace("_", "-"): value for name, value in headers.items()}
         sent = {**BROWSER, **own}
         if body is not None:
@@ -267,21 +272,21 @@ class Visitor:
         return answer
 
     def api(self, path: str = "/captive-portal/api") -> Answer:
-        """From the RFC 8908 listener, over TLS."""
+        """Asks the listener of RFC 8908, over TLS."""
         return _exchange(self._connection(API), "GET", path, None, {})
 
     def accept(self, method: str = "click", page: Answer | None = None, **form: str) -> Answer:
-        """Fills in the form of the splash page, or of `page`."""
+        """Sends the form of the splash page, or of `page`."""
         page = page or self.get("/")
         values = {name: page.field(name, f"/accept#{method}") for name in ("token", "to", "lang")}
         return self.post("/accept", {**values, "method": method, **form})
 
     def log_out(self) -> Answer:
-        """By the form of the status page."""
+        """Sends the logout form of the status page."""
         return self.post("/logout", {"token": self.get("/status").field("token", "/logout")})
 
     def follow(self, answer: Answer) -> Answer:
-        """A redirect within the portal."""
+        """Follows a redirect within the portal."""
         where = answer.location.removeprefix(self.portal.url)
         assert where.startswith("/"), answer.location
         return self.get(where)
@@ -299,7 +304,7 @@ class Visitor:
 
 
 class _Prefixed(http.client.HTTPConnection):
-    """Sends a PROXY header before anything else."""
+    """A connection that sends a PROXY header first."""
 
     def __init__(self, host: str, port: int, head: bytes) -> None:
         super().__init__(host, port, timeout=DEADLINE)
@@ -331,16 +336,41 @@ def _exchange(
         connection.close()
 
 
+_AUTHORITY = """[ca]
+default_ca = own
+[own]
+database = index.txt
+new_certs_dir = .
+rand_serial = yes
+unique_subject = no
+default_md = sha256
+policy = any
+copy_extensions = copyall
+[any]
+commonName = supplied
+"""
+"""For `openssl ca`, the one command that gives a certificate both its dates in every OpenSSL 3."""
+
+
 def make_certificate(folder: Path, host: str, days: int = 2) -> Path:
     """Self-signed, for that address, key included. It has expired when `days` is negative."""
-    path, key, request = folder / "certificate.pem", folder / "key.pem", folder / "request.pem"
-    for words in (
-        ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-subj", "/CN=portal.test", "-addext", f"subjectAltName=IP:{host},DNS:portal.test",
-         "-keyout", str(key), "-out", str(request)],
-        ["x509", "-req", "-in", str(request), "-signkey", str(key), "-days", str(days),
-         "-copy_extensions", "copyall", "-out", str(path)],
-    ):  # fmt: skip
-        subprocess.run(["openssl", *words], check=True, capture_output=True)
-    path.write_text(path.read_text() + key.read_text())
+    path = folder / "certificate.pem"
+    today = datetime.now(timezone.utc)
+    start, end = (
+        (today + timedelta(days=n)).strftime("%Y%m%d%H%M%SZ") for n in (min(days, 0) - 1, days)
+    )
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        key = scratch / "key.pem"
+        (scratch / "ca.conf").write_text(_AUTHORITY)
+        (scratch / "index.txt").touch()
+        for words in (
+            ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+             "-subj", "/CN=portal.test", "-addext", f"subjectAltName=IP:{host},DNS:portal.test",
+             "-keyout", "key.pem", "-out", "request.pem"],
+            ["ca", "-batch", "-notext", "-selfsign", "-config", "ca.conf", "-keyfile", "key.pem",
+             "-startdate", start, "-enddate", end, "-in", "request.pem", "-out", "made.pem"],
+        ):  # fmt: skip
+            subprocess.run(["openssl", *words], cwd=scratch, check=True, capture_output=True)
+        path.write_text((scratch / "made.pem").read_text() + key.read_text())
     return path

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The implementations of the store, each by a function that gives the URL of a fresh one.
+"""The implementations of the store. A function for each makes a fresh store, and yields its URL.
 
-A test that takes `store_url` or `store` runs once for each. An implementation that cannot run
+A test with the fixture `store_url` or `store` runs once for each. An implementation that cannot run
 here raises Unavailable with the reason, and its tests are skipped.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 
 from ctwsgi_portal.state import Store
 from ctwsgi_portal.state.records import Report, new_id
+
+from tests.lab.wait import until
 
 
 def report(
@@ -28,20 +29,17 @@ def report(
     added: int,
     **fields: Any,
 ) -> bool:
-    """One report; whether there still is such a session."""
+    """Sends one report. False when the session does not exist (any more)."""
     one = Report(grant_id, mac, tuple(addresses), added=added, **fields)
     return not store.report(gateway, new_id(), [one])
 
 
 class Unavailable(Exception):
-    """What is missing here, in one line."""
+    """The message says in one line what is missing."""
 
 
 class RedisServer:
-    """Debian's redis-server, which keeps what it is told (appendonly), at a unix socket.
-
-    `options` are more of its own, or others than that.
-    """
+    """redis-server with `appendonly yes`, at a unix socket. `options` may override its options."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
@@ -59,7 +57,7 @@ class RedisServer:
         self.kill()
 
     def start(self) -> None:
-        """Waits until it answers. What an earlier one wrote down is there again."""
+        """Starts it, with the data of an earlier start, and waits until it answers."""
         if not shutil.which("redis-server"):
             raise Unavailable("no redis-server: apt-get install redis-server")
         self._process = subprocess.Popen(
@@ -67,13 +65,10 @@ class RedisServer:
              str(self.directory), "--appendonly", "yes", "--save", "", *self._options],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        end = time.monotonic() + 30
-        while b"PONG" not in self._cli("ping"):
-            assert time.monotonic() < end, "redis-server does not answer"
-            time.sleep(0.02)
+        until(lambda: b"PONG" in self._cli("ping"), "redis-server's answer")
 
     def kill(self) -> None:
-        """As a crash would: no word of farewell, nothing flushed."""
+        """Kills it, so that it cannot flush anything."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
@@ -85,13 +80,13 @@ class RedisServer:
 
 @contextmanager
 def sqlite(directory: Path) -> Iterator[str]:
-    """A file in a directory that is not there yet."""
+    """A file in a directory that does not exist yet."""
     yield f"sqlite:{directory}/state/portal.db"
 
 
 @contextmanager
 def redis(directory: Path) -> Iterator[str]:
-    """A server of our own, at a socket in the directory."""
+    """A server with its socket and data in the directory."""
     with RedisServer(directory) as server:
         yield server.url
 

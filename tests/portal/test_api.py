@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The Captive Portal API against RFC 8908: media type, keys, types, and who may have what.
+"""The Captive Portal API as RFC 8908 defines it: media type, keys, types, and the client.
 
-The IANA registry's keys (section 5): captive (boolean, the one that must be there),
-user-portal-url (string, TLS), venue-info-url (string), can-extend-session (boolean),
-seconds-remaining and bytes-remaining (integers, only when not captive).
+The keys of section 5 are captive (boolean, required), user-portal-url (string, https),
+venue-info-url (string), can-extend-session (boolean), seconds-remaining and bytes-remaining
+(integers, only when not captive).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 import pytest
 from ctwsgi_portal.web import api
 
-from .serving import API, Portal
+from .serving import API, PortalProcess
 from .stores import report
 
 KEYS = {
@@ -29,7 +29,7 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory):
-    with Portal(
+    with PortalProcess(
         tmp_path_factory.mktemp("api"),
         tls=True,
         access='limit = "10MB"',
@@ -39,7 +39,7 @@ def portal(tmp_path_factory):
 
 
 def valid(answer):
-    """The JSON object, once everything that the RFC says of any answer holds."""
+    """Checks everything that the RFC demands of any answer. Returns the JSON object."""
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/captive+json"
     assert answer.headers["Cache-Control"] == "no-store"  # stricter than private

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""ctwsgi-portal, as an operator types it."""
+"""The commands of ctwsgi-portal."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import signal
 import stat
+import subprocess
+import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from ctwsgi_portal.cli.certificate import why_refused
 from ctwsgi_portal.config import load
 from ctwsgi_portal.state import open_store
 from ctwsgi_portal.state.records import Grant, new_id
@@ -16,18 +23,45 @@ from werkzeug.security import check_password_hash
 
 from tests.lab.wait import until
 
-from .serving import Portal, fresh_client, make_certificate, run
+from .serving import OWN, PortalProcess, fresh_client, make_certificate, run
 
 
-@pytest.fixture
-def config(tmp_path):
-    path = tmp_path / "etc" / "portal.toml"
+def full(*values):
+    """A case of `make test-full` only."""
+    return pytest.param(*values, marks=pytest.mark.full)
+
+
+def init(folder):
+    """Runs init there. Returns the path of the configuration."""
+    path = folder / "portal.toml"
     run(path, "init", "--name", 'The "Inn" 客栈', "--url", "http://127.0.0.1:8081",
         "--network", "10.9.0.0/16", "--network", "fd00:9::/64", "--interface", "eth7")  # fmt: skip
     return path
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a configuration that init wrote."""
+    folder = tmp_path_factory.mktemp("made")
+    init(folder)
+    return folder
+
+
+@pytest.fixture
+def config(made, tmp_path):
+    """A copy of it for one test."""
+    path = tmp_path / "etc" / "portal.toml"
+    path.parent.mkdir()
+    path.write_text((made / path.name).read_text().replace(str(made), str(path.parent)))
+    shutil.copy(made / "secret", path.parent)
+    return path
+
+
 class TestInit:
+    @pytest.fixture
+    def config(self, tmp_path):
+        return init(tmp_path / "etc")
+
     def test_what_it_writes_is_valid_and_private(self, config):
         read = load(config)
         assert read.portal.name == 'The "Inn" 客栈'
@@ -38,6 +72,10 @@ class TestInit:
         assert len(secret.read_text().strip()) == 64
         assert stat.S_IMODE(config.stat().st_mode) & 0o027 == 0
         assert "# Where browsers are sent" in config.read_text()
+
+    def test_the_operators_file_carries_no_licence(self, config):
+        assert config.read_text().startswith("# The portal's configuration.")
+        assert "SPDX" not in config.read_text()
 
     def test_it_overwrites_nothing(self, config):
         before = config.read_text(), (config.parent / "secret").read_text()
@@ -56,6 +94,27 @@ class TestInit:
     def test_password(self, tmp_path):
         hashed = run(tmp_path / "none", "password", given="s3cret\ns3cret\n").splitlines()[-1]
         assert check_password_hash(hashed, "s3cret")
+
+
+def test_a_package_that_is_missing_is_one_line(tmp_path):
+    """A Python without site-packages, and a folder with all packages but one."""
+    there = ("click", "ctwsgi", "ctwsgi_portal", "gevent", "greenlet", "jinja2", "markupsafe",
+             "psutil", "tomli", "werkzeug", "zope")  # fmt: skip
+    for name in there:
+        if spec := find_spec(name):
+            folder = Path(next(iter(spec.submodule_search_locations)))
+            (tmp_path / name).symlink_to(folder)
+    command = [sys.executable, "-S", "-m", "ctwsgi_portal"]
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([*command, "check"], env=environ, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == (
+        "ctwsgi-portal: the Python package flask is missing: "
+        f"{sys.executable} -m pip install flask\n"
+    )
+    # The agent's commands do not need it.
+    version = subprocess.run([*command, "--version"], env=environ, capture_output=True, text=True)
+    assert version.stdout.startswith("ctwsgi-portal ")
 
 
 class TestCheck:
@@ -84,7 +143,7 @@ class TestCheck:
         assert "wrong: " + str(secret) in told
         assert "may this user write there?" in told
         assert "no folder /nowhere" in told
-        assert "--trust" in told  # ctwsgi serve's own advice for an open listener
+        assert "--trust" in told  # the advice of ctwsgi serve for an open listener
         assert "has no certfile" in told
 
     def test_notes(self, config):
@@ -106,10 +165,10 @@ class TestCheck:
         ("redirected", "general", "status"),
         [
             ('trust = ["192.0.2.254/32", "2001:db8::/64"]', "", 0),  # a relay
-            ('trust = "inline"\nauth_key_file = "{key}"', "", 0),  # the module, signing
-            ('trust = "inline"', "guarded = true", 0),  # the module, and a packet filter
+            full('trust = "inline"\nauth_key_file = "{key}"', "", 0),  # the module with a key
+            full('trust = "inline"', "guarded = true", 0),  # the module and a packet filter
             ('trust = "inline"', "", 1),
-            ("", "", 1),
+            full("", "", 1),
         ],
     )
     def test_the_portal_on_another_machine(self, config, redirected, general, status):
@@ -129,16 +188,20 @@ class TestCheck:
         text = config.read_text() + f'[listen.api]\nbind = "127.0.0.1:8443"\ncertfile = "{good}"\n'
         config.write_text(text)
         assert "user-portal-url is left out" in run(config, "check")
-        for change, why in (
-            ((str(good), "/nowhere.pem"), "/nowhere.pem: .*No such file"),
-            ((str(good), str(config)), "PEM"),
-            (("http://127.0.0.1", "http://127.0.0.2"), "mismatch.*127.0.0.2"),
-        ):
-            config.write_text(text.replace(*change))
-            assert re.search(f"wrong: .*certificate .*{why}", run(config, "check", status=1))
         make_certificate(tmp_path, "127.0.0.1", days=-1)
-        config.write_text(text)
-        assert "expired" in run(config, "check", status=1)
+        told = run(config, "check", status=1)
+        assert re.search(f"wrong: .*certificate {good}: .*expired", told)
+
+    def test_why_a_certificate_is_refused(self, config, tmp_path):
+        good = str(make_certificate(tmp_path, "127.0.0.1"))
+        assert why_refused(good, None, "127.0.0.1") is None
+        for file, host, why in (
+            ("/nowhere.pem", "127.0.0.1", "No such file"),
+            (str(config), "127.0.0.1", "PEM"),
+            (good, "127.0.0.2", "mismatch.*127.0.0.2"),
+            (good, "other.test", "mismatch.*other.test"),
+        ):
+            assert re.search(why, why_refused(file, None, host))
 
 
 class TestVouchers:
@@ -208,13 +271,13 @@ class TestRun:
         ("change", "why"),
         [
             (("secret_file = ", "secret_fiel = "), "secret_fiel: there is no such setting"),
-            (("/secret", "/nothing"), "ctwsgi-portal init makes one"),
-            (("sqlite:", "mysql:"), "is not a store: write sqlite:PATH"),
+            full(("/secret", "/nothing"), "ctwsgi-portal init makes one"),
+            full(("sqlite:", "mysql:"), "is not a store: write sqlite:PATH"),
             (("[terms]", 'theme = "/nowhere"\n[terms]'), "no folder /nowhere"),
         ],
     )
     def test_what_stops_the_start_is_one_line(self, tmp_path, change, why):
-        portal = Portal(tmp_path)
+        portal = PortalProcess(tmp_path)
         portal.config.write_text(portal.config.read_text().replace(*change, 1))
         with pytest.raises(AssertionError), portal:
             pass
@@ -222,19 +285,19 @@ class TestRun:
         assert "Traceback" not in portal.log
 
     def test_hup_reads_the_configuration_again(self, tmp_path):
-        with Portal(tmp_path) as portal:
+        with PortalProcess(tmp_path) as portal:
             visitor = portal.visitor()
             portal.config.write_text(portal.config.read_text().replace("Be kind", "Be quick"))
             portal._process.send_signal(signal.SIGHUP)
             until(lambda: "Be quick" in visitor.get("/").text, "the new terms")
 
     def test_a_mistake_at_a_hup_changes_nothing(self, tmp_path):
-        with Portal(tmp_path) as portal:
+        with PortalProcess(tmp_path) as portal:
             visitor, good = portal.visitor(), portal.config.read_text()
-            own = f'bind = "{portal.host}:8081"'
+            own = f'bind = "{portal.host}:{OWN}"'
             mistakes = (
                 ('lifetime = "2h"', "lifetime = 2"),
-                (own, own.replace("8081", "8099")),  # workers still hold the old one
+                (own, own.replace(str(OWN), "28099")),  # old workers still listen there
                 (own, f'{own}\nauth_key_file = "x"'),  # which ctwsgi serve refuses
             )
             for number, (old, new) in enumerate(mistakes, 1):
@@ -250,7 +313,7 @@ class TestRun:
     def test_it_starts_without_its_store_and_finds_it_later(self, tmp_path):
         place = tmp_path / "not a directory yet"
         place.touch()
-        with Portal(tmp_path, tls=True, store=f"sqlite:{place}/portal.db") as portal:
+        with PortalProcess(tmp_path, tls=True, store=f"sqlite:{place}/portal.db") as portal:
             visitor = portal.visitor()
             assert visitor.get("/").status == 503
             assert visitor.api().status == 503
@@ -261,7 +324,7 @@ class TestRun:
             assert visitor.api().status == 200
 
     def test_a_restart_forgets_nothing(self, tmp_path):
-        portal = Portal(tmp_path)
+        portal = PortalProcess(tmp_path)
         with portal:
             visitor = portal.visitor()
             visitor.accept()
@@ -269,10 +332,10 @@ class TestRun:
             form = page.get("/")
         with portal:
             assert visitor.get("/").location == "/status"
-            assert page.accept(page=form).status == 303  # a form that was open meanwhile
+            assert page.accept(page=form).status == 303  # the form was open during the restart
 
     def test_a_broken_store_is_a_page_not_a_traceback(self, tmp_path):
-        with Portal(tmp_path) as portal:
+        with PortalProcess(tmp_path) as portal:
             visitor = portal.visitor()
             assert visitor.get("/").status == 200
             for path in tmp_path.glob("portal.db*"):

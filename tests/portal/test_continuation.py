@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which name a client's Host header may lend to the link that leads on, and where it leads."""
+"""The names of Host headers that the link to go on may have, and its destination."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ CONTINUATIONS, GUESTS = make()
         ("xn--fiqs8s.example", 80, "xn--fiqs8s.example"),
         ("a_b.example.co.uk", 80, "a_b.example.co.uk"),
         ("1.2.3.4.example", 80, "1.2.3.4.example"),
-        # The port that the connection went to is a fact; a name that says another is not believed.
+        # A name whose port is not the connection's is not used.
         ("example.com:8080", 80, ""),
         ("example.com", 8080, ""),
         ("example.com:0", 80, ""),
         ("example.com:99999", 99999, "example.com"),
-        # Not names: addresses stand for themselves, as the connection's fact.
+        # Addresses and bare words are not used as names.
         ("198.18.0.1", 80, ""),
         ("[2001:db8::1]", 80, ""),
         ("2130706433", 80, ""),
         ("0x7f.1", 80, ""),
         ("localhost", 80, ""),
         ("", 80, ""),
-        # Ours.
+        # The portal's own name.
         ("portal.example:8081", 8081, ""),
-        # What is not spelled like a name.
+        # These are not spelled like a host name.
         ("user@example.com", 80, ""),
         ("example.com/evil", 80, ""),
         ("example.com?x", 80, ""),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""How devices are told of the portal's API: the bytes that dnsmasq and radvd send for our lines.
+"""The announcement of the portal's API: the bytes that dnsmasq and radvd send for the printed
+lines.
 
-RFC 8910: DHCPv4 option 114, DHCPv6 option 103, router advertisement option 37. What `ctwsgi-portal
-rules` prints is given to the real programs, and a client in the lab asks them.
+RFC 8910: DHCPv4 option 114, DHCPv6 option 103, router advertisement option 37. The real programs
+get the output of `ctwsgi-portal rules`, and a client in the lab asks them.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ API = '[listen.api]\nbind = ["0.0.0.0:8443"]\ncertfile = "/nowhere"'
 ETH_P_IPV6, ROUTER_ADVERTISEMENT = 0x86DD, 134
 COOKIE = b"\x63\x82\x53\x63"
 DEVICE = "client"
-"""The name of the wire's device on the gateway, which is called after its other end."""
+"""The gateway's interface to the client. Interfaces have the name of their other end."""
 
 
 @pytest.fixture
 def portal() -> Iterator[PortalLab]:
-    """Configured, and not started: only its lines are wanted."""
+    """A configured portal that does not run: only its lines are needed."""
     with Lab() as lab:
         yield PortalLab(lab, listen=API)
 
 
 def dnsmasq(portal: PortalLab, *ranges: str) -> None:
-    """Serves DHCP on the gateway's side of the clients, with the printed lines."""
+    """Starts dnsmasq on the gateway as DHCP server for the clients, with the printed lines."""
     lines = portal.lab.scratch / "dnsmasq.conf"
     lines.write_text(portal.run("rules", "--dnsmasq"))
     process = portal.lab.gateway.popen([
@@ -53,7 +54,7 @@ def dnsmasq(portal: PortalLab, *ranges: str) -> None:
 
 
 def asked(sock: socket.socket, question: bytes, to: tuple[str, int]) -> bytes:
-    """The first answer. The question is repeated, as clients do."""
+    """The first answer. It repeats the question, as clients do."""
     sock.settimeout(1)
 
     def ask() -> bytes:
@@ -67,7 +68,7 @@ def asked(sock: socket.socket, question: bytes, to: tuple[str, int]) -> bytes:
 
 
 def options(data: bytes, form: str) -> dict[int, bytes]:
-    """Of DHCP: `form` is that of code and length."""
+    """The options of a DHCP message. `form` is the format of code and length."""
     found, head = {}, struct.calcsize(form)
     while len(data) >= head and data[0] != 255:
         code, length = struct.unpack_from(form, data)
@@ -119,7 +120,7 @@ def test_the_advertise_has_option_103(portal: PortalLab) -> None:
 
 @cache
 def no_radvd() -> str | None:
-    """Why the option cannot be tried: Debian 12's radvd is 2.19."""
+    """Why the option cannot be tried here: Debian 12 has radvd 2.19."""
     path = shutil.which("radvd", path=SEARCH)
     if path is None:
         return "no radvd: apt-get install radvd, 2.20 or newer"
@@ -134,9 +135,9 @@ def no_radvd() -> str | None:
 def test_the_router_advertisement_has_option_37(portal: PortalLab) -> None:
     line = next(x for x in portal.run("rules").splitlines() if "AdvCaptivePortalAPI" in x)
     conf = portal.lab.scratch / "radvd.conf"
-    inside = line.lstrip("# ")
+    setting = line.lstrip("# ")
     often = "MinRtrAdvInterval 3; MaxRtrAdvInterval 4;"
-    conf.write_text(f"interface {DEVICE} {{ AdvSendAdvert on; {often} {inside} }};\n")
+    conf.write_text(f"interface {DEVICE} {{ AdvSendAdvert on; {often} {setting} }};\n")
     with portal.lab.client.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(DEADLINE)
         sock.bind(("gateway", ETH_P_IPV6))

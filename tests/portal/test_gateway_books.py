@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The agent's books: elements, counters, clients, and the ruleset's text. No system touched."""
+"""The agent's parts without I/O: elements, counters, clients, and the text of the rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import pytest
 from ctwsgi_portal.gateway import nft
 from ctwsgi_portal.gateway.clients import MAX_ADDRESSES, Clients, look_up, seen, taken_over, usable
-from ctwsgi_portal.gateway.elements import Batch, Elements
+from ctwsgi_portal.gateway.elements import ElementBatch, Elements
 from ctwsgi_portal.gateway.ledger import Ledger
 from ctwsgi_portal.gateway.neighbours import Neighbours
 from ctwsgi_portal.gateway.ruleset import Rules, load_script, render
@@ -21,12 +21,12 @@ NOW = 1000.0
 
 
 class Kernel:
-    """Sets as the kernel keeps them: an element that is there keeps its time when added again."""
+    """Sets as the kernel has them. Adding an element that exists does not change its timeout."""
 
     def __init__(self) -> None:
         self.ends: dict[tuple[str, str], float] = {}
 
-    def apply(self, batch: Batch) -> None:
+    def apply(self, batch: ElementBatch) -> None:
         for element in batch.remove:
             self.ends.pop(element, None)
         for element, end in batch.add.items():
@@ -115,12 +115,12 @@ class TestElements:
 
 
 def told(ledger: Ledger) -> dict[str, tuple[int, dict[str, int | None]]]:
-    """What a report would say now: bytes and counters by client."""
+    """Bytes and counters by client in the next report."""
     return {r.grant_id: (r.added, dict(r.counters)) for r in taken(ledger)}
 
 
 def taken(ledger: Ledger, most: int = 100) -> tuple[Report, ...]:
-    """A batch, told."""
+    """The reports of the next batch, which the store answers."""
     batch = ledger.batch(most)
     ledger.told()
     return batch.reports if batch else ()
@@ -150,7 +150,7 @@ class TestLedger:
         assert told(ledger) == {"x": (0, {"back4 10.0.0.1": None})}
 
     def test_what_got_no_answer_is_told_again_as_it_was(self) -> None:
-        """Whether the store took it is not known: it must be able to tell that it did."""
+        """The store may have taken the batch, and must be able to recognise it."""
         ledger = Ledger()
         ledger.enter("x", "voucher")
         ledger.count(A, 10, "x")
@@ -264,10 +264,13 @@ class TestClients:
             session(1, mac="02:00:00:00:00:01 }"),
             session(1, mac="AA:00:00:00:00:01"),
             session("x"),
+            session(1, "::ffff:10.0.0.1"),
             session(1, "::ffff:10.0.0.1%lan0"),
+            session(1, "2001:db8::1%lan0"),
+            session(1, "2001:DB8::1"),
         ],
     )
-    def test_a_session_that_is_none_is_left_out(self, bad) -> None:
+    def test_a_session_without_plain_addresses_is_left_out(self, bad) -> None:
         assert not usable(bad)
 
     def test_usable_sessions(self) -> None:
@@ -298,7 +301,7 @@ class TestRuleset:
 
 @pytest.mark.parametrize("key", ["10.0.0.1 }; flush ruleset; #", "10.0.0.1\n", "", "{ }", "x"])
 def test_nft_gets_addresses_and_nothing_else(key: str) -> None:
-    """What stands in the store comes from other machines."""
-    for batch in (Batch(remove=[("macs", key)]), Batch(add={("macs", key): NOW})):
+    """The entries of the store come from other machines."""
+    for batch in (ElementBatch(remove=[("macs", key)]), ElementBatch(add={("macs", key): NOW})):
         with pytest.raises(nft.NftError, match="neither an address nor a MAC"):
             nft.apply(batch)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every byte is charged, and once: up and down, over a logout, over an agent's death."""
+"""Every byte is charged once: up and down, after a logout, after an agent's death."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .gateway import Gateway, gateway, in_time, passes
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
 SOME = 300_000
-"""Bytes, both ways; headers and acknowledgements are less than a tenth of it."""
+"""Bytes in each direction. Headers and acknowledgements are less than a tenth of them."""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def running() -> Iterator[Gateway]:
 
 
 def echo(running: Gateway, version: int = 4) -> None:
-    """SOME bytes up, and down again."""
+    """Sends SOME bytes up, and receives them again."""
     with running.client.connect((INTERNET[version], 7)) as flow:
         left, back = SOME, 0
         while back < SOME:
@@ -38,12 +38,12 @@ def echo(running: Gateway, version: int = 4) -> None:
 
 
 def used(running: Gateway) -> int:
-    """As the store knows it."""
+    """The bytes that the store knows."""
     return sum(s.usage.bytes for s in running.store.snapshot().sessions)
 
 
 def charged(running: Gateway, times: float) -> None:
-    """Waits for at least this many times SOME, and sees that it is not more."""
+    """Waits for at least `times` SOME, and checks that it is not much more."""
     in_time(lambda: used(running) >= times * SOME, f"{times} times the bytes")
     assert used(running) < (times + 0.1 * times) * SOME
 
@@ -67,7 +67,7 @@ def test_an_agents_death_costs_nobody_a_byte(running: Gateway) -> None:
     echo(running)
     running.start()
     charged(running, 4)
-    # And once: the next agent knows how far the counters had come.
+    # The next agent continues from the counters that the store knows.
     running.start()
     echo(running)
     charged(running, 6)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an element counted is charged once, to whom it was used by, whatever becomes of it."""
+"""The bytes of an element are charged once, to the client that used them, after any change."""
 
 from __future__ import annotations
 

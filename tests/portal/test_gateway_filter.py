@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The packet filter and the agent, with real clients: who gets through, and when no longer."""
+"""The packet filter and the agent with real clients: which packets pass, and until when."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shared() -> Iterator[Gateway]:
 
 @pytest.fixture
 def running(shared: Gateway) -> Gateway:
-    """Nobody is granted."""
+    """A gateway without grants."""
     for session in shared.store.snapshot().sessions:
         shared.store.end(session.grant.id, "kicked")
     in_time(lambda: not shared.elements("macs"), "an empty filter")
@@ -110,13 +110,13 @@ class TestGranted:
             with pytest.raises(ConnectionResetError):
                 flow.recv(1)
         assert not passes(running.client, version)
-        # The attempt just now was rejected: it left no flow either.
+        # A rejected attempt leaves no flow.
         address = running.client.address(version)
         in_time(lambda: not running.flows(address), "no flow in conntrack")
 
     @pytest.mark.parametrize("version", [4, 6])
     def test_a_kick_leaves_what_was_redirected(self, running: Gateway, version: int) -> None:
-        """A client that logs out and asks for a page at once waited for ever."""
+        """A client logs out and asks for a page at once, and must get an answer."""
         with (
             running.gateway.listen("::", 8080) as portal,
             running.client.connect((INTERNET[version], 80)) as early,
@@ -133,7 +133,7 @@ class TestGranted:
 
 
 def test_the_neighbour_table_is_read_whole(shared: Gateway) -> None:
-    """More than fits into one datagram, and nothing of what is not known or not a client."""
+    """It has more entries than one datagram holds, and entries of other interfaces."""
     lines = [
         f"neigh replace fd77:0:0:1::{n:x} lladdr 02:00:00:01:{n >> 8:02x}:{n & 255:02x} nud stale "
         f"dev {'server' if n == 0x2FF else 'client'}"
@@ -147,5 +147,5 @@ def test_the_neighbour_table_is_read_whole(shared: Gateway) -> None:
         "sum(m.startswith('02:00:00:01:') for _, m in t.pairs()), t.mac('fd77:0:0:1::2ff'))"
     )
     told = shared.gateway.run(["env", f"PYTHONPATH={ROOT}", sys.executable, "-c", code]).stdout
-    # 512 less the server's.
+    # 512, without the one at the server's interface.
     assert told == "1 02:00:00:01:02:fe None 511 None\n"

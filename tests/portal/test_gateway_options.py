@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the configuration adds to the packet filter, tried by real clients."""
+"""The settings of [gateway], tried by real clients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_DNSMASQ = None if shutil.which("dnsmasq", path=SEARCH) else "no dnsmasq: apt-
 
 
 def rules(made: Gateway, *options: str) -> str:
-    """What `ctwsgi-portal rules` prints."""
+    """The output of `ctwsgi-portal rules`."""
     return made.portal.run("rules", *options)
 
 
@@ -56,6 +56,7 @@ def test_only_the_listed_name_servers() -> None:
 
 
 NAMES_RATE, NAMES_BURST = 16 * 1024, 80 * 1024
+"""Bytes of DNS and NTP that may pass: a second, and at once."""
 
 
 def test_questions_cannot_carry_a_tunnel() -> None:
@@ -63,7 +64,7 @@ def test_questions_cannot_carry_a_tunnel() -> None:
         sock.connect((INTERNET[4], 53))
         began = time.monotonic()
         came = 0
-        for _ in range(100):
+        for _ in range(40):
             for _ in range(20):
                 sock.send(bytes(500))
             came += carried(sock, 0.01)
@@ -71,9 +72,9 @@ def test_questions_cannot_carry_a_tunnel() -> None:
         assert 40 * 1024 < came < NAMES_BURST + NAMES_RATE * (time.monotonic() - began)
 
 
-@pytest.mark.parametrize("port", [53, 123])
+@pytest.mark.parametrize("port", [53, pytest.param(123, marks=pytest.mark.full)])
 def test_answers_cannot_carry_a_tunnel(port: int) -> None:
-    """One question, and a megabyte comes back."""
+    """The server answers one question with 400 kB."""
     with (
         gateway() as made,
         made.client.socket(2, 2) as sock,
@@ -86,7 +87,7 @@ def test_answers_cannot_carry_a_tunnel(port: int) -> None:
         sock.send(b"ping")
         _, peer = server.recvfrom(10)
         came = 0
-        for _ in range(100):
+        for _ in range(40):
             for _ in range(10):
                 server.sendto(bytes(1000), peer)
             came += carried(sock, 0.01)
@@ -95,7 +96,7 @@ def test_answers_cannot_carry_a_tunnel(port: int) -> None:
 
 
 def carried(sock: socket.socket, silence: float = 1.0) -> int:
-    """Bytes of datagrams until there have been none for so many seconds."""
+    """The bytes of datagrams that come until `silence` seconds without one."""
     sock.settimeout(silence)
     count = 0
     try:
@@ -109,7 +110,7 @@ def test_a_rate_for_each_client() -> None:
     with gateway('rate_down = "1MB"') as made:
         made.grant(made.client)
         in_time(lambda: passes(made.client), "passage")
-        wanted = 3_000_000
+        wanted = 2_000_000
         began = time.monotonic()
         with made.client.connect((INTERNET[4], 19)) as flow:
             flow.sendall(b"%d\n" % wanted)
@@ -134,7 +135,7 @@ def test_a_portal_on_another_machine() -> None:
         with made.lab.server.listen("0.0.0.0", 8081), made.client.connect(("10.77.3.2", 8081)):
             pass  # the portal's own pages are reachable
         with made.lab.server.listen("0.0.0.0", 8080):
-            # Nobody may dial the listener that believes what the injector says: not with a grant.
+            # No client may dial the listener that believes the injector, not even a granted one.
             with pytest.raises(ConnectionRefusedError):
                 made.client.connect(("10.77.3.2", 8080))
             made.grant(made.client)
@@ -143,12 +144,13 @@ def test_a_portal_on_another_machine() -> None:
                 made.client.connect(("10.77.3.2", 8080))
 
 
-@pytest.mark.parametrize("options", [(), ("--nft",)])
-def test_what_rules_prints_is_what_nft_loads(options: tuple[str, ...]) -> None:
+def test_what_rules_prints_is_what_nft_loads() -> None:
     lines = 'rate_up = "1MB"\nnames = ["example.org"]\nhelper = ""'
     with gateway(lines) as made:
-        made.lab.server.nft(rules(made, *options))
-        made.lab.server.nft(rules(made, *options))
+        for options in ((), ("--nft",)):
+            printed = rules(made, *options)
+            made.lab.server.nft(printed)
+            made.lab.server.nft(printed)
 
 
 @pytest.mark.skipif(bool(NO_DNSMASQ), reason=str(NO_DNSMASQ))
@@ -179,7 +181,7 @@ def test_names_of_the_garden_by_dnsmasq() -> None:
 
 
 def _ask(made: Gateway, name: str) -> None:
-    """A and AAAA queries of the gateway, answered."""
+    """Asks the gateway for A and AAAA, and waits for the answers."""
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
     with made.client.socket(2, 2) as sock:
         sock.settimeout(5)

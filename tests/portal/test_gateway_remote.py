@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The portal on another machine than the gateway, and Redis between them: the whole way by curl.
+"""The portal on another machine than the gateway, with Redis: the whole way of a client by curl.
 
-Once with the relay on the gateway, once with the kernel module, which few machines can load:
-tests/kernel/test_portal.py runs that one in a guest.
+One case has the relay on the gateway, the other the kernel module, which few machines can load.
+tests/kernel/test_portal.py runs the second in a guest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.lab.wait import until
 from .stores import RedisServer, Unavailable
 
 MAC = "02:00:00:00:01:01"
-"""The client's, which only the gateway's agent can see, and tells the portal."""
+"""The client's. Only the gateway's agent can see it; it reports it to the portal."""
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Requests of any shape to every application: an answer, never an error of ours."""
+"""Random requests to every application get an answer, and never an error of the portal."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ allow = ["10.0.0.0/8"]
 """
 
 LATIN = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=40)
-"""What a header or a decoded path may hold once the server has parsed it."""
+"""Texts that a header or a decoded path may have after the server has parsed it."""
 
 QUERY = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=40)
-"""The server refuses other bytes in a target."""
+"""Queries that the server accepts: it refuses other bytes in a target."""
 
 PATHS = ["/", "/status", "/accept", "/logout", "/admin", "/admin/login", "/admin/logout",
          "/admin/kick", "/captive-portal/api", "/generate_204"]  # fmt: skip

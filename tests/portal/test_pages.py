@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The pages: small, complete in themselves, readable by everybody, in both languages, themed."""
+"""The pages: size, accessibility, both languages, themes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ctwsgi_portal.web import language
 from ctwsgi_portal.web.plot import HOURS, plot
 from werkzeug.security import generate_password_hash
 
-from .serving import Portal
+from .serving import PortalProcess
 
 WEB = Path(ctwsgi_portal.web.__file__).parent
 
 LARGEST = 16 * 1024
-"""Bytes of a page: a mini browser on a bad radio link gets it in a dozen packets."""
+"""Bytes of a page, which then needs a dozen packets on a bad radio link."""
 
 VOID = {"meta", "input", "br", "hr", "line", "img", "link"}
 
 
 class Page(HTMLParser):
-    """Tags with attributes, whether they nest, and the text of each id."""
+    """The tags with their attributes, and the text. Asserts that tags nest."""
 
     def __init__(self, text):
         super().__init__()
@@ -54,7 +54,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory):
     hashed = generate_password_hash("operator")
-    with Portal(
+    with PortalProcess(
         tmp_path_factory.mktemp("pages"),
         methods='["click", "voucher", "password"]',
         extra=f'[users]\nx = "{hashed}"\n[admin]\npassword_hash = "{hashed}"\n'
@@ -201,7 +201,7 @@ def test_the_language_can_be_switched_and_stays(portal):
 
 
 def test_the_terms_are_text_not_markup(tmp_path):
-    with Portal(tmp_path) as portal:
+    with PortalProcess(tmp_path) as portal:
         pass
     text = portal.config.read_text()
     terms = 'en = """First <b>bold</b> & more.\n\nSecond."""'
@@ -218,7 +218,7 @@ def test_a_theme_is_one_template_and_one_style_sheet(tmp_path):
     (theme / "style.css").write_text("h1 { color: #123456 }")
     splash = (WEB / "templates" / "splash.html").read_text()
     (theme / "splash.html").write_text(splash.replace("{{ t.intro }}", "OUR INTRODUCTION"))
-    with Portal(tmp_path, portal=f'theme = "{theme}"') as portal:
+    with PortalProcess(tmp_path, portal=f'theme = "{theme}"') as portal:
         visitor = portal.visitor()
         page = visitor.get("/")
         assert "<style>h1 { color: #123456 }</style>" in page.text

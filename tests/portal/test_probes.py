@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What each operating system asks, as it asks it, before and after its user has been accepted.
+"""The probes of each operating system with its headers, before and after acceptance.
 
-The user agents are those that the systems send: Apple's CaptiveNetworkSupport, Android's
-NetworkMonitor (a fixed desktop Chrome), ChromeOS, Windows' NCSI, Firefox; NetworkManager sends
-none.
+The user agents are those of the systems: Apple's CaptiveNetworkSupport, Android's NetworkMonitor (a
+fixed desktop Chrome), ChromeOS, Windows' NCSI, Firefox. NetworkManager sends none.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ ASKED = [
     ("captive.apple.com", "/hotspot-detect.html", APPLE, 200, SUCCESS),
     ("captive.apple.com", "/", APPLE, 200, SUCCESS),
     ("www.apple.com", "/library/test/success.html", APPLE, 200, SUCCESS),
-    # Apple asks hosts that come and go, with random paths.
+    # Apple's devices also ask changing hosts, with random paths.
     ("www.thinkdifferent.us", "/Zx3kq/8d.html", APPLE, 200, SUCCESS),
     ("connectivitycheck.gstatic.com", "/generate_204", ANDROID, 204, ""),
     ("connectivitycheck.android.com", "/generate_204", OLD_ANDROID, 204, ""),
@@ -67,7 +66,7 @@ ASKED = [
 ]  # fmt: skip
 
 
-def test_every_probe_that_we_know_is_asked_here():
+def test_every_known_probe_is_asked_here():
     asked = {(host, path.partition("?")[0]) for host, path, *_ in ASKED}
     assert set(PROBES) <= asked
 

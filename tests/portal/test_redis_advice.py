@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A Redis that may forget grants is named, by `check` and at every start."""
+"""`check` and every start name the settings of Redis by which grants may be lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import redis
 from ctwsgi_portal.state import open_store
 
-from .serving import Portal, run
+from .serving import PortalProcess, run
 from .stores import RedisServer, Unavailable
 
 FORGETFUL = ("--appendonly", "no", "--maxmemory-policy", "allkeys-lru")
@@ -56,7 +56,7 @@ def test_a_user_who_may_not_ask_is_told_so(url: str) -> None:
 
 @pytest.mark.parametrize("url", [FORGETFUL], indirect=True)
 def test_check_and_the_start_say_it(url: str, tmp_path: Path) -> None:
-    with Portal(tmp_path, store=url) as portal:
+    with PortalProcess(tmp_path, store=url) as portal:
         told = run(portal.config, "check")
         assert f"note: {url}: {APPENDONLY}" in told
         assert f"note: {url}: {POLICY}" in told

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The store in a Redis cluster of three: all keys share one slot, whichever node has it."""
+"""The store in a Redis cluster of three nodes. One of them has the slot of all keys."""
 
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,9 @@ import pytest
 from ctwsgi_portal.state import Store, open_store
 from ctwsgi_portal.state.records import Grant, Voucher, new_id
 
+from tests.lab.wait import until
+
+from .serving import fresh_host
 from .stores import report
 
 pytestmark = pytest.mark.skipif(
@@ -22,61 +24,41 @@ pytestmark = pytest.mark.skipif(
 )
 
 NODES = 3
-_BUS = 10_000  # a node's bus port is so much above its own
-
-
-def free_port() -> int:
-    """One that is free, and its bus port as well."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1]) - _BUS
-        if port < 1024:
-            continue
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
+PORT = 7000
+"""Of each node, at a loopback address of its own."""
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    ports = [free_port() for _ in range(NODES)]
+    hosts = [fresh_host() for _ in range(NODES)]
     with ExitStack() as stack:
-        for port in ports:
-            stack.callback(_end, start(tmp_path_factory.mktemp("node"), port))
-        addresses = [f"127.0.0.1:{port}" for port in ports]
+        for host in hosts:
+            stack.callback(_end, start(tmp_path_factory.mktemp("node"), host))
+        addresses = [f"{host}:{PORT}" for host in hosts]
         create = ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
         done = subprocess.run(create, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
-        for port in ports:
-            wait_until_formed(port)
+        for host in hosts:
+            wait_for(host, "cluster info", b"cluster_state:ok")
         opened = open_store(f"redis+cluster://{addresses[0]}")
         yield opened
         opened.close()
 
 
-def start(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """A node without a cluster yet."""
+def start(folder: Path, host: str) -> subprocess.Popen[bytes]:
+    """Starts a node that is not in a cluster yet."""
     process = subprocess.Popen(
-        ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder),
-         "--cluster-enabled", "yes", "--save", ""],
+        ["redis-server", "--bind", host, "--port", str(PORT), "--dir", str(folder), "--save", "",
+         "--cluster-enabled", "yes", "--cluster-announce-ip", host],
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    wait_for(port, "ping", b"PONG")
+    wait_for(host, "ping", b"PONG")
     return process
 
 
-def wait_until_formed(port: int) -> None:
-    wait_for(port, "cluster info", b"cluster_state:ok")
-
-
-def wait_for(port: int, words: str, answer: bytes) -> None:
-    end = time.monotonic() + 30
-    command = ["redis-cli", "-p", str(port), *words.split()]
-    while answer not in subprocess.run(command, capture_output=True).stdout:
-        assert time.monotonic() < end, f"{words}: no {answer!r}"
-        time.sleep(0.02)
+def wait_for(host: str, words: str, answer: bytes) -> None:
+    command = ["redis-cli", "-h", host, "-p", str(PORT), *words.split()]
+    until(lambda: answer in subprocess.run(command, capture_output=True).stdout, words)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -112,5 +94,5 @@ def test_waiting_and_vouchers(store: Store) -> None:
 
 
 def test_advice_is_about_any_node(store: Store) -> None:
-    """These keep nothing."""
+    """These nodes run without appendonly."""
     assert [text for text in store.advice() if "appendonly no" in text]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The security of the portal: point by point, each attack over real sockets."""
+"""The portal's security decisions (demo_app/docs/portal.md), each by attacks over real sockets."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ctwsgi_portal.config import load
 from ctwsgi_portal.state.codes import ALPHABET, digest, new_code, normal_code
 from ctwsgi_portal.state.secret import SecretError, read_secret
 from ctwsgi_portal.web.accept import PER_CLIENT, PER_USER
-from ctwsgi_portal.web.portal import Portal as Inside
+from ctwsgi_portal.web.portal import Portal
 from ctwsgi_portal.web.security import TOKEN_AGE, Tokens
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from werkzeug.security import generate_password_hash
 
 from tests.lab.streams import receive_until_closed
 
-from .serving import BROWSER, OWN, REDIRECTED, Portal
+from .serving import BROWSER, OWN, REDIRECTED, PortalProcess
 
 EVIL = "evil.example"
 
 
 @pytest.fixture(scope="module")
 def doors(tmp_path_factory):
-    """All three methods, an admin page, and a relay that is trusted at one address only."""
+    """A portal with all three methods and an admin page."""
     users = f'[users]\nalice = "{generate_password_hash("correct horse")}"\n'
     admin = (
         f'[admin]\npassword_hash = "{generate_password_hash("operator")}"\n'
         'allow = ["127.0.0.0/8"]\n'
     )
-    with Portal(
+    with PortalProcess(
         tmp_path_factory.mktemp("doors"),
         methods='["click", "voucher", "password"]',
         extra=users + admin,
@@ -43,9 +43,9 @@ def doors(tmp_path_factory):
 
 
 def inside(portal):
-    """The portal's own objects on its configuration, to make what only it could make."""
+    """A Portal with the configuration and secret of the process, to make tokens as it does."""
     config = load(portal.config)
-    return Inside(config, portal.store(), read_secret(config.portal.secret_file))
+    return Portal(config, portal.store(), read_secret(config.portal.secret_file))
 
 
 # vouchers are random and rate-limited
@@ -55,7 +55,8 @@ def test_voucher_codes_are_random():
     codes = [new_code() for _ in range(5000)]
     assert len(set(codes)) == len(codes)
     assert all(re.fullmatch(f"[{ALPHABET}]{{5}}-[{ALPHABET}]{{5}}", code) for code in codes)
-    # Each place takes each letter: 5000/32 = 156 expected, sd 12.3; 80 is six of them away.
+    # Each letter is expected 5000/32 = 156 times in each place. The limits are six standard
+    # deviations (12.3) away.
     for place in range(5):
         counts = [sum(code[place] == letter for code in codes) for letter in ALPHABET]
         assert min(counts) > 80
@@ -82,7 +83,7 @@ def test_codes_are_stored_nowhere(doors):
         data = file.read_bytes()
         assert code.encode() not in data
         assert code.replace("-", "").encode() not in data
-    # Nor can they be found from what is stored without the secret.
+    # The stored digest depends on the secret.
     stored = doors.store().vouchers()[-1].digest
     assert stored == digest(read_secret(str(doors.folder / "secret")), code)
     assert stored != hashlib.sha256(normal_code(code).encode()).hexdigest()
@@ -116,7 +117,7 @@ def test_one_voucher_one_device(doors):
     session = doors.store().covering("guests", first.address)
     assert session.grant.method == "voucher"
     assert second.accept("voucher", code=code).status == 403
-    # Its time goes on while the device is away.
+    # Its lifetime goes on while the device is away.
     first.log_out()
     assert first.accept("voucher", code=code).status == 303
     again = doors.store().covering("guests", first.address)
@@ -138,7 +139,7 @@ def test_a_password_lets_in_a_wrong_one_does_not(doors):
 
 def test_attempts_at_one_user_are_limited_from_wherever_they_come(tmp_path):
     users = f'[users]\ncarol = "{generate_password_hash("x", "pbkdf2:sha256:1")}"\n'
-    with Portal(tmp_path, methods='["password"]', extra=users) as portal:
+    with PortalProcess(tmp_path, methods='["password"]', extra=users) as portal:
         guess = {"user": "carol", "password": "y"}
         statuses = [
             portal.visitor().accept("password", **guess).status for _ in range(PER_USER + 1)
@@ -187,7 +188,7 @@ def test_no_header_changes_the_destination(portal, name):
 
 
 def test_a_client_that_dials_the_redirected_listener_writes_no_origin(tmp_path):
-    with Portal(tmp_path) as portal:
+    with PortalProcess(tmp_path) as portal:
         text = portal.config.read_text().replace("127.0.0.0/8", "127.0.0.99/32")
     portal.config.write_text(text)
     head = b"PROXY TCP4 127.3.2.1 198.18.0.1 4000 80\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -220,7 +221,7 @@ def test_who_is_in_no_network_gets_nothing(portal):
 
 
 def forms(doors):
-    """Every form that there is: (who, path, fields without the token, its purpose)."""
+    """Every form by its purpose: (visitor, path, fields without the token)."""
     guest = doors.visitor()
     guest.accept()
     operator = doors.visitor()
@@ -275,7 +276,7 @@ def test_a_form_without_its_own_token_does_nothing(doors, name):
 
 
 def expired(portal, purpose, bearer):
-    """What Tokens made a little more than TOKEN_AGE ago."""
+    """A token that Tokens made a little more than TOKEN_AGE ago."""
 
     class Old(TimestampSigner):
         def get_timestamp(self):
@@ -441,7 +442,7 @@ def test_the_host_header_is_never_reflected(portal, host):
 
 
 def test_another_name_for_the_portal_gets_no_form(portal):
-    # What DNS rebinding would need is a page with a token at a name of the attacker's.
+    # DNS rebinding needs a page with a token at a name of the attacker's.
     own = f"{portal.host}:{OWN}"
     for host in (EVIL, f"{own}/", f"{own}/{EVIL}", f"x@{own}", f"{own}?", f"{own}#", portal.host):
         answer = portal.visitor().get("/", Host=host)
@@ -483,14 +484,14 @@ def test_a_destination_is_worth_nothing_in_another_clients_browser(portal):
 
 
 def test_the_portals_own_address_behind_its_own_redirect_is_refused(tmp_path):
-    with Portal(tmp_path, portal='own = ["203.0.113.7", "203.0.113.8:8081"]') as portal:
+    with PortalProcess(tmp_path, portal=f'own = ["203.0.113.7", "203.0.113.8:{OWN}"]') as portal:
         visitor = portal.visitor()
         for destination in (
             (portal.host, OWN),
-            ("127.0.0.1", OWN),  # any local address with a port of the portal's
+            ("127.0.0.1", OWN),  # any local address, with one of the portal's ports
             ("127.0.0.1", REDIRECTED),
             ("203.0.113.7", OWN),
-            ("203.0.113.8", 8081),
+            ("203.0.113.8", OWN),
         ):
             answer = visitor.dial(destination)
             assert answer.status == 508, destination
@@ -498,7 +499,7 @@ def test_the_portals_own_address_behind_its_own_redirect_is_refused(tmp_path):
         own_name = portal.url.removeprefix("http://")
         assert visitor.dial(("198.18.0.1", 80), host=own_name).status == 508
         assert visitor.dial(("198.18.0.1", 80), host=own_name.upper()).status == 508
-        # A router's own page, which people open by its address, is no loop.
+        # A page of the router itself, which people open by its address, is no loop.
         for destination in (("127.0.0.1", 80), ("203.0.113.7", 80), ("203.0.113.8", 80)):
             assert visitor.dial(destination).status == 302
 
@@ -517,7 +518,7 @@ def test_logs_hold_no_client_data_unless_configured(tmp_path):
     for log, named in (("", False), ("access = true\nclients = true\n", True)):
         folder = tmp_path / f"named-{named}"
         folder.mkdir()
-        with Portal(
+        with PortalProcess(
             folder,
             portal=f'theme = "{theme}"',
             methods='["click", "voucher"]',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What only the SQLite store promises: a file, its rights, its version, what is left in it."""
+"""The properties of the SQLite store alone: its file's mode and version, deletion, connections."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_what_is_purged_is_overwritten(tmp_path):
     store.end(one.id, "logout")
     assert any(b"10.66.77.88" in p.read_bytes() for p in tmp_path.iterdir())
     store.purge(time.time() + 1, 0)
-    store.close()  # the write-ahead log goes into the file, and away
+    store.close()  # merges the write-ahead log into the file, and deletes it
     for path in tmp_path.iterdir():
         data = path.read_bytes()
         assert b"10.66.77.88" not in data
@@ -122,7 +122,7 @@ def test_the_changes_that_are_kept_are_bounded(tmp_path):
     for number in range(300):
         report(store, one.id, "gw", f"02:00:00:00:{number // 256:02x}:{number % 256:02x}", (), 0)
     with sqlite3.connect(tmp_path / "portal.db") as db:
-        # As if there had been many more.
+        # Pretends that there were many more changes.
         db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'changes'", (KEPT_CHANGES,))
     report(store, one.id, "gw", "02:00:00:00:ff:ff", (), 0)
     with sqlite3.connect(tmp_path / "portal.db") as db:

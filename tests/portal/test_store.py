@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What every store promises (ctwsgi_portal/state/store.py), once for each implementation."""
+"""The interface of ctwsgi_portal/state/store.py, tested with each implementation."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from dataclasses import replace
 import pytest
 from ctwsgi_portal.state import CursorLost, open_store
 from ctwsgi_portal.state.records import Grant, Report, Usage, Voucher, new_id
+
+from tests.lab.wait import until
 
 from .stores import report
 
@@ -49,13 +51,6 @@ def voucher(digest="d1", **fields):
 
 def kinds(changes):
     return [(c.kind, c.session.grant.address, c.reason) for c in changes]
-
-
-def eventually(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "never happened"
-        time.sleep(0.02)
 
 
 class TestSessions:
@@ -127,10 +122,12 @@ class TestSessions:
         one = grant(lifetime=0.5)
         cursor = store.snapshot().cursor
         store.grant(one)
-        assert store.covering("guests", "10.0.0.1") is not None
-        eventually(lambda: store.covering("guests", "10.0.0.1") is None)
+        until(lambda: store.covering("guests", "10.0.0.1") is None, "the end")
         assert store.snapshot().sessions == ()
-        eventually(lambda: ("ended", "10.0.0.1", "time") in kinds(store.changes(cursor, 0)))
+        assert kinds(store.changes(cursor, 0)) == [
+            ("granted", "10.0.0.1", None),
+            ("ended", "10.0.0.1", "time"),
+        ]
         (ended,) = store.ended(10)
         assert ended.reason == "time"
         assert abs(ended.ended_at - one.expires_at) < 5
@@ -194,9 +191,12 @@ class TestChanges:
         timer.join()
 
     def test_waiting_ends_when_a_session_runs_out(self, store):
-        store.grant(grant(lifetime=0.5))
         cursor = store.snapshot().cursor
-        assert kinds(store.changes(cursor, 30)) == [("ended", "10.0.0.1", "time")]
+        store.grant(grant(lifetime=0.5))
+        granted, *ended = store.changes(cursor, 30)
+        # On a busy machine it may have run out before.
+        ended = ended or store.changes(granted.cursor, 30)
+        assert kinds(ended) == [("ended", "10.0.0.1", "time")]
 
     def test_waiting_for_nothing_ends_with_the_timeout(self, store):
         cursor = store.snapshot().cursor
@@ -272,7 +272,7 @@ class TestReports:
         assert store.snapshot().sessions[0].usage.bytes == 5
 
     def test_the_same_batch_twice(self, store):
-        """The answer to the first was lost."""
+        """The agent sends a batch again when its answer was lost."""
         store.add_vouchers([voucher()])
         there, gone = grant(voucher="d1"), grant("10.0.0.2")
         store.grant(there)
@@ -307,7 +307,7 @@ class TestReports:
         assert store.covering("guests", "2001:db8::1").grant == two
 
     def test_what_an_ended_session_still_used_is_its_vouchers(self, store):
-        """Or whoever logs out in time would never have used anything."""
+        """A client must not save data by logging out before the next report."""
         store.add_vouchers([voucher(limit_bytes=1000, uses=2)])
         store.redeem("d1", "device")
         one, two = grant(voucher="d1"), grant("10.0.0.2", voucher="d1")
@@ -418,7 +418,7 @@ class TestVouchers:
         assert store.revoke(label="batch") == 0
         assert store.revoke(digest="nobody") == 0
         assert store.redeem("d3", "a") is not None
-        # Grants that belong to no voucher are nobody's to revoke.
+        # Grants without a voucher cannot be revoked by a label.
         store.grant(grant("10.0.0.3"))
         assert store.revoke(label="") == 0
         assert store.covering("guests", "10.0.0.3") is not None
@@ -459,12 +459,15 @@ class TestLimitsAndFigures:
         assert store.attempt("other", 2, 60)
 
     def test_the_window_is_fixed_from_the_first_attempt(self, store):
+        began = time.monotonic()
         assert store.attempt("k", 1, 1.0)
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end - 0.2:
-            assert not store.attempt("k", 1, 1.0)
+        while True:
+            allowed = store.attempt("k", 1, 1.0)
+            if time.monotonic() >= began + 1.0:
+                break  # the window may be over
+            assert not allowed
             time.sleep(0.05)
-        eventually(lambda: store.attempt("k", 1, 1.0), 5)
+        until(lambda: allowed or store.attempt("k", 1, 1.0), "the next window")
 
     def test_destinations_most_often_first(self, store):
         store.count_destinations({"198.18.0.1:80": 2, "[2001:db8::1]:80": 1})

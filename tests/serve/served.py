@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Starts `ctwsgi serve` or gunicorn as real processes, and talks to them over real sockets.
 
-The test opens the listening sockets and hands them over as fd://N: no port is guessed, and a
-request sent before the server is up waits in the kernel's queue. Whatever a test leaves running
-is killed with its process group.
+The test opens the listening sockets and passes them as fd://N. So no port is guessed, and a request
+before the server has started waits in the kernel's queue. The end of a test kills the process
+group.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.lab.streams import receive_until_closed
 from tests.lab.wait import until
 
-DEADLINE = 30.0  # generous: machines are shared; only a hang gets near it
+DEADLINE = 30.0  # seconds; generous, because only a hang reaches it
 
 ECHO = """
 import json, os
@@ -91,21 +91,21 @@ class Served:
         return self.log_path.read_text(errors="replace")
 
     def wait_log(self, text: str, count: int = 1) -> None:
-        """Until `text` stands in the log `count` times."""
+        """Waits until the log has `text` `count` times."""
         try:
             until(lambda: self.log.count(text) >= count, text)
-        except AssertionError:
+        except TimeoutError:
             raise AssertionError(f"never logged {text!r} x{count}:\n{self.log}") from None
 
     def wait_exit(self) -> int:
-        """The master's exit status, once it and its workers have ended."""
+        """Waits for the master's exit status. It ends after its workers."""
         return self.process.wait(DEADLINE)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
     def workers(self) -> set[int]:
-        """Process ids of the master's children."""
+        """The process ids of the master's children."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return {int(pid) for pid in path.read_text().split()}
 
@@ -115,20 +115,20 @@ class Served:
     def get(
         self, path: str = "/", *, listener: int = 0, before: bytes = b"", headers: str = ""
     ) -> tuple[int, bytes]:
-        """(status, body) of one request on a connection of its own; status 0: closed unanswered."""
+        """(status, body) of a request on a new connection. Status 0: closed without an answer."""
         with self.connect(listener) as sock:
             sock.sendall(before + request(path, headers))
             return answer(receive_until_closed(sock))
 
 
 def clean_environ(extra: dict[str, str], binds: Sequence[str]) -> dict[str, str]:
-    """Ours without what would configure a server by accident."""
+    """This process's environment without variables that configure a server, plus `extra`."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(_LEAKY)}
     return {**environ, **{k: fill(v, binds) for k, v in extra.items()}}
 
 
 def fill(text: str, binds: Sequence[str]) -> str:
-    """`{0}` is the first listener, as --bind spells it."""
+    """Replaces `{0}` by the first listener as --bind spells it, and so on."""
     for i, bind in enumerate(binds):
         text = text.replace("{%d}" % i, bind)
     return text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The access log: the original destination at the end, and one line for one request."""
+"""The access log: one line for each request, with the original destination at its end."""
 
 from __future__ import annotations
 

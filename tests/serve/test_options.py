@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which listener an option is for, and what is wrong with it. Without a process."""
+"""The listener that an option is for, and errors in options. No test starts a process."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_wrong_variable_is_named(key: str, value: str) -> None:
 
 
 class Sock:
-    """Only the name of a listening socket; gunicorn's wrapper has more."""
+    """The name of a listening socket, the only part of gunicorn's wrapper that is needed."""
 
     def __init__(self, name: object) -> None:
         self.name = name
@@ -183,8 +183,8 @@ class Sock:
         ([A], 0, [], [{A}]),
         ([("localhost", 80)], 0, [A], [{A, ("localhost", 80)}]),
         ([3, 4], 0, [A, B], [{3, A}, {4, B}]),
-        ([("127.0.0.1", 8000)], 2, [A, B], [{3, A}, {4, B}]),  # systemd's replace --bind
-        ([A, B], 0, [A], [{A}]),  # after USR2 from a master with fewer
+        ([("127.0.0.1", 8000)], 2, [A, B], [{3, A}, {4, B}]),  # systemd's sockets replace --bind
+        ([A, B], 0, [A], [{A}]),  # after USR2 from a master with fewer binds
         (["\0abstract"], 0, [b"\0abstract"], [{"\0abstract"}]),
         ([("::1", 80)], 0, [("::1", 80, 0, 0)], [{("::1", 80)}]),
     ],
@@ -224,7 +224,7 @@ def config() -> Config:
 @pytest.mark.parametrize("name", sorted(GUNICORNS & set(honoured.REFUSED)))
 def test_a_refused_setting_is_named(name: str) -> None:
     cfg = config()
-    honoured.refuse_unhonoured(cfg)  # the defaults are fine
+    honoured.refuse_unhonoured(cfg)  # the defaults are allowed
     cfg.settings[name].value = object()
     with pytest.raises(ValueError, match=f"{name}: "):
         honoured.refuse_unhonoured(cfg)

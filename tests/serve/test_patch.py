@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Everything is patched before the application is imported, and reloading works under gevent."""
+"""gevent patches before the application is imported, and reloading works under gevent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.lab.wait import until
 
 from .served import Served
 
-# What goes wrong when an application is imported before the patching: names bound at import.
+# An application that binds names at import, which would be unpatched if it came too early.
 TOUCHY = """
 import json, os, queue, subprocess, ssl, sys, threading, time
 from ssl import SSLContext
@@ -68,10 +68,23 @@ MODES = {
     "reload": ["--reload"],
     "preload, reload": ["--preload", "--reload"],
 }
+REPRESENTATIVE = {("plain", False), ("reload", False), ("preload", True)}
+"""Modes, and whether under gunicorn, that `make test` runs."""
 
 
-@pytest.mark.parametrize("gunicorn", [False, True], ids=["serve", "gunicorn"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("mode", "gunicorn"),
+    [
+        pytest.param(
+            mode,
+            gunicorn,
+            id=f"{mode}-{'gunicorn' if gunicorn else 'serve'}",
+            marks=() if (mode, gunicorn) in REPRESENTATIVE else pytest.mark.full,
+        )
+        for mode in MODES
+        for gunicorn in (False, True)
+    ],
+)
 def test_the_application_gets_the_patched_modules(
     mode: str, gunicorn: bool, tmp_path: Path
 ) -> None:
@@ -80,7 +93,7 @@ def test_the_application_gets_the_patched_modules(
         assert status == 200, served.log
         patched = json.loads(body)
         assert patched == dict.fromkeys(patched, True)
-        # One process that calls itself, in threads: only greenlets get through.
+        # The process sends requests to itself in threads, which only works with greenlets.
         assert json.loads(served.get("/nested")[1]) == [patched] * 3
         assert json.loads(served.get("/child")[1]) == [7, "out\n", 5]
         assert "MonkeyPatchWarning" not in served.log
@@ -88,7 +101,7 @@ def test_the_application_gets_the_patched_modules(
 
 
 def test_a_config_file_is_read_after_patching(tmp_path: Path) -> None:
-    """It may import anything: a hook that uses requests is not rare."""
+    """It may import modules that patching must precede, as a hook that uses requests does."""
     (tmp_path / "gunicorn.conf.py").write_text("import requests, ssl, threading\n")
     with Served(tmp_path, app=TOUCHY) as served:
         patched = json.loads(served.get()[1])
@@ -101,9 +114,9 @@ def answering(text: str) -> str:
 
 
 class Source:
-    """An application file whose every version has its own mtime, for reloader and .pyc alike.
+    """An application file, whose mtime grows with each version, for the reloader and .pyc files.
 
-    The reloader has looked once before the worker serves: a change after an answer is seen.
+    The reloader reads the mtimes before the worker serves, so it sees a change after an answer.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sources, keys and TLS through the command line: what a client gets, and what a HUP changes."""
+"""Sources, keys and TLS on the command line: a client's answers, and the effect of a HUP."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_tls_is_for_the_listener_it_names(
     if way == "flags":
         args += ["--certfile", f"{{0}}={cert}", "--keyfile", f"{{0}}={key}"]
     else:
-        # The descriptors' numbers are known only once the sockets are open: by environment.
+        # The environment has the descriptors' numbers, known only after the sockets are open.
         (tmp_path / "gunicorn.conf.py").write_text(
             "import os\ncertfile = [os.environ['FIRST'] + '=' + %r]\n"
             "keyfile = [os.environ['FIRST'] + '=' + %r]\n" % certificate
@@ -256,21 +256,23 @@ def test_an_encrypted_key_stops_the_start_instead_of_asking(
         assert "Traceback" not in served.log
 
 
+def reserve() -> socket.socket:
+    """A port that only a socket with SO_REUSEPORT can bind as well. It does not listen."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
 @needs_root
 @pytest.mark.parametrize("reuse_port", [False, True], ids=["", "reuse-port"])
 def test_rights_are_used_before_they_are_dropped(reuse_port: bool, tmp_path: Path) -> None:
-    """Root reads the keys and sets IP_TRANSPARENT; the workers are nobody."""
-    if reuse_port:
-        # Each worker binds for itself: the port must be known before.
-        with (
-            socket.create_server(("127.0.0.1", 0)) as probe,
-            socket.create_server(("127.0.0.1", 0)) as other,
-        ):
-            ports = [probe.getsockname()[1], other.getsockname()[1]]
-        binds = [f"127.0.0.1:{port}" for port in ports]
-    else:
-        binds = ["{0}", "{1}"]
-    # --preload because nobody may not read the test's directory.
+    """Root reads the keys and sets IP_TRANSPARENT; the workers run as nobody."""
+    # Each worker binds by itself, so the ports must be known before. These keep them free.
+    reserved = [reserve() for _ in range(2)] if reuse_port else []
+    ports = [sock.getsockname()[1] for sock in reserved]
+    binds = [f"127.0.0.1:{port}" for port in ports] if reuse_port else ["{0}", "{1}"]
+    # --preload, because the user nobody cannot read the test's directory.
     args = [
         "--preload",
         "--user",
@@ -294,3 +296,5 @@ def test_rights_are_used_before_they_are_dropped(reuse_port: bool, tmp_path: Pat
         assert (app0["uid"], app0["ct.source"], app0["ct.orig_dst"]) == (nobody, "tproxy", None)
         app1 = seen(served.get(listener=1, before=signed(ONE)))
         assert (app1["uid"], app1["ct.verified"]) == (nobody, True)
+    for sock in reserved:
+        sock.close()

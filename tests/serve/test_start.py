@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi serve` and `gunicorn -k`: where options come from, and what stops the start."""
+"""`ctwsgi serve` and `gunicorn -k`: sources of options, and errors that stop the start."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from tests.lab.streams import receive_until_closed
 from tests.lab.wait import until
 
+from .selection import only
 from .served import DEADLINE, ECHO, Served, answer, clean_environ, request
 
 V1 = b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n"
@@ -34,7 +35,7 @@ def test_the_default_source_is_none(tmp_path: Path) -> None:
     assert app["ct.orig_dst"] is None
     assert app["wsgi.multiprocess"] is False
     assert str(app["SERVER_SOFTWARE"]).startswith("ctwsgi/")
-    # An ordinary header to the application, nothing to the server.
+    # The application gets the header, and the server ignores it.
     assert app["REMOTE_ADDR"] == "127.0.0.1"
     assert app["HTTP_X_FORWARDED_FOR"] == "192.0.2.9"
 
@@ -59,7 +60,20 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    only(
+        (
+            "flag",
+            "config file",
+            "GUNICORN_CMD_ARGS",
+            "CTWSGI_SOURCE, gunicorn",
+            "file over environment",
+            "for one listener",
+        ),
+        WAYS,
+    ),
+)
 def test_an_option_may_come_from(way: str, tmp_path: Path) -> None:
     how = WAYS[way]
     if "config" in how:
@@ -79,7 +93,7 @@ def test_each_listener_has_its_own_source(tmp_path: Path) -> None:
         assert served.get(before=V1)[0] == 501  # PROXY is no HTTP method
 
 
-# What stops the start: (arguments, what the one line says).
+# Errors that stop the start: (arguments, a part of the one line that says why).
 WRONG = {
     "unknown source": (["--source", "magic"], "--source magic: choose one of none, ctframe"),
     "two sources": (["--source=proxy", "--source=none"], "--source is given 2 times"),
@@ -134,7 +148,22 @@ def assert_stopped_with_one_line(served: Served, line: str) -> None:
     assert log.count("Booting worker") == 0
 
 
-@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize(
+    "case",
+    only(
+        (
+            "unknown source",
+            "no such bind",
+            "useless key",
+            "no key file",
+            "negative time",
+            "two at once",
+            "TLS behind a header",
+            "unknown flag",
+        ),
+        WRONG,
+    ),
+)
 def test_the_start_stops_for(case: str, tmp_path: Path) -> None:
     args, line = WRONG[case]
     with Served(tmp_path, *args) as served:
@@ -151,7 +180,7 @@ IN_A_FILE = {
 }
 
 
-@pytest.mark.parametrize("case", IN_A_FILE)
+@pytest.mark.parametrize("case", only(("certfile", "hook", "value"), IN_A_FILE))
 def test_the_start_stops_for_a_config_file_with(case: str, tmp_path: Path) -> None:
     text, line = IN_A_FILE[case]
     (tmp_path / "gunicorn.conf.py").write_text(text)
@@ -182,7 +211,9 @@ UNDER_GUNICORN = {
 }
 
 
-@pytest.mark.parametrize("case", UNDER_GUNICORN)
+@pytest.mark.parametrize(
+    "case", only(("unknown variable", "no such bind", "threads"), UNDER_GUNICORN)
+)
 def test_plain_gunicorn_stops_for(case: str, tmp_path: Path) -> None:
     env, args, line = UNDER_GUNICORN[case]
     with Served(tmp_path, *args, env=env, gunicorn=True) as served:
@@ -193,7 +224,7 @@ def test_plain_gunicorn_stops_for(case: str, tmp_path: Path) -> None:
 def test_an_unsafe_listener_stops_the_start_with_the_rule_it_wants(
     gunicorn: bool, tmp_path: Path
 ) -> None:
-    """On a public address anybody could write the origin. Bound, never reached from outside."""
+    """On a public address anybody could write the origin. The test only binds that address."""
     (tmp_path / "app.py").write_text(ECHO)
     with socket.create_server(("0.0.0.0", 0)) as listener:
         fd, port = listener.fileno(), listener.getsockname()[1]
@@ -227,7 +258,9 @@ APPS = {
 }
 
 
-@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+@pytest.mark.parametrize(
+    "preload", [(), pytest.param(("--preload",), marks=pytest.mark.full)], ids=["", "preload"]
+)
 @pytest.mark.parametrize("case", APPS)
 def test_a_wrong_application_is_one_line(
     case: str, preload: tuple[str, ...], tmp_path: Path
@@ -286,7 +319,7 @@ def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gunicorn", [False, True], ids=["serve", "gunicorn"])
 def test_systemd_hands_over_sockets_and_is_told(gunicorn: bool, tmp_path: Path) -> None:
-    """LISTEN_FDS: descriptor 3 is the first; --source names it fd://3."""
+    """LISTEN_FDS: descriptor 3 is the first listener, and --source names it fd://3."""
     (tmp_path / "app.py").write_text(ECHO)
     command = "ctwsgi serve" if not gunicorn else "gunicorn -k ctwsgi.worker.CtWorker"
     with (
@@ -297,7 +330,7 @@ def test_systemd_hands_over_sockets_and_is_told(gunicorn: bool, tmp_path: Path) 
         notified.bind(str(tmp_path / "notify"))
         notified.settimeout(DEADLINE)
         address = listener.getsockname()
-        # As systemd does it: descriptor 3, and LISTEN_PID names the process that is exec'ed.
+        # Like systemd: the listener is descriptor 3, and LISTEN_PID names the process after exec.
         script = (
             f"import os; os.dup2({listener.fileno()}, 3);"
             "os.environ['LISTEN_PID'] = str(os.getpid());"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stopping, reloading and restarting: nobody who has begun is turned away."""
+"""Stopping, reloading and restarting: a request that has begun is answered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .served import DEADLINE, ECHO, Served, answer, request
 
 V1 = b"PROXY TCP4 192.0.2.1 198.18.0.1 5555 80\r\n"
 
-# Answers /slow once the file `go` is there; /block stops the whole process.
+# Answers /slow when the file `go` exists; /block stops the whole process.
 SLOW = """
 import os, time
 import gevent.monkey
@@ -37,7 +37,7 @@ def app(environ, start_response):
 """
 
 LONG = ("--graceful-timeout", "600", "--keep-alive", "600")
-"""Longer than any deadline here: whoever waits for one of them fails the test."""
+"""Longer than any deadline here, so that waiting for one of them fails the test."""
 
 
 def ended(pid: int) -> bool:
@@ -48,7 +48,7 @@ def ended(pid: int) -> bool:
 
 
 def idle_connection(served: Served) -> socket.socket:
-    """A kept-alive connection that has had its answer."""
+    """A kept-alive connection whose request was answered."""
     sock = served.connect()
     sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert sock.recv(65536).startswith(b"HTTP/1.1 200")
@@ -58,7 +58,7 @@ def idle_connection(served: Served) -> socket.socket:
 def test_a_begun_request_is_answered_and_idle_connections_close(tmp_path: Path) -> None:
     with Served(tmp_path, *LONG) as served, served.connect() as begun:
         begun.sendall(request()[:5])
-        idle = idle_connection(served)  # accepted after `begun`, which is therefore being read
+        idle = idle_connection(served)  # accepted after `begun`, so the server is reading that
         served.signal(signal.SIGTERM)
         assert idle.recv(1) == b""
         begun.sendall(request()[5:].replace(b"Connection: close\r\n", b""))
@@ -91,7 +91,7 @@ def test_a_thousand_idle_connections_do_not_hold_up_a_stop(tmp_path: Path) -> No
         with Served(tmp_path, *LONG, "--worker-connections", "2000") as served:
             connections += [idle_connection(served) for _ in range(500)]
             connections += [served.connect() for _ in range(500)]
-            assert served.get()[0] == 200  # so all before it have been accepted
+            assert served.get()[0] == 200  # so all earlier connections were accepted
             served.signal(signal.SIGTERM)
             assert served.wait_exit() == 0
             assert "graceful timeout" not in served.log
@@ -132,7 +132,7 @@ def test_the_graceful_timeout_ends_what_does_not_end(tmp_path: Path) -> None:
 
 
 class Load(threading.Thread):
-    """Requests without pause; `failed` holds what went wrong."""
+    """Sends requests without pause, and records failures in `failed`."""
 
     def __init__(self, served: Served, keep_alive: bool) -> None:
         super().__init__(daemon=True)
@@ -155,7 +155,7 @@ class Load(threading.Thread):
             self.failed.append(f"status {status}")
 
     def _kept(self) -> None:
-        """On one connection until the server closes it, which it announces."""
+        """Requests on one connection, until the server announces that it closes it."""
         with self.served.connect() as sock:
             while not self.stop.is_set():
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -168,7 +168,9 @@ class Load(threading.Thread):
                     return
 
 
-@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+@pytest.mark.parametrize(
+    "preload", [(), pytest.param(("--preload",), marks=pytest.mark.full)], ids=["", "preload"]
+)
 def test_twenty_reloads_under_load_refuse_nothing(preload: tuple[str, ...], tmp_path: Path) -> None:
     with Served(tmp_path, "--workers", "2", *preload, app=SLOW) as served:
         served.get()
@@ -248,7 +250,7 @@ when_ready = on_reload = run
 
 @pytest.mark.parametrize("gunicorn", [False, True], ids=["serve", "gunicorn"])
 def test_a_worker_that_dies_is_replaced(gunicorn: bool, tmp_path: Path) -> None:
-    """The master looks after its workers, whatever an application or a hook has run in it."""
+    """The master replaces workers also after an application or a hook has run a child process."""
     (tmp_path / "gunicorn.conf.py").write_text(HOOKED)
     app = "import subprocess\nsubprocess.run(['true'])\n" + SLOW
     with Served(tmp_path, "--preload", app=app, gunicorn=gunicorn) as served:
@@ -257,7 +259,7 @@ def test_a_worker_that_dies_is_replaced(gunicorn: bool, tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
             until(lambda pid=pid: served.workers() - {pid}, "another worker")
         assert "the hook ran" in served.log
-        # A worker of gunicorn's that is still booting loses a TERM: wait until the last one serves.
+        # A gunicorn worker that is still booting loses a TERM, so wait until the last one serves.
         served.get()
         served.signal(signal.SIGTERM)
         assert served.wait_exit() == 0

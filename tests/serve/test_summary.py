@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What was turned away is logged when it changed, and not more often than once a minute."""
+"""Counts of refused connections are logged when they change, at most once a minute."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_changes_are_told_once_a_minute(
     counters = Counter({"accepted": 5, "requests": 3})
     told = summary.Summary(counters, logging.getLogger("test"))
     told.log_changes()
-    assert caplog.messages == []  # nothing was turned away
+    assert caplog.messages == []  # no refusals yet
     counters["refused:auth-tag"] += 2
     told.log_changes()
     counters.update(["timeout:request", "bad-request:host"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What counts as ourselves."""
+"""Which addresses LoopGuard takes for this host."""
 
 from __future__ import annotations
 

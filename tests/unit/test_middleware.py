@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""OriginMiddleware: what it takes from environ, what it refuses, what it rewrites.
+"""OriginMiddleware: the origin that it learns, its refusals, and the keys that it rewrites.
 
 The sockets are real loopback connections. The kernel's answers for redirected ones, and the
 servers that put sockets into environ, are in tests/net/test_middleware_servers.py.
@@ -55,7 +55,7 @@ def connection():
 
 
 def get(application, environ=(), path="/", **keys):
-    """The response to a GET whose environ has `environ` and `keys` on top; lint is watching."""
+    """The response to a GET with `environ` and `keys` in its environ, under wsgiref's lint."""
     overrides = {**dict(environ), **keys}
     client = Client(LintMiddleware(application))
     return client.get(path, environ_overrides=overrides, buffered=True)
@@ -78,7 +78,7 @@ def ct_keys(environ):
 
 
 class TestUnderOurServer:
-    """An origin that is already in environ is taken as it is."""
+    """Uses an origin that is already in environ."""
 
     def test_it_is_passed_through_untouched(self, app):
         before = create_environ(environ_overrides=origin_environ("198.18.0.7", 8080))
@@ -141,7 +141,7 @@ class TestNoSocket:
 
 
 class TestKernelCannotBeAsked:
-    """A unix socket has no conntrack entry: the one failure that every machine can produce."""
+    """A unix socket has no conntrack entry, a failure that needs no particular kernel."""
 
     @pytest.fixture
     def unix(self):
@@ -347,7 +347,7 @@ class TestLoops:
         assert get(middleware, origin_environ(*destination)).status_code == status
 
     def test_the_listener_as_the_server_names_it(self, app):
-        """Where no socket is shown: under our server, SERVER_NAME is an address, never empty."""
+        """Without a socket in environ. Our server's SERVER_NAME is an address and never empty."""
         middleware = OriginMiddleware(app, refuse_loops=True)
         listener = {"SERVER_NAME": "198.18.0.7", "SERVER_PORT": "80"}
         assert get(middleware, origin_environ("198.18.0.7", 80), **listener).status_code == 508
@@ -403,7 +403,7 @@ class TestRefusals:
         assert app.environ is None
 
     def test_head_has_no_body(self, app):
-        # No lint here: it takes a HEAD response's Content-Length for a mistake.
+        # Without lint, which rejects the Content-Length of a response to HEAD.
         client = Client(OriginMiddleware(app, allow=[]))
         response = client.head("/", environ_overrides=origin_environ("198.18.0.7"), buffered=True)
         assert (response.status_code, response.data) == (421, b"")

@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from ctwsgi.errors import OriginError, Reason
+from ctwsgi.guard import local_guard
 from ctwsgi.source import SOURCES, make_source
-from ctwsgi.trust import Trust, UnsafeListener, guard_rule
+from ctwsgi.trust import Trust, UnsafeListener
 from ctwsgi.wire.auth import KeyRing
 
 LOOPBACK = [("127.0.0.1", 80), ("127.9.9.9", 80), ("::1", 80, 0, 0), "/run/app.sock", ""]
@@ -27,7 +28,7 @@ def test_an_open_listener_refuses_to_start(source, sockname):
     with pytest.raises(UnsafeListener) as e:
         make_source(source, keys=KEYS).check(sockname)
     assert "--trust" in str(e.value)
-    assert guard_rule(80) in str(e.value)
+    assert local_guard(80) in str(e.value)
 
 
 # Does (source, trust words, guarded, keys) start on an address that others can reach?

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The command `ctwsgi-portal`. Subcommands are imported when they are called: the agent needs no
-Flask, and --help is fast.
+"""The command `ctwsgi-portal`.
+
+A subcommand is imported when it is called: the agent works without Flask, and --help is fast.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from ..config import DEFAULT_PATH
 
 _COMMANDS = {
     "init": ("ctwsgi_portal.cli.init:init", "Write a configuration and a secret."),
-    "check": ("ctwsgi_portal.cli.check:check", "Tell what is wrong with a configuration."),
+    "check": ("ctwsgi_portal.cli.check:check", "Find mistakes in a configuration."),
     "run": ("ctwsgi_portal.cli.run:run", "Serve the portal."),
     "agent": (
         "ctwsgi_portal.cli.gateway:agent",
-        "Keep a gateway's packet filter as the store says.",
+        "Keep a gateway's packet filter in step with the store.",
     ),
     "rules": (
         "ctwsgi_portal.cli.gateway:rules",
-        "Print a gateway's packet filter, and lines for DHCP.",
+        "Print a gateway's packet filter, and the lines for DHCP.",
     ),
     "vouchers": ("ctwsgi_portal.cli.vouchers:vouchers", "Create, list and revoke vouchers."),
     "sessions": ("ctwsgi_portal.cli.sessions:sessions", "List and end sessions."),
@@ -40,7 +41,7 @@ _COMMANDS = {
     envvar="PORTAL_CONFIG",
     show_default=True,
     type=click.Path(dir_okay=False),
-    help="The configuration.",
+    help="The configuration file.",
 )
 @click.version_option(__version__, "-V", "--version", message="ctwsgi-portal %(version)s")
 @click.pass_context

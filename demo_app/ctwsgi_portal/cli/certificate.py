@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Would a client that trusts this certificate's issuer accept it for this host, now?
+"""Whether a client that trusts a certificate's issuer accepts the certificate for a host now.
 
-Answered by a TLS handshake in memory, in which the file itself is what the client trusts: so the
-library that will serve the certificate judges its dates and names, and no parser of ours.
+A TLS handshake in memory answers it; its client trusts the certificate itself. So OpenSSL, which
+will serve the certificate, checks dates and names, and no second parser is needed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import ssl
 
 
 def why_refused(certfile: str, keyfile: str | None, host: str) -> str | None:
-    """In one line; None when it would be accepted."""
+    """The reason in one line, or None when the client accepts it."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the leaf alone may be trusted
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trusts a leaf without its issuer
     try:
         server.load_cert_chain(certfile, keyfile, password=_no_password)
         client.load_verify_locations(certfile)

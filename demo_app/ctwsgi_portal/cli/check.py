@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi-portal check`: everything that can be found out before a guest finds it out.
+"""`ctwsgi-portal check`: finds the mistakes of a configuration before a guest meets them.
 
-A line for each finding; `wrong` is what keeps the portal from working or makes it unsafe, and the
-status is 1 then. `note` is what an operator should know.
+It prints a line for each finding. `wrong` stops the portal or makes it unsafe, and the exit status
+is 1. `note` is something that an operator should know.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .opened import load_config
 from .run import serve_arguments
 
 SILENT = 60
-"""Seconds after which a gateway's silence is worth a note."""
+"""Seconds without a heartbeat of a gateway, after which check says so."""
 
 _CALLABLE = "ctwsgi.middleware:OriginMiddleware"
 
@@ -34,7 +34,7 @@ Finding = tuple[str, str]
 @click.command()
 @click.pass_obj
 def check(path: str) -> None:
-    """Read the configuration, open the store, look at secrets, certificates and listeners."""
+    """Check the configuration, the store, the secret, certificates and listeners."""
     config = load_config(path)
     findings = [
         *_secret(config),
@@ -85,10 +85,10 @@ def _theme(config: Config) -> Iterator[Finding]:
 
 
 def _listeners(config: Config) -> Iterator[Finding]:
-    """What `ctwsgi serve` thinks of them: trust, keys, certificates."""
+    """`ctwsgi serve` itself checks them: trust, keys, certificates."""
     words = serve_arguments(config)
-    # Some callable, not our application: that would open the store, and say less clearly what was
-    # said above.
+    # Any callable will do. The portal's application would open the store, and report less clearly
+    # what the functions above have found.
     command = [
         sys.executable,
         "-m",
@@ -104,7 +104,7 @@ def _listeners(config: Config) -> Iterator[Finding]:
 
 
 def _certificates(config: Config) -> Iterator[Finding]:
-    """The API is asked under whatever name DHCP gives; it is the portal's in all likelihood."""
+    """For the host names of the portal's URLs. DHCP announces the API under the same name."""
     hosts = [urlsplit(url).hostname or "" for url in config.portal.urls()]
     for role, listener in config.listen.roles().items():
         for host in hosts if listener.certfile else ():
@@ -120,7 +120,7 @@ def _advice(config: Config) -> Iterator[Finding]:
         port = urlsplit(url).port or (443 if secure else 80)
         if port != own.port:
             text = (
-                f"{url} and [listen.portal], port {own.port}, differ: what lies between translates?"
+                f"{url} and [listen.portal], port {own.port}, differ: does something translate it?"
             )
             yield "note", text
         elif secure and not own.certfile:
@@ -133,4 +133,4 @@ def _advice(config: Config) -> Iterator[Finding]:
         yield "note", "[admin] password travels in clear, unless you come through a tunnel"
     for network in config.networks:
         if not any(net.version == 6 for net in network.addresses):
-            yield "note", f"network {network.name} has no IPv6: its devices' IPv6 stays shut"
+            yield "note", f"network {network.name} has no IPv6: its devices cannot use it"

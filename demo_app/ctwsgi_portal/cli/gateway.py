@@ -12,10 +12,10 @@ import click
 
 from ..config import ConfigError
 from ..gateway import dhcp, nft
-from ..gateway import settings as made
 from ..gateway.agent import Agent
 from ..gateway.ruleset import render
-from ..state import late_store
+from ..gateway.settings import agent_settings, api_url, make_rules
+from ..state import lazy_store
 from .opened import load_config
 
 
@@ -23,10 +23,10 @@ from .opened import load_config
 @click.option("--remove", is_flag=True, help="Take the rules away and end: everybody may pass.")
 @click.pass_obj
 def agent(path: str, remove: bool) -> None:
-    """Load the packet filter, and keep it as the store says.
+    """Load the packet filter, and keep it in step with the store.
 
-    When the agent ends, the filter stays: clients keep what they were granted until it runs out,
-    nobody else gets in. One agent for each gateway; its user needs CAP_NET_ADMIN.
+    When the agent ends, the filter stays: clients pass until their grants run out, and no other
+    client gets in. Run one agent on each gateway, as a user with CAP_NET_ADMIN.
     """
     try:
         if remove:
@@ -37,16 +37,16 @@ def agent(path: str, remove: bool) -> None:
             level=config.log.level.upper(), stream=sys.stderr, format="%(levelname)s: %(message)s"
         )
         stop = _when_told()
-        Agent(made.settings(config), lambda: late_store(config.portal.store)).run(stop)
+        Agent(agent_settings(config), lambda: lazy_store(config.portal.store)).run(stop)
     except (ConfigError, nft.NftError) as e:
         raise click.ClickException(str(e)) from None
 
 
 def _when_told() -> threading.Event:
-    """Set by SIGTERM or SIGINT. Called before other threads begin.
+    """An event that SIGTERM or SIGINT sets. To be called before other threads begin.
 
-    A thread takes the signal. A handler would be run by the main thread, which waits for a lock: a
-    signal that the kernel gives to another thread does not wake it.
+    A thread waits for the signal. The main thread would run a handler, but it waits for a lock, and
+    a signal that the kernel delivers to another thread does not wake it.
     """
     stop, signals = threading.Event(), {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -67,10 +67,10 @@ def rules(path: str, part: str | None) -> None:
     """Print the packet filter's table, and the lines for DHCP, DNS and router advertisements."""
     config = load_config(path)
     try:
-        wanted = made.rules(config)
+        wanted = make_rules(config)
     except ConfigError as e:
         raise click.ClickException(str(e)) from None
-    url = made.api_url(config)
+    url = api_url(config)
     if part in (None, "nft"):
         click.echo(render(wanted))
     if part in (None, "dnsmasq"):
@@ -79,10 +79,10 @@ def rules(path: str, part: str | None) -> None:
             lines = _commented("for /etc/dnsmasq.d", lines)
         click.echo(lines, nl=False)
     if part is None:
-        click.echo(dhcp.radvd(url, wanted.inside), nl=False)
+        click.echo(dhcp.radvd(url, wanted.lan_interfaces), nl=False)
 
 
 def _commented(title: str, lines: str) -> str:
-    """As comments of nft's language: what is printed stays one file that nft reads."""
+    """As comments of nft's language, so that nft can load the whole output."""
     shown = "".join(f"# {line}\n" for line in lines.splitlines())
     return f"# {title}:\n{shown}" if lines else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi-portal init` and `password`: what an operator needs before the first start."""
+"""`ctwsgi-portal init` and `password`, for the time before the first start."""
 
 from __future__ import annotations
 
@@ -13,17 +13,28 @@ import click
 from ..config import ConfigError, parse
 
 _TEMPLATE = Path(__file__).parent.parent / "config" / "portal.toml"
+_LICENCE = "# SPDX-License-Identifier: "
+"""The template's first line begins so. The operator's file is not under the project's licence."""
 
 
 @click.command()
 @click.option("--name", default="Example Hotel", show_default=True, help="Shown on every page.")
-@click.option("--url", default="http://192.0.2.1:8081", show_default=True, help="The portal's own.")
-@click.option("--network", multiple=True, metavar="CIDR", help="Of the clients; may be repeated.")
-@click.option("--interface", multiple=True, metavar="NAME", help="Of the gateway, towards them.")
+@click.option(
+    "--url", default="http://192.0.2.1:8081", show_default=True, help="The portal's own URL."
+)
+@click.option(
+    "--network", multiple=True, metavar="CIDR", help="A network of clients; may be repeated."
+)
+@click.option(
+    "--interface",
+    multiple=True,
+    metavar="NAME",
+    help="The gateway's interface towards the clients; may be repeated.",
+)
 @click.option(
     "--directory",
     type=click.Path(file_okay=False),
-    help="For the store; default: the configuration's.",
+    help="For the store; default: that of the configuration.",
 )
 @click.pass_obj
 def init(
@@ -33,7 +44,7 @@ def init(
     """Write a configuration with comments, and a secret beside it. Nothing is overwritten."""
     target = Path(path).absolute()
     folder = target.parent
-    text = _TEMPLATE.read_text("utf-8")
+    text = _template()
     changes = {
         '"Example Hotel"': _quoted(name),
         '"http://192.0.2.1:8081"': _quoted(url),
@@ -71,6 +82,12 @@ def password(password: str) -> None:
     click.echo(generate_password_hash(password))
 
 
+def _template() -> str:
+    text = _TEMPLATE.read_text("utf-8")
+    first, _, rest = text.partition("\n")
+    return rest if first.startswith(_LICENCE) else text
+
+
 def _write(path: Path, text: str, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -78,7 +95,7 @@ def _write(path: Path, text: str, mode: int) -> None:
 
 
 def _write_secret(path: Path) -> bool:
-    """False when there is one: vouchers and open forms depend on it."""
+    """False when there is one. It is kept, because vouchers and open forms depend on it."""
     if path.exists():
         return False
     _write(path, secrets.token_hex(32) + "\n", 0o600)
@@ -93,7 +110,7 @@ def _network(word: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As a TOML basic string."""
+    """A TOML basic string."""
     if any(ord(c) < 32 for c in text):
         raise click.BadParameter(f"{text!r} holds a control character")
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

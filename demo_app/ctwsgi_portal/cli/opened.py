@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Configuration, secret and store for the commands; whatever is wrong ends in one line."""
+"""The configuration and the store for the commands. A mistake ends the command in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..state import Store, StoreError, open_store
 
 
 def load_config(path: str) -> Config:
-    """Leaves with the mistakes, a line each, and status 1."""
+    """Ends the command with all mistakes, a line each, and status 1."""
     try:
         return load(path)
     except ConfigError as e:
@@ -21,7 +21,7 @@ def load_config(path: str) -> Config:
 
 
 def warn_of_store(config: Config) -> None:
-    """At a start, on standard error. A store that is away is for the caller's own loop to say."""
+    """Prints the store's advice on standard error. The server reports a store that is away."""
     try:
         store = open_store(config.portal.store)
         try:
@@ -35,7 +35,7 @@ def warn_of_store(config: Config) -> None:
 
 @contextmanager
 def opened_store(config: Config) -> Iterator[Store]:
-    """The store, closed in the end; leaves with its error and status 1."""
+    """The store, closed in the end. A StoreError ends the command with status 1."""
     try:
         store = open_store(config.portal.store)
         try:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """`ctwsgi-portal run`: `ctwsgi serve` with the listeners of the configuration.
 
-One gunicorn master and its workers serve all roles: each listener has its own source, its own
-bound of connections, and its own application (web/application.py). TERM, HUP and the rest do what
-docs/serve.md says; HUP reads the configuration again (web/server.py).
+One gunicorn master and its workers serve all roles. Each listener has its own source, its own
+limit of connections, and its own application (web/application.py). docs/serve.md describes the
+signals; HUP also reads the configuration again (web/server.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def run(path: str, options: tuple[str, ...]) -> None:
 
 
 def serve_arguments(config: Config) -> list[str]:
-    """The words after `ctwsgi serve`, but for the application."""
+    """The words after `ctwsgi serve`, without the application."""
     words = ["--workers", str(config.portal.workers), "--name", "ctwsgi-portal"]
     words += ["--log-level", config.log.level]
     for listener in config.listen.roles().values():

@@ -18,11 +18,14 @@ def sessions() -> None:
 
 @sessions.command("list")
 @click.option(
-    "--ended", type=click.IntRange(1, 100000), metavar="N", help="The last N that ended instead."
+    "--ended",
+    type=click.IntRange(1, 100000),
+    metavar="N",
+    help="Show the last N sessions that ended instead.",
 )
 @click.pass_obj
 def list_(path: str, ended: int | None) -> None:
-    """Show who is online: id, network, addresses, MAC, how accepted, until when, bytes."""
+    """Show sessions: id, network, addresses, MAC, method, end, bytes."""
     with opened_store(load_config(path)) as store:
         if ended:
             for one in store.ended(ended):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi-portal vouchers`: codes are printed once, when they are made, and stored nowhere."""
+"""`ctwsgi-portal vouchers`. `create` prints the codes once; no code is stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LABEL = re.compile(r"[\w .:@+-]{1,60}")
 
 
 def _quantity(units: dict[str, int]) -> Callable[[click.Context, click.Parameter, str], int]:
-    """For click: a duration or a size, spelled as in the configuration."""
+    """A callback of click for a duration or a size, spelled as in the configuration."""
 
     def convert(ctx: click.Context, param: click.Parameter, value: str) -> int:
         found = amount(0 if value == "0" else value, units)
@@ -37,7 +37,7 @@ def vouchers() -> None:
 
 @vouchers.command()
 @click.argument("count", type=click.IntRange(1, 10000))
-@click.option("--label", default="", help="Names the batch; default: today's date and time.")
+@click.option("--label", default="", help="Name of the batch; default: date and time.")
 @click.option(
     "--lifetime",
     callback=_quantity(DURATIONS),
@@ -45,14 +45,19 @@ def vouchers() -> None:
     show_default=True,
     help="From the first use.",
 )
-@click.option("--limit", callback=_quantity(SIZES), default="0", help="Data of all its devices.")
+@click.option(
+    "--limit",
+    callback=_quantity(SIZES),
+    default="0",
+    help="Data of all devices of a code; 0: no limit.",
+)
 @click.option("--devices", type=click.IntRange(1, 1000), default=1, show_default=True)
 @click.option(
     "--expires",
     callback=_quantity(DURATIONS),
     default="365d",
     show_default=True,
-    help="When unused codes go bad, from now.",
+    help="From now; unused codes are invalid then.",
 )
 @click.pass_obj
 def create(
@@ -82,7 +87,7 @@ def create(
 @click.option("--label", default="", help="Only this batch.")
 @click.pass_obj
 def list_(path: str, label: str) -> None:
-    """Show vouchers: the beginning of the digest, and what is left of each. No codes."""
+    """Show vouchers without their codes: digest, state, devices, bytes, label."""
     config = load_config(path)
     with opened_store(config) as store:
         found = [v for v in store.vouchers() if not label or v.label == label]
@@ -117,7 +122,7 @@ def revoke(path: str, what: str, label: bool) -> None:
 
 
 def state(voucher: Voucher, at: float) -> str:
-    """In one word, for the list."""
+    """The word or two that the list shows."""
     if voucher.revoked:
         return "revoked"
     if voucher.limit_bytes is not None and voucher.used_bytes >= voucher.limit_bytes:

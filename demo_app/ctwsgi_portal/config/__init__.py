@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The configuration: one TOML file, read into frozen dataclasses (load.py)."""
+"""The configuration is one TOML file; load.py reads it into frozen dataclasses."""
 
 from .load import DEFAULT_PATH, Config, load, parse
 from .table import ConfigError

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""[gateway]: what the agent needs beside the networks; a gateway without an agent ignores it."""
+"""[gateway]: what the agent needs besides the networks. Other commands ignore it."""
 
 from __future__ import annotations
 
 import re
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 
-from ctwsgi.loops import parse_self
-
+from .addresses import Endpoint, IPNetwork, read_endpoint, read_mac, read_network
 from .table import Table
 
-Network = IPv4Network | IPv6Network
-
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NAME = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]{1,63}")
 
 
@@ -23,37 +19,37 @@ class Gateway:
     """[gateway]"""
 
     name: str
-    """Unlike those of other gateways."""
-    redirect_to: tuple[tuple[str, int], ...]
-    """The redirected listener, when it is on another machine: at most one address per version."""
+    """Different from those of other gateways."""
+    redirect_to: tuple[Endpoint, ...]
+    """The redirected listener when it is on another machine, at most one address per IP version."""
     redirect_port: int | None
-    """Of a listener here, instead of [listen.redirected]'s: the relay's."""
+    """The port of the relay on this machine; None: that of [listen.redirected]."""
     helper: str
-    """Of the kernel module, which then writes the origin; '' for none."""
-    garden: tuple[Network, ...]
+    """The helper of the kernel module that writes the origin; '' for none."""
+    garden: tuple[IPNetwork, ...]
     names: tuple[str, ...]
-    """The walled garden, by networks and by names; a name stands for those below it, too."""
-    resolvers: tuple[Network, ...]
+    """The walled garden, by networks and by names. A name includes all names below it."""
+    resolvers: tuple[IPNetwork, ...]
     bypass: tuple[str, ...]
-    """MAC addresses, lower case."""
+    """MAC addresses in lower case."""
     rate_up: int
     rate_down: int
-    """Bytes per second and address; 0 for no limit."""
+    """Bytes per second for each address; 0: no limit."""
     report_every: int
     """Seconds."""
 
 
 def read_gateway(table: Table) -> Gateway:
-    """The table [gateway]."""
+    """Reads the table [gateway]."""
     gateway = Gateway(
         name=table.text("name", socket.gethostname() or "gateway"),
-        redirect_to=table.all_parsed("redirect_to", _endpoint),
+        redirect_to=table.all_parsed("redirect_to", read_endpoint),
         redirect_port=table.integer("redirect_port", 0, 0, 65535) or None,
         helper=table.choice("helper", "", ("", "ctproxy", "ctframe")),
-        garden=table.all_parsed("garden", _network),
+        garden=table.all_parsed("garden", read_network),
         names=table.all_parsed("names", _name),
-        resolvers=table.all_parsed("resolvers", _network, ("0.0.0.0/0", "::/0")),
-        bypass=table.all_parsed("bypass", _mac),
+        resolvers=table.all_parsed("resolvers", read_network, ("0.0.0.0/0", "::/0")),
+        bypass=table.all_parsed("bypass", read_mac),
         rate_up=table.size("rate_up", 0),
         rate_down=table.size("rate_down", 0),
         report_every=table.duration("report_every", "10s"),
@@ -73,26 +69,6 @@ def read_gateway(table: Table) -> Gateway:
         table.wrong("report_every", 'is not from "1s" to "1h"')
     table.done()
     return gateway
-
-
-def _endpoint(word: str) -> tuple[str, int]:
-    host, port = parse_self(word)
-    if port is None:
-        raise ValueError(f"{word!r} lacks a port: write {word}:8080")
-    return ip_address(host).compressed, port
-
-
-def _network(word: str) -> Network:
-    try:
-        return ip_network(word)
-    except ValueError as e:
-        raise ValueError(f"{word!r} is not a network like 192.0.2.0/24: {e}") from None
-
-
-def _mac(word: str) -> str:
-    if not _MAC.fullmatch(word.lower()):
-        raise ValueError(f"{word!r} is not a MAC address like 02:00:00:12:34:56")
-    return word.lower()
 
 
 def _name(word: str) -> str:

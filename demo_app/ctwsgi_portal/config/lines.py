@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""On which line of a TOML text each key stands.
+"""The line of each key in a TOML text.
 
-tomllib tells the line of a syntax error only. Here the text is cut into its statements, a header
-or a key with its value, and each is given to tomllib alone to learn which keys it sets: so no
-second parser can disagree with the first.
+tomllib gives the line of a syntax error only. key_lines() cuts the text into statements (a header,
+or a key with its value), and lets tomllib read each alone to learn which keys it sets. So there is
+no second parser that could disagree with tomllib.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from .toml import tomllib
 
 Path = tuple[str | int, ...]
-"""Keys and, for arrays of tables, positions: ('networks', 0, 'name')."""
+"""Keys, and positions in arrays of tables: ('networks', 0, 'name')."""
 
 
 def key_lines(text: str) -> dict[Path, int]:
-    """The line, from 1, of every key and header of `text`, which tomllib has read without error."""
+    """The line, from 1, of every key and header of `text`, which must be valid TOML."""
     found: dict[Path, int] = {}
     prefix: Path = ()
     counts: dict[Path, int] = {}
@@ -34,7 +34,7 @@ def key_lines(text: str) -> dict[Path, int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """(line, statement): lines are joined until tomllib finds them complete."""
+    """(line, statement). Lines are joined until tomllib can read them."""
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not lines and not line.split("#", 1)[0].strip():
@@ -50,18 +50,18 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _enter(values: dict[str, Any], counts: dict[Path, int]) -> Path:
-    """The path of a header, from what tomllib made of it alone. Counts arrays of tables."""
+    """The path of a header, from what tomllib read in it. Counts the items of arrays of tables."""
     path: Path = ()
-    inside: Any = values
-    while inside:
-        if isinstance(inside, list):
+    rest: Any = values
+    while rest:
+        if isinstance(rest, list):
             position = counts.get(path, 0)
             counts[path] = position + 1
-            path, inside = (*path, position), inside[0]
+            path, rest = (*path, position), rest[0]
         else:
-            ((key, inside),) = inside.items()
+            ((key, rest),) = rest.items()
             path = (*path, key)
-            if isinstance(inside, dict) and path in counts:  # a table inside the last array's item
+            if isinstance(rest, dict) and path in counts:  # a table in the last item of an array
                 path = (*path, counts[path] - 1)
     return path
 

@@ -1,24 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""[listen.*]: the sockets of the portal, in the words of `ctwsgi serve` (docs/serve.md)."""
+"""[listen.*]: the sockets of the portal, with the settings of `ctwsgi serve` (docs/serve.md)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 
-from ctwsgi.loops import parse_self
 from ctwsgi.source import SOURCES
 
+from .addresses import Endpoint, read_endpoint
 from .table import Table
-
-Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Listener:
-    """One role's sockets. All of them have one port, by which the application knows the role."""
+    """The sockets of one role. All have the same port, by which the application knows the role."""
 
-    bind: tuple[Address, ...]
+    bind: tuple[Endpoint, ...]
     source: str
     trust: tuple[str, ...] = ()
     auth_key_file: str = ""
@@ -35,24 +32,24 @@ class Listeners:
     """Three roles, each on a port of its own."""
 
     redirected: Listener
-    """Where the gateway sends what clients dialled elsewhere."""
+    """Takes the connections that the gateway redirects."""
     portal: Listener
-    """The portal's own pages."""
+    """Serves the portal's own pages."""
     api: Listener | None
-    """RFC 8908, over TLS."""
+    """Serves the API of RFC 8908 over TLS; None: there is none."""
     guarded: bool
-    """Of `ctwsgi serve`: a packet filter lets only translated connections through."""
+    """`ctwsgi serve --guarded`: a packet filter lets only translated connections through."""
     snat: bool
-    """Of `ctwsgi serve`: sources are rewritten on the way."""
+    """`ctwsgi serve --snat`: sources are rewritten on the way."""
 
     def roles(self) -> dict[str, Listener]:
-        """Those that there are, by name."""
+        """The configured listeners by role."""
         roles = {"redirected": self.redirected, "portal": self.portal}
         return {**roles, "api": self.api} if self.api else roles
 
 
 def read_listeners(table: Table) -> Listeners:
-    """The table [listen]."""
+    """Reads the table [listen]."""
     redirected, portal, api = (table.table(name) for name in ("redirected", "portal", "api"))
     listeners = Listeners(
         redirected=_read(redirected, "conntrack", 8080),
@@ -64,7 +61,7 @@ def read_listeners(table: Table) -> Listeners:
     if listeners.redirected.source == "none":
         redirected.wrong("source", '"none" tells no destination: see docs/serve.md')
     if listeners.redirected.source == "ctframe" and listeners.redirected.trust != ("inline",):
-        # From a relay: its address would be that of every client.
+        # From a relay every client would have the relay's address.
         redirected.wrong("source", '"ctframe" names no client: write "proxy", or trust = "inline"')
     if listeners.api and not listeners.api.certfile:
         api.wrong("certfile", "is missing: RFC 8908 asks for TLS")
@@ -80,7 +77,7 @@ def read_listeners(table: Table) -> Listeners:
 
 
 def _read(table: Table, source: str, port: int) -> Listener:
-    bind = table.all_parsed("bind", _address, (f"127.0.0.1:{port}",))
+    bind = table.all_parsed("bind", read_endpoint, (f"127.0.0.1:{port}",))
     if len({p for _, p in bind}) != 1:
         table.wrong("bind", "takes addresses with one and the same port")
     if {"0.0.0.0", "::"} <= {host for host, _ in bind}:
@@ -98,10 +95,3 @@ def _read(table: Table, source: str, port: int) -> Listener:
     if listener.keyfile and not listener.certfile:
         table.wrong("keyfile", "is of no use without certfile")
     return listener
-
-
-def _address(word: str) -> Address:
-    host, port = parse_self(word)
-    if port is None:
-        raise ValueError(f"{word!r} lacks a port: write {word}:8080")
-    return ip_address(host).compressed, port

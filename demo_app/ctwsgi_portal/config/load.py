@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The whole configuration from its file, or ConfigError with every mistake in it."""
+"""Reads the whole configuration from its file, or raises ConfigError with every mistake in it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Config:
 
 
 def load(path: str | Path) -> Config:
-    """ConfigError, whose lines say `FILE:LINE: KEY: what is wrong`."""
+    """The configuration in a file. ConfigError has a line `FILE:LINE: KEY: ...` a mistake."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
@@ -55,7 +55,7 @@ def load(path: str | Path) -> Config:
 
 
 def parse(text: str, name: str = "portal.toml") -> Config:
-    """`name` is what messages call the file."""
+    """The configuration in `text`; messages call the file `name`."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
@@ -93,7 +93,7 @@ def _read(table: Table) -> Config:
 
 
 def _syntax_error(message: str, text: str, name: str) -> str:
-    """tomllib's words, with the line where ours have it; its end of the document is the last."""
+    """tomllib's message, with its line in front. `end of document` stands for the last line."""
     match = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", message)
     if match is None:
         return f"{name}: {message}"

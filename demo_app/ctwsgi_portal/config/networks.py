@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""[access] and [[networks]]: where clients are, and what they get there."""
+"""[access] and [[networks]]: the clients' networks, and what clients get in each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 from itertools import combinations
 
 from ..state.records import Method
+from .addresses import IPNetwork, read_network
 from .table import Table
 
 METHODS: tuple[Method, ...] = ("click", "voucher", "password")
@@ -20,13 +21,13 @@ _LONGEST = 365 * _DAY
 
 @dataclass(frozen=True)
 class Access:
-    """How a client is accepted, and what it gets. Vouchers bring their own time and data."""
+    """How a client is accepted, and what it gets. A voucher has its own time and data."""
 
     methods: tuple[Method, ...]
     lifetime: int
     """Seconds, for click and password."""
     limit_bytes: int | None
-    """For click and password; None: no limit."""
+    """Bytes, for click and password; None: no limit."""
     grants_per_day: int
     """How often an address may be accepted by click or password in 24 hours; 0: no limit."""
     extend: bool
@@ -35,20 +36,20 @@ class Access:
 
 @dataclass(frozen=True)
 class Network:
-    """One subnet of clients, on one or several interfaces of its gateway."""
+    """A network of clients, on one or several interfaces of its gateway."""
 
     name: str
     interfaces: tuple[str, ...]
-    addresses: tuple[IPv4Network | IPv6Network, ...]
+    addresses: tuple[IPNetwork, ...]
     access: Access
 
 
 class Networks:
-    """All networks; a client's follows from its address."""
+    """All networks. A client's address determines its network."""
 
     def __init__(self, networks: tuple[Network, ...]) -> None:
         self.all = networks
-        # Asked at every request, for few thousand clients.
+        # Every request asks, for a few thousand clients.
         self.of = lru_cache(maxsize=65536)(self._of)
 
     def __iter__(self) -> Iterator[Network]:
@@ -61,7 +62,7 @@ class Networks:
 
 
 def read_access(table: Table, default: Access | None = None) -> Access:
-    """`default` is what a network inherits from [access]."""
+    """Reads [access], or a network's own values; a network inherits the rest from `default`."""
     words = default.methods if default else ("click",)
     methods = tuple(m for m in METHODS if m in table.strings("methods", words))
     for word in table.strings("methods", words):
@@ -85,7 +86,7 @@ def read_access(table: Table, default: Access | None = None) -> Access:
 
 
 def read_networks(tables: list[Table], access: Access) -> Networks:
-    """At least one, names and addresses not shared."""
+    """Reads [[networks]]. No two may share a name or an address."""
     networks = tuple(_read_network(table, access) for table in tables)
     for (i, one), (j, two) in combinations(enumerate(networks), 2):
         if one.name == two.name:
@@ -102,7 +103,7 @@ def _read_network(table: Table, access: Access) -> Network:
     network = Network(
         name=table.text("name"),
         interfaces=table.strings("interfaces"),
-        addresses=table.all_parsed("addresses", _network),
+        addresses=table.all_parsed("addresses", read_network),
         access=read_access(table, access),
     )
     if not network.addresses:
@@ -112,10 +113,3 @@ def _read_network(table: Table, access: Access) -> Network:
             table.wrong("addresses", f"{one} overlaps {two}")
     table.done()
     return network
-
-
-def _network(word: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(word)
-    except ValueError as e:
-        raise ValueError(f"{word!r} is not a network like 192.0.2.0/24: {e}") from None

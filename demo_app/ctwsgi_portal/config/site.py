@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ctwsgi.loops import parse_self
-from ctwsgi.trust import parse_network
 
 from ..state.open import check_url
+from .addresses import IPNetwork, read_network
 from .table import Table
 
 LANGUAGES = ("en", "zh")
 
 _HASH = re.compile(r"(scrypt|pbkdf2):[^$]+\$[^$]+\$[0-9a-f]+")
-"""What werkzeug.security.generate_password_hash() writes."""
+"""The form of werkzeug.security.generate_password_hash()."""
 
 
 @dataclass(frozen=True)
@@ -26,51 +26,53 @@ class Site:
 
     name: str
     url: str
-    """Where browsers are sent, `http(s)://HOST[:PORT]`, without a slash at the end."""
+    """Browsers are redirected to it: `http(s)://HOST[:PORT]`, without a slash at the end."""
     url6: str
-    """The same for those that come over IPv6; '' when `url` is for all."""
+    """The same for clients that come over IPv6; '' when `url` is for all."""
     own: tuple[tuple[str, int | None], ...]
-    """Further addresses at which clients reach the portal's pages; None stands for its ports."""
+    """Further addresses of the portal's pages. Without a port, all of the portal's ports."""
     store: str
     secret_file: str
     venue_info_url: str
     language: str
     theme: str
-    """A folder with templates and style.css that replace ours; '' for none."""
+    """A folder with templates and style.css that replace the built-in ones; '' for none."""
     continue_after: int
-    """Seconds until the page after acceptance goes on by itself; 0: when the link is followed."""
+    """Seconds until the page after acceptance goes on by itself; 0: only by its link."""
     workers: int
 
     def urls(self) -> tuple[str, ...]:
-        """All that there are."""
+        """`url`, and `url6` if there is one."""
         return tuple(filter(None, (self.url, self.url6)))
 
     def url_for(self, address: str) -> str:
-        """For the client with this address: of its own IP version, or it would be another one."""
+        """The URL for the client with this address. Over another IP version it would be another
+        client to the portal.
+        """
         return self.url6 if self.url6 and ":" in address else self.url
 
 
 @dataclass(frozen=True)
 class Admin:
-    """[admin]: the operator's page; there is none without a password."""
+    """[admin]: the operator's page. Without the table there is none."""
 
     user: str
     password_hash: str = field(repr=False)
-    allow: tuple[IPv4Network | IPv6Network, ...]
+    allow: tuple[IPNetwork, ...]
     kick: bool
-    """Whether it may end sessions; else it only shows."""
+    """Whether the page can end sessions; otherwise it is read-only."""
     session: int
     """Seconds until a login has to be repeated."""
 
 
 @dataclass(frozen=True)
 class Retention:
-    """[retention]: how long what is kept. Seconds; 0: not at all."""
+    """[retention]: seconds after which data are deleted (web/upkeep.py)."""
 
     sessions: int
     """Ended sessions, with address, MAC and name."""
     destinations: int
-    """How often each destination was asked for, by day, without the client."""
+    """Counts of destinations by day, without the clients; 0: they are not counted."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def read_site(table: Table) -> Site:
 
 
 def read_terms(table: Table) -> dict[str, str]:
-    """The operator's words on the splash page by language; paragraphs are apart by empty lines."""
+    """The terms on the splash page by language. Empty lines separate paragraphs."""
     terms = {name: table.text(name, "") for name in LANGUAGES}
     table.done()
     return {name: text for name, text in terms.items() if text}
@@ -123,11 +125,11 @@ def read_users(table: Table) -> dict[str, str]:
 
 
 def read_admin(table: Table) -> Admin | None:
-    """None without the table."""
+    """Reads [admin]."""
     admin = Admin(
         user=table.text("user", "admin"),
         password_hash=table.text("password_hash"),
-        allow=table.all_parsed("allow", parse_network, ("127.0.0.0/8", "::1/128")),
+        allow=table.all_parsed("allow", read_network, ("127.0.0.0/8", "::1/128")),
         kick=table.flag("kick", False),
         session=table.duration("session", "8h"),
     )
@@ -159,13 +161,13 @@ def read_log(table: Table) -> Log:
 
 
 def _url(word: str) -> str:
-    """The portal's own: scheme, host and port only, since its paths are ours."""
+    """The portal's own URL. It may not have a path, because the portal defines the paths."""
     parts = urlsplit(_page(word))
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
         raise ValueError(f"{word!r}: write http://HOST or https://HOST, with a port or without")
     host = parts.hostname or ""
     if ":" in host:
-        host = f"[{ip_address(host).compressed}]"  # as browsers spell it in Host
+        host = f"[{ip_address(host).compressed}]"  # the spelling of browsers in Host
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
 
 
@@ -173,5 +175,5 @@ def _page(word: str) -> str:
     parts = urlsplit(word)
     if parts.scheme not in ("http", "https") or not parts.hostname or not word.isascii():
         raise ValueError(f"{word!r} is not a URL that begins with http:// or https://")
-    _ = parts.port  # ValueError when it is none
+    _ = parts.port  # raises ValueError for a wrong port
     return word

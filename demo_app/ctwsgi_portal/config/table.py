@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Reads one table of the configuration: each getter checks a value, and every mistake is kept.
+"""Reads one table of the configuration. Each getter checks a value and notes its mistakes.
 
-A `Table` is asked for each key that it may have. Mistakes are collected, so that all of them are
-shown at once, each with its line; the value that a getter returns beside a mistake is never used,
-because load() raises in the end. A key that nobody asked for is a mistake as well.
+All mistakes are collected, so that a command shows them at once, each with its line. A getter that
+notes a mistake returns some value, which is not used, because load() raises in the end. done()
+takes every key that no getter asked for as a mistake.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([A-Za-z]+)")
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used: `FILE:LINE: KEY: what to write`, a line per mistake."""
+    """A configuration that cannot be used. The message has a line for each mistake."""
 
 
 class Mistakes:
-    """What is wrong with a file, and where its keys stand."""
+    """The mistakes in a file, and the lines of its keys."""
 
     def __init__(self, name: str, lines: dict[Path, int]) -> None:
         self.found: list[tuple[int, str]] = []
@@ -36,9 +36,9 @@ class Mistakes:
         self._lines = lines
 
     def add(self, path: Path, text: str) -> None:
-        """The line is that of `path`, or of the nearest thing around it that stands there.
+        """Notes a mistake at the line of `path`, or of the nearest table around it.
 
-        Only the first mistake of each key is kept: others tend to follow from it.
+        Only the first mistake of each key is kept, because others tend to follow from it.
         """
         if path in self._paths:
             return
@@ -50,13 +50,13 @@ class Mistakes:
         self.found.append((line, f"{self._name}:{line}: {show_path(path)}: {text}"))
 
     def raise_if_any(self) -> None:
-        """ConfigError with all of them, in the file's order."""
+        """Raises ConfigError with all mistakes, in the order of their lines."""
         if self.found:
             raise ConfigError("\n".join(text for _, text in sorted(self.found)))
 
 
 def show_path(path: Path) -> str:
-    """('networks', 0, 'name') to networks[1].name, as people count."""
+    """Makes networks[1].name of ('networks', 0, 'name'); people count from 1."""
     text = ""
     for part in path:
         text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
@@ -64,7 +64,7 @@ def show_path(path: Path) -> str:
 
 
 class Table:
-    """One table of the file: `values` as TOML gives them."""
+    """One table of the file, with the values that tomllib read."""
 
     def __init__(self, values: Any, path: Path, mistakes: Mistakes) -> None:
         self.path = path
@@ -75,15 +75,15 @@ class Table:
             mistakes.add(path, "is not a table")
 
     def __contains__(self, key: str) -> bool:
-        """Whether the file says anything of `key`."""
+        """Whether the file has `key`."""
         return key in self._values
 
     def wrong(self, key: str, text: str) -> None:
-        """Notes a mistake of a value that a getter found to be well formed."""
+        """Notes a mistake that a getter cannot find."""
         self._mistakes.add((*self.path, key), text)
 
     def done(self) -> None:
-        """Every key that was not asked for is a mistake."""
+        """Notes every key that no getter asked for as a mistake."""
         for key in self._values:
             if key not in self._asked:
                 meant = get_close_matches(key, self._asked, 1, 0.6)
@@ -106,12 +106,12 @@ class Table:
         return [Table(v, path, self._mistakes) for v, path in zip(values, paths, strict=True)]
 
     def names(self) -> list[str]:
-        """All keys, asked for from now on: of a table whose keys are the operator's words."""
+        """All keys. For a table whose keys the operator chooses."""
         self._asked.update(self._values)
         return list(self._values)
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A string that is not empty; without a default it must be there."""
+        """A string that is not empty; it is required when there is no default."""
         value = self._get(key, default, str, "a string in quotes")
         if value == "" and default != "":
             self.wrong(key, "is empty")
@@ -146,7 +146,7 @@ class Table:
         return tuple(value)
 
     def parsed(self, key: str, parse: Callable[[str], T], default: str | None = None) -> T | None:
-        """`parse` of a string; its ValueError becomes the mistake. None then."""
+        """`parse` of a string. Its ValueError becomes a mistake, and the value None."""
         value = self.text(key, default)
         try:
             return parse(value) if value else None
@@ -167,7 +167,7 @@ class Table:
         return tuple(found)
 
     def duration(self, key: str, default: str | int) -> int:
-        """Seconds, from "90s", "30m", "8h", "2d"; a bare number is refused, 0 is not."""
+        """Seconds, from "90s", "30m", "8h", "2d" or 0. Another number needs a unit."""
         return self._quantity(key, default, DURATIONS, '"90s", "30m", "8h", "2d", or 0')
 
     def size(self, key: str, default: str | int) -> int:
@@ -189,7 +189,7 @@ class Table:
         if value is None:
             self._mistakes.add(self.path, f"lacks {key}: {write}")
             return kind()
-        # bool is an int to Python, not to people.
+        # A bool is an int in Python, and a mistake here.
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             self.wrong(key, f"{value!r} is not {write}")
             return kind()
@@ -197,6 +197,7 @@ class Table:
 
 
 def amount(value: Any, units: dict[str, int]) -> int | None:
+    """A number with one of `units`, or 0; None for anything else."""
     if value == 0 and not isinstance(value, bool):
         return 0
     match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None

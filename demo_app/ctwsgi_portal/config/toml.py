@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The TOML reader: Python's own, and before 3.11 the package that it came from."""
+"""The TOML reader: Python's own, and for Python before 3.11 the package tomli."""
 
 import sys
 

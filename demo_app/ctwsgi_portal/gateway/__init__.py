@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""The gateway's side: the packet filter that enforces grants, and the agent that fills it."""
+"""The gateway's side: the packet filter that enforces grants, and the agent that fills its sets."""

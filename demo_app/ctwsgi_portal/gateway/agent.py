@@ -4,11 +4,11 @@
     store: snapshot, changes  ──► Clients ──► Enforcement ──► nft sets
     store: report             ◄── bytes, MACs, addresses ◄── nft counters, neighbour table
 
-Four loops, each in a thread. `follow` waits for changes and applies each batch at once; it waits
-for nothing else. `measure` reads what clients used and which addresses they have, in slices, and
-repairs elements, `tell` reports that to the store, `guard` puts the rules back when somebody
-flushed them. Only `follow` and `tell` need the store. Whatever fails, the filter stays as it is:
-clients keep what they were granted, for as long as it was granted, and nobody else gets in.
+Four loops run in a thread each. `follow` waits for changes, and applies each batch at once.
+`measure` reads counters and addresses of clients in slices, and repairs elements. `tell` reports
+both to the store. `guard` loads the rules again when another program flushed them. When a loop
+fails, the filter stays as it is: clients pass until their grants run out, and no other client gets
+in.
 """
 
 from __future__ import annotations
@@ -38,51 +38,52 @@ log = logging.getLogger("ctwsgi.portal.gateway")
 RETRY = 1.0
 """Seconds between attempts to reach a store that is away."""
 WAIT = 1.0
-"""Seconds that one question for changes may wait: how late a stop may be noticed."""
+"""Seconds that one call of changes() may wait. A stop is noticed after it."""
 SLICE = 200
-"""Reports that the store is given at once: some milliseconds of it."""
+"""Reports in one call of report(), which takes the store some milliseconds."""
 GATHER = 0.05
-"""Seconds in which news come together: each report makes every gateway change its filter."""
+"""Seconds in which news are collected: each report makes every gateway change its filter."""
 SWITCH = 0.001
-"""Seconds after which a thread that computes makes way for one that has a grant to apply."""
+"""Seconds after which a computing thread lets another one run, which may have a grant to apply."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What an agent is told."""
+class AgentSettings:
+    """The part of the configuration that an agent needs."""
 
     name: str
-    """The gateway's, unlike all other gateways'."""
+    """The gateway's, different from those of other gateways."""
     rules: Rules
     report_every: float = 10.0
-    """Seconds. With very many clients it is slower: never more than a fifth of the time."""
+    """Seconds. With very many clients the pause is longer: reading takes a fifth of the time."""
     check_every: float = 5.0
-    """Seconds between looks at the rules, beside the kernel's own announcements."""
+    """Seconds between checks of the rules. The kernel's announcements cause further checks."""
 
 
 class Agent:
-    """`open_store` is called once in each thread that talks to the store."""
+    """Each thread that uses the store calls `open_store` once."""
 
-    def __init__(self, settings: Settings, open_store: Callable[[], Store]) -> None:
+    def __init__(self, settings: AgentSettings, open_store: Callable[[], Store]) -> None:
         self._settings = settings
         self._open = open_store
         self._clients = Clients()
         self._ledger = Ledger()
         self._filter = Enforcement(settings.rules, self._ledger)
-        self._neighbours = Recent(settings.rules.inside)
+        self._neighbours = Recent(settings.rules.lan_interfaces)
         self._flows = Flows({*settings.rules.portal, *(h for h, _ in settings.rules.redirect_to)})
         self._lock = threading.RLock()
         self._sending = threading.Lock()
         self._resumed = False
         self._lost: set[str] = set()
-        """Ids of which the store said that there is no session. The changes say so too, and also
-        which grant replaced it: whoever only renews one must not be cut off in between.
+        """Ids that have no session any more, by the store's answers to reports. Their clients are
+        cut off only after the changes until then have been applied: a grant among them may replace
+        the ended one, and its client must not be cut off in between.
         """
         self._followed = threading.Event()
         self._news = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. NftError when the rules cannot be loaded at all."""
+        """Returns when `stop` is set. NftError when the rules cannot be loaded at the start."""
         sys.setswitchinterval(SWITCH)
         self._filter.start()
         threads = [
@@ -97,7 +98,7 @@ class Agent:
         self._flows.close()
 
     def _keep(self, loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
-        """Runs a loop until the stop, whatever befalls it."""
+        """Runs a loop until the stop, and again after each error."""
         complained = ""
         while not stop.is_set():
             try:
@@ -108,7 +109,7 @@ class Agent:
                     log.warning("%s; trying again every %g s", e, RETRY)
                 complained = str(e)
             except Exception:
-                log.exception("a mistake in the agent; trying again")
+                log.exception("an error of the agent itself; trying again")
             stop.wait(RETRY)
 
     # --- follow
@@ -130,16 +131,16 @@ class Agent:
                 if changes:
                     self._take(changes)
                     cursor = changes[-1].cursor
-                    lost.clear()  # there may be more
+                    lost.clear()  # further changes may be waiting
                 with self._lock:
                     self._lost -= lost
                     self._end(lost)
-                self._end_those_run_out()
+                self._end_expired()
         finally:
             store.close()
 
     def _begin(self, store: Store) -> str:
-        """From a snapshot: what is not in it is cut off."""
+        """Applies a snapshot, and cuts off clients that are not in it. Returns its cursor."""
         if not self._resumed:
             self._ledger.resume(store.counters(self._settings.name))
             self._resumed = True
@@ -156,7 +157,7 @@ class Agent:
         return WAIT if ends is None else min(WAIT, max(0.05, ends - time.time()))
 
     def _take(self, changes: list[Change]) -> None:
-        # The last word on each session; a filter that is briefly wrong in between helps nobody.
+        # Only the last change of each session counts.
         last = {change.session.grant.id: change for change in changes}
         let = [c.session for c in last.values() if c.kind != "ended"]
         with self._lock:
@@ -170,7 +171,8 @@ class Agent:
             if session.grant.expires_at <= now:
                 continue
             if not usable(session):
-                log.error("session %s of the store is left out: no address", session.grant.id[:40])
+                text = "session %s of the store is left out: wrong address or MAC"
+                log.error(text, session.grant.id[:40])
                 continue
             client = self._clients.put(session)
             self._ledger.enter(client.id, client.voucher)
@@ -187,7 +189,7 @@ class Agent:
         return client
 
     def _cut(self, clients: list[Client], table: Neighbours) -> None:
-        """Commits; those whom nobody else's grant covers lose their flows too."""
+        """Commits, and cuts the flows of clients whose addresses no other grant covers."""
         addresses: dict[str, str] = {}
         for client in clients:
             if client.mac and ("macs", client.mac) in self._filter:
@@ -198,9 +200,9 @@ class Agent:
         for client in clients:
             self._ledger.leave(client.id)
 
-    def _end_those_run_out(self) -> None:
-        # The kernel has dropped their elements by itself; their flows, and what the packet path put
-        # into `fresh`, are still there.
+    def _end_expired(self) -> None:
+        # The kernel has removed their elements. Their flows are still there, and so are the
+        # elements that the packet path put into `fresh`.
         with self._lock:
             self._end(self._clients.run_out(time.time()))
 
@@ -233,10 +235,12 @@ class Agent:
             store.end(client_id, "moved")
 
     def _survey(self, sets: Sets) -> list[str]:
-        """Reads and repairs. Ids of those whose accepted address another device has."""
-        self._read(sets, neighbours.read(self._settings.rules.inside))
+        """Reads and repairs the sets. Returns the ids of clients whose accepted address another
+        device has.
+        """
+        self._read(sets, neighbours.read(self._settings.rules.lan_interfaces))
         with self._lock:
-            # Reading took its time, in which devices came and were granted.
+            # During the reading new devices may have come, and may have been granted.
             table = self._neighbours.get()
             for client in seen(self._clients, table).values():
                 self._ledger.tell(client.id, client.mac, client.addresses)
@@ -246,7 +250,7 @@ class Agent:
         return moved
 
     def _release(self, table: Neighbours) -> list[str]:
-        """Commits, without the addresses that other devices have now. As _survey()."""
+        """Commits without the addresses that other devices have now. Returns ids as _survey()."""
         moved, left = [], {}
         for client, address in list(taken_over(self._clients, table, self._owner)):
             if address == client.address:
@@ -260,7 +264,7 @@ class Agent:
         return moved
 
     def _forget(self, addresses: Mapping[str, str]) -> None:
-        """Commits, and forgets what packet path and conntrack know of these clients' addresses."""
+        """Commits, removes the packet path's elements of these addresses, and cuts their flows."""
         self._filter.commit({e: whose for a, whose in addresses.items() for e in _fresh(a)})
         for address in addresses:
             self._flows.cut(address)
@@ -272,7 +276,7 @@ class Agent:
         return self._filter.owner((back(address), address))
 
     def _read(self, sets: Sets, table: Neighbours) -> None:
-        """Every element: what it counted, and whether it is as it should be."""
+        """Reads every element: counts its bytes, and repairs those that others changed."""
 
         def owner(address: str) -> str | None:
             return self._filter.owner(("macs", table.mac(address) or ""))
@@ -285,7 +289,7 @@ class Agent:
             for rows in sets.read(name):
                 suspects += self._filter.compare(rows, owner)
                 found.update(rows)
-                # A slice is done. Half of the processor is for others.
+                # Pauses as long as a slice took, so that other threads get half of the time.
                 time.sleep(min(SWITCH * 10, time.monotonic() - began))
                 began = time.monotonic()
         suspects += self._filter.missing(expected - found)
@@ -307,7 +311,7 @@ class Agent:
             store.close()
 
     def _send(self, store: Store) -> None:
-        """All that is to be reported, a slice at a time. StoreError: what is left stays."""
+        """Sends all reports, a slice at a time. After StoreError the ledger keeps the rest."""
         with self._sending:
             while batch := self._ledger.batch(SLICE):
                 lost = store.report(self._settings.name, batch.id, batch.reports)
@@ -324,10 +328,11 @@ class Agent:
                 watch.wait(min(self._settings.check_every, WAIT))
                 if not stop.is_set() and self._filter.ensure():
                     log.warning("the rules had been changed by others; they are back")
-                # `follow` does it in time, but not without the store. No waiting: rules may go.
+                # `follow` does this as well, but not while the store is away. It must not wait for
+                # the lock: the rules may be flushed meanwhile.
                 if self._lock.acquire(blocking=False):
                     try:
-                        self._end_those_run_out()
+                        self._end_expired()
                     finally:
                         self._lock.release()
         finally:
@@ -335,7 +340,7 @@ class Agent:
 
 
 def _fresh(address: str) -> Iterator[Element]:
-    """What the packet path may have put in."""
+    """The elements that the packet path may have added for an address."""
     version = 6 if ":" in address else 4
     yield f"fresh{version}", address
     yield f"early{version}", address

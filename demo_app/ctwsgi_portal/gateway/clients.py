@@ -1,27 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""The clients that a gateway lets through: a session of the store, and what the gateway adds.
+"""The clients that a gateway lets through. Nothing here does I/O.
 
-Pure. A portal knows the address that was accepted. The gateway sees the device behind it: then the
-device is let through, by its MAC, and with it every address that it has.
+A portal knows the address that was accepted. The gateway sees the device that has this address, and
+then lets the device through by its MAC, with every address that it has.
 """
 
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from ..config.addresses import MAC
 from ..state.records import Session
 from .elements import Element
 from .neighbours import Neighbours
 
 MAX_ADDRESSES = 16
-"""Per client. IPv6 devices have several; one that makes up thousands must not fill our tables."""
-
-
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+"""Of one client. IPv6 devices have several; one that invents thousands must not fill the sets."""
 
 
 @dataclass
@@ -37,7 +34,7 @@ class Client:
     """The accepted one comes first."""
 
     def elements(self) -> Iterator[Element]:
-        """What of it belongs into which set."""
+        """Its elements: the name of a set, and the key in it."""
         if self.mac:
             yield "macs", self.mac
         else:
@@ -46,7 +43,7 @@ class Client:
             yield back(address), address
 
     def take(self, addresses: Iterable[str]) -> list[str]:
-        """Adds those that are new; gives them."""
+        """Adds the new addresses among these, and returns them."""
         new = [a for a in dict.fromkeys(addresses) if a not in self.addresses]
         new = new[: max(0, MAX_ADDRESSES - len(self.addresses))]
         self.addresses += new
@@ -54,9 +51,9 @@ class Client:
 
 
 class Clients:
-    """By id, MAC and accepted address, and in the order in which they run out.
+    """Clients by id, MAC and accepted address, and in the order in which they run out.
 
-    There may be 100,000 of them: nothing here looks at each.
+    There may be 100,000, so no method looks at each of them.
     """
 
     def __init__(self) -> None:
@@ -66,8 +63,8 @@ class Clients:
         self._ends: list[tuple[float, str]] = []
 
     def put(self, session: Session) -> Client:
-        """The client of a session. Its addresses are what the store says now: one may have moved to
-        another client. What the store has not heard of yet, look_up() finds again.
+        """The client of a session. It gets the addresses that the store knows, because one may have
+        moved to another client. look_up() adds those that the store does not know yet.
         """
         grant = session.grant
         client = self._by_id.get(grant.id)
@@ -84,13 +81,13 @@ class Clients:
         return client
 
     def know(self, client: Client, mac: str | None) -> None:
-        """The client's device is this one."""
+        """Notes the MAC of the client's device."""
         client.mac = mac
         if mac:
             self._by_mac.setdefault(mac, set()).add(client.id)
 
     def pop(self, client_id: str) -> Client | None:
-        """Forgets a client."""
+        """Removes a client, and returns it."""
         client = self._by_id.pop(client_id, None)
         if client and self._by_address.get(client.address) == client_id:
             del self._by_address[client.address]
@@ -116,7 +113,7 @@ class Clients:
         return set(self._by_id)
 
     def run_out(self, now: float) -> list[str]:
-        """Those whose time is over."""
+        """Ids of clients whose time is over."""
         found = []
         while self._ends and self._ends[0][0] <= now:
             _, client_id = heapq.heappop(self._ends)
@@ -126,7 +123,7 @@ class Clients:
         return found
 
     def next_end(self) -> float | None:
-        """Unix seconds; it may be that of a client that has gone."""
+        """The next end in Unix seconds. It may be that of a client that is gone."""
         return self._ends[0][0] if self._ends else None
 
     def __len__(self) -> int:
@@ -134,18 +131,27 @@ class Clients:
 
 
 def usable(session: Session) -> bool:
-    """Whether its addresses and MAC are some: one bad entry of a store must not stop the rest."""
-    if session.grant.mac and not _MAC.fullmatch(session.grant.mac):
+    """Whether the packet filter can hold its MAC and addresses. One bad entry of a store must not
+    stop the rest.
+    """
+    if session.grant.mac and not MAC.fullmatch(session.grant.mac):
         return False
+    return all(map(_is_plain, (session.grant.address, *session.usage.addresses)))
+
+
+def _is_plain(address: str) -> bool:
+    """Whether it is an address in its usual spelling, without a zone, and not v4-mapped."""
     try:
-        addresses = (session.grant.address, *session.usage.addresses)
-        return all(ip_address(a).compressed == a for a in addresses)
+        parsed = ip_address(address)
     except ValueError:
         return False
+    if parsed.version == 6 and (parsed.scope_id or parsed.ipv4_mapped):
+        return False
+    return parsed.compressed == address
 
 
 def look_up(client: Client, clients: Clients, neighbours: Neighbours) -> bool:
-    """Learns the client's device and its addresses. Whether that is news, for the store too."""
+    """Adds the MAC and the addresses of the client's device. True when one of them is new."""
     mac = neighbours.mac(client.address)
     if client.mac is None and mac is not None:
         clients.know(client, mac)
@@ -155,7 +161,7 @@ def look_up(client: Client, clients: Clients, neighbours: Neighbours) -> bool:
 
 
 def seen(clients: Clients, neighbours: Neighbours) -> dict[str, Client]:
-    """Those of whom the neighbour table tells something new, by id."""
+    """The clients about which the neighbour table has news, by id."""
     news = {}
     for address, mac in neighbours.pairs():
         client = clients.accepted(address)
@@ -168,14 +174,14 @@ def seen(clients: Clients, neighbours: Neighbours) -> dict[str, Client]:
 def taken_over(
     clients: Clients, neighbours: Neighbours, owner: Callable[[str], str | None]
 ) -> Iterator[tuple[Client, str]]:
-    """(client, address) where another device has the address: DHCP gave it away, say.
+    """(client, address) where another device has the address, because DHCP assigned it again.
 
-    `owner` gives the id of a client that has it, by the packet filter.
+    `owner` gives the id of the client whose element the address is in the packet filter.
     """
     for address, mac in neighbours.pairs():
         accepted = clients.accepted(address)
         if accepted and accepted.mac == mac:
-            continue  # nearly all: nobody else can have it
+            continue  # nearly always: no other client can have the address
         other = clients.get(owner(address) or "")
         for client in (accepted, None if other is accepted else other):
             if client and client.mac and client.mac != mac:
@@ -183,7 +189,7 @@ def taken_over(
 
 
 def back(address: str) -> str:
-    """The set that lets packets back to it."""
+    """The set that lets packets to this address pass."""
     return f"back{_version(address)}"
 
 

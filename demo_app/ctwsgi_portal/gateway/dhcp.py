@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The lines for the gateway's other programs: who tells clients of the portal, and who fills names.
+"""Lines for the gateway's DHCP, DNS and router advertisement servers.
 
-RFC 8910: DHCPv4 option 114, DHCPv6 option 103, router advertisement option 37. dnsmasq sends the
-first two; its router advertisements cannot carry the third (2.90), those of radvd from 2.20 and of
-CoreRAD can.
+RFC 8910 announces the portal's API by DHCPv4 option 114, DHCPv6 option 103, and router
+advertisement option 37. dnsmasq (2.90) sends the first two only; radvd from 2.20 on and CoreRAD
+send the third.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .ruleset import TABLE
 
 
 def dnsmasq(api_url: str | None, names: Sequence[str]) -> str:
-    """For a file in /etc/dnsmasq.d. dnsmasq 2.87 or newer, for nftset."""
+    """Lines for a file in /etc/dnsmasq.d. nftset needs dnsmasq 2.87 or newer."""
     lines = []
     if api_url:
         lines += [
@@ -24,8 +24,8 @@ def dnsmasq(api_url: str | None, names: Sequence[str]) -> str:
         ]
     if names:
         lines += [
-            "# The walled garden's names: every answer's addresses are let through for a day. What",
-            "# dnsmasq has in its cache it does not add again, so nothing may stay there longer.",
+            "# The walled garden's names: clients may reach the addresses of an answer for a day.",
+            "# dnsmasq adds no answers from its cache, so they must leave the cache before that.",
             "max-cache-ttl=3600",
             *(_nftset(name) for name in names),
         ]
@@ -33,7 +33,7 @@ def dnsmasq(api_url: str | None, names: Sequence[str]) -> str:
 
 
 def radvd(api_url: str | None, interfaces: Sequence[str]) -> str:
-    """For /etc/radvd.conf, inside each `interface`. radvd 2.20 or newer."""
+    """Lines for each `interface` in /etc/radvd.conf (radvd 2.20 or newer), and for corerad.toml."""
     if not api_url:
         return ""
     where = ", ".join(interfaces)

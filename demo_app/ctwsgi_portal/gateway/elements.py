@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Which elements the sets of ruleset.nft should hold, and what has to change for that.
+"""The elements that the sets of ruleset.nft should hold, and the changes that this needs.
 
-Pure bookkeeping. An element may have several owners (two grants of one device); it stays until the
-last has let go, and its timeout is the latest of theirs. Times are Unix seconds.
+Nothing here does I/O. An element may have several owners (two grants of one device). It stays until
+the last owner has dropped it, and its timeout is the latest of theirs. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ Element = tuple[str, str]
 """The set's name, and an address (inet_ntop text) or a MAC address (lower case)."""
 
 SLACK = 5.0
-"""Seconds that a timeout in the kernel may differ: it is set in whole ones, and takes its time."""
+"""Seconds by which a timeout in the kernel may differ: nft takes whole seconds, and needs time."""
 
 
 @dataclass
-class Batch:
-    """One transaction. An element of `renew` is taken out and put in again with its new timeout."""
+class ElementBatch:
+    """The changes of one transaction. An element of `renew` is replaced, with a new timeout."""
 
     remove: list[Element] = field(default_factory=list)
     add: dict[Element, float] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Batch:
 
 
 class Elements:
-    """See the module. put() and drop() note what is wanted; pending() gives it as a batch."""
+    """put() and drop() note what is wanted; pending() returns the changes for it."""
 
     def __init__(self) -> None:
         self._wanted: dict[Element, dict[str, float]] = {}
@@ -41,7 +41,7 @@ class Elements:
         self._slack = 0.0
 
     def put(self, owner: str, elements: Iterable[Element], expires_at: float) -> None:
-        """These are the owner's elements now, and no others."""
+        """Sets the elements of an owner, in place of earlier ones."""
         now = frozenset(elements)
         for element in self._of.get(owner, frozenset()) - now:
             self._let_go(owner, element)
@@ -51,17 +51,19 @@ class Elements:
         self._of[owner] = now
 
     def drop(self, owner: str) -> None:
-        """The owner has none any more."""
+        """Removes an owner."""
         for element in self._of.pop(owner, frozenset()):
             self._let_go(owner, element)
 
     def owner(self, element: Element) -> str | None:
-        """Whose its bytes are: until settled() who let go of it last, else who stays longest."""
+        """The owner whose bytes the element counts: until settled() the last one that dropped it,
+        otherwise the one that ends last.
+        """
         former, owners = self._former.get(element), self._wanted.get(element)
         return former or (max(owners, key=owners.__getitem__) if owners else None)
 
     def settled(self) -> None:
-        """What was let go has been read: from now on it counts for whom it was put."""
+        """Dropped elements have been read, and count for their present owners from now on."""
         self._former.clear()
 
     def __contains__(self, element: Element) -> bool:
@@ -70,9 +72,9 @@ class Elements:
     def __len__(self) -> int:
         return len(self._wanted)
 
-    def pending(self, now: float) -> Batch:
-        """What changed since the last call: for the caller to apply, or else to assume()."""
-        batch = Batch()
+    def pending(self, now: float) -> ElementBatch:
+        """The changes since the last call. The caller applies them, or calls assume()."""
+        batch = ElementBatch()
         for element in self._touched:
             expires_at = self._expiry(element)
             applied = self._applied.get(element)
@@ -87,22 +89,22 @@ class Elements:
                 batch.renew[element] = expires_at
             self._applied[element] = expires_at
         self._touched.clear()
-        # From now on what was applied is known exactly.
+        # The timeouts of what was applied are known exactly.
         self._slack = 0.0
         return batch
 
     def known(self) -> Collection[Element]:
-        """What has been applied: a copy."""
+        """A copy of the elements that have been applied."""
         return frozenset(self._applied)
 
     def difference(
         self, among: Iterable[Element], actual: Mapping[Element, float], now: float
-    ) -> Batch:
-        """What makes these elements of the kernel's the wanted ones.
+    ) -> ElementBatch:
+        """The changes that make these elements in the kernel the wanted ones.
 
-        `actual` has the times at which those that are there end.
+        `actual` has the ends of those that the kernel has.
         """
-        batch = Batch()
+        batch = ElementBatch()
         for element in among:
             expires_at, ends_at = self._expiry(element), actual.get(element)
             if expires_at is None:
@@ -113,7 +115,7 @@ class Elements:
         return batch
 
     def assume(self, actual: Mapping[Element, float], took: float) -> None:
-        """The kernel holds these, and it `took` seconds to read them: pending() brings the rest."""
+        """The kernel has these elements; reading them `took` seconds. pending() adds the rest."""
         self._applied = dict(actual)
         self._touched = {*actual, *self._wanted}
         self._slack = SLACK + took

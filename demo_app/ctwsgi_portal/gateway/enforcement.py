@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The kernel's sets follow the clients: every change is one transaction, and losses are repaired.
+"""Keeps the kernel's sets in step with the clients, and repairs what others change.
 
-One lock; all methods may be called from any thread.
+Every change is one transaction. Any thread may call any method: there is one lock.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from itertools import islice
 
 from . import nft
 from .clients import Client
-from .elements import Batch, Element, Elements
+from .elements import Element, ElementBatch, Elements
 from .ledger import Ledger
 from .ruleset import Rules
 from .sets import Rows, Sets
 
 _PART = 100
-"""Elements that are asked for in one go: some milliseconds."""
+"""Elements that are read under one hold of the lock, which takes some milliseconds."""
 
 log = logging.getLogger("ctwsgi.portal.gateway")
 
 
 class Enforcement:
-    """Owns our table of the packet filter; what its elements counted goes into the ledger."""
+    """The portal's table of the packet filter. The ledger gets what its elements count."""
 
     def __init__(self, rules: Rules, ledger: Ledger) -> None:
         self._rules = rules
@@ -36,26 +36,26 @@ class Enforcement:
         self._lock = threading.RLock()
         self._fingerprint: str | None = None
         self._changed: set[Element] = set()
-        """Since known(): what a reading says of these may be from before."""
+        """Elements changed since known(). A reading may show their state before the change."""
 
     def start(self) -> None:
-        """Loads the rules; clients of an earlier agent stay."""
+        """Loads the rules, and keeps the elements of an earlier agent."""
         with self._lock:
             self._load()
 
     def put(self, client: Client) -> None:
-        """To be let through; commit() does it."""
+        """Notes a client to let through; commit() does it."""
         with self._lock:
             self._elements.put(client.id, client.elements(), client.expires_at)
 
     def drop(self, client: Client) -> None:
-        """To be cut off; commit() does it."""
+        """Notes a client to cut off; commit() does it."""
         with self._lock:
             self._elements.drop(client.id)
 
     def commit(self, stale: Mapping[Element, str] | None = None) -> None:
-        """What was put and dropped becomes true; `stale` elements of FRESH and EARLY go too, whose
-        bytes belong to the clients of these ids.
+        """Applies what put() and drop() noted. `stale` are elements of FRESH and EARLY to remove,
+        with the ids of the clients whose bytes they count.
         """
         stale = stale or {}
         with self._lock:
@@ -66,15 +66,16 @@ class Enforcement:
             self._elements.settled()
 
     def known(self) -> frozenset[Element]:
-        """To be taken before a reading that is given to compare() and missing()."""
+        """The applied elements. To be called before a reading for compare() and missing()."""
         with self._lock:
             self._changed.clear()
             return frozenset(self._elements.known())
 
     def compare(self, rows: Rows, owner: Callable[[str], str | None]) -> list[Element]:
-        """Counts what these elements counted, and gives those that somebody else changed.
+        """Takes over the counters of these elements, and returns those that others changed.
 
-        `owner` says whose an address in the EARLY sets is. Short: a grant may be waiting.
+        `owner` gives the client of an address in the EARLY sets. It holds the lock for a short time
+        only, because a grant may be waiting.
         """
         with self._lock:
             rows = {e: row for e, row in rows.items() if e not in self._changed}
@@ -87,7 +88,7 @@ class Enforcement:
         return [*batch.remove, *batch.renew]
 
     def missing(self, unseen: Iterable[Element]) -> list[Element]:
-        """Of elements that a reading did not show, those that are really not there."""
+        """Asks for each element that a reading did not show. Returns those that are not there."""
         gone = []
         rest = iter(unseen)
         while part := list(islice(rest, _PART)):
@@ -102,7 +103,7 @@ class Enforcement:
         return gone
 
     def repair(self, suspects: Iterable[Element]) -> int:
-        """Puts right those that really are not as they should be: their number."""
+        """Reads these elements again and corrects those that are wrong. Returns their number."""
         with self._lock:
             suspects = [element for element in suspects if element[0] in nft.SETS]
             rows = {element: self._sets.one(element) for element in suspects}
@@ -113,10 +114,9 @@ class Enforcement:
             return len(batch.remove) + len(batch.renew)
 
     def ensure(self) -> bool:
-        """True when the rules had been taken away or changed, and everything was built anew.
+        """Loads rules and elements again when the rules were removed or changed; True then.
 
-        The rules come first, without waiting for whoever is changing elements: they let nobody
-        through, and until they stand everybody gets through.
+        The rules come first, and without the lock: until they are loaded, every client passes.
         """
         found = nft.fingerprint()
         if found == self._fingerprint:
@@ -127,7 +127,7 @@ class Enforcement:
         return True
 
     def owner(self, element: Element) -> str | None:
-        """Whose bytes an element counts."""
+        """The client whose bytes an element counts."""
         with self._lock:
             return self._elements.owner(element)
 
@@ -139,19 +139,19 @@ class Enforcement:
         with self._lock:
             return len(self._elements)
 
-    def _apply(self, batch: Batch, owners: Mapping[Element, str] | None = None) -> None:
+    def _apply(self, batch: ElementBatch, owners: Mapping[Element, str] | None = None) -> None:
         try:
             self._change(batch, owners or {})
         except (nft.NftError, OSError) as e:
-            log.warning("the packet filter refused a change, building it anew: %s", e)
+            log.warning("the packet filter refused a change, loading it again: %s", e)
             self._rebuild()
 
     def _rebuild(self) -> None:
         self._load()
         self._change(self._elements.pending(time.time()), {})
 
-    def _change(self, batch: Batch, owners: Mapping[Element, str]) -> None:
-        """What an element counted goes with it: it is read for the last time."""
+    def _change(self, batch: ElementBatch, owners: Mapping[Element, str]) -> None:
+        """Reads elements for the last time before it removes them with their counters."""
         ends = {e: owners.get(e) or self._elements.owner(e) for e in (*batch.remove, *batch.renew)}
         self._changed.update(ends)
         for element, whose in ends.items():
@@ -163,7 +163,7 @@ class Enforcement:
             self._ledger.gone(element, whose)
 
     def _load(self) -> None:
-        """The rules, which let nobody through; then what stands in the sets is noted."""
+        """Loads the rules, and then reads what the sets hold."""
         nft.load(self._rules)
         self._fingerprint = nft.fingerprint()
         began = time.monotonic()

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Ends the flows of clients that are no longer granted, in conntrack.
+"""Deletes the flows of clients that are no longer granted from conntrack.
 
-The packet filter cuts them by itself: it looks at every packet. What this adds is that nothing
-remembers them: translations are decided anew, and the table does not fill with the dead.
+The packet filter checks every packet, and so cuts these flows anyway. Deleting them makes the
+kernel decide their translations again, and keeps the table from filling with dead flows.
 
-nfnetlink's IPCTNL_MSG_CT_* (linux/netfilter/nfnetlink_conntrack.h). Not by the conntrack tool: it
-can only delete all flows of an address. Those to the portal, which need no grant, are to stay: a
-client that has just been cut off is reading its last answer from there, or is being redirected to
-it, and would wait for ever when conntrack did not know the answer's flow.
+It uses nfnetlink's IPCTNL_MSG_CT_* (linux/netfilter/nfnetlink_conntrack.h), because the conntrack
+tool can only delete all flows of an address. Flows to the portal need no grant and have to stay: a
+client that was just cut off reads its last answer on one, or is being redirected on one, and would
+wait for ever if conntrack did not know the flow of the answer.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _ENDS = {
     socket.AF_INET: struct.Struct("16x4s4x4s"),
     socket.AF_INET6: struct.Struct("16x16s4x16s"),
 }
-"""Source and destination: the kernel puts CTA_TUPLE_ORIG first, and CTA_TUPLE_IP first in it."""
+"""Source and destination. The kernel puts CTA_TUPLE_ORIG first, and CTA_TUPLE_IP first in it."""
 _REDIRECTED = 1 << 5  # IPS_DST_NAT (linux/netfilter/nf_conntrack_common.h)
-_ROOM = 1 << 16
+_LONGEST = 1 << 16
 _PATIENCE = 5.0
 
 _Flow = dict[int, bytes]
-"""Attributes of the kernel's message, by type."""
+"""Attributes of a message of the kernel, by type."""
 
 
 class Flows:
-    """A thread of its own, because each call walks the whole table of connections.
+    """A thread deletes the flows, because each call walks the whole table of connections.
 
-    `portal` are the addresses of its machines, where that is not this one.
+    `portal` are the addresses of the portal's machines, except this one.
     """
 
     def __init__(self, portal: Collection[str]) -> None:
@@ -57,11 +57,11 @@ class Flows:
         self._thread.start()
 
     def cut(self, address: str) -> None:
-        """Soon, every flow that this address began is forgotten, but for those to the portal."""
+        """Lets the thread delete every flow that this address began, except those to the portal."""
         self._addresses.put(address)
 
     def close(self) -> None:
-        """Finishes what was asked for."""
+        """Returns when all calls of cut() are done."""
         self._addresses.put(None)
         self._thread.join()
 
@@ -75,11 +75,11 @@ class Flows:
                 if not complained:
                     log.warning("conntrack refuses (%s): flows end by the rules only", e)
                 complained = True
-            # Half of the processor is for others; meanwhile more addresses come together.
+            # Pauses as long as this took. Addresses of further calls are collected meanwhile.
             time.sleep(time.monotonic() - began)
 
     def _take(self) -> list[str]:
-        """All that wait, at least one; none at the end."""
+        """Waits for an address, and returns all that are queued; an empty list at the end."""
         taken: list[str] = []
         while (address := self._addresses.get()) is not None:
             taken.append(address)
@@ -107,12 +107,12 @@ def _begun_by(
     sock: socket.socket, version: socket.AddressFamily, sources: Collection[bytes]
 ) -> Iterator[tuple[bytes, _Flow]]:
     """Destinations and flows."""
-    # The kernel could pick them out (CTA_FILTER), but gives all others for IPv6 (6.18).
+    # The kernel's own filter (CTA_FILTER) returns the wrong flows for IPv6 (6.18).
     ends = _ENDS[version]
     body = _NFGENMSG.pack(version, 0, 0)
     sock.send(netlink.message(_SUBSYSTEM | _GET, netlink.DUMP, 1, body))
     while True:
-        for kind, payload in netlink.messages(sock.recv(_ROOM)):
+        for kind, payload in netlink.messages(sock.recv(_LONGEST)):
             if kind == netlink.DONE:
                 return
             if kind == netlink.ERROR:
@@ -127,11 +127,13 @@ def _redirected(flow: _Flow) -> bool:
 
 
 def _delete(sock: socket.socket, version: socket.AddressFamily, flow: _Flow) -> int:
-    """This very one: another that has come in its place since has another id. An errno, or 0."""
+    """Deletes the flow with this id: a new one of the same addresses stays. Returns an errno."""
     body = _NFGENMSG.pack(version, 0, 0) + attribute(_ORIGINAL | NESTED, flow[_ORIGINAL])
     body += b"".join(attribute(kind, flow[kind]) for kind in (_ID, _ZONE) if kind in flow)
     sock.send(netlink.message(_SUBSYSTEM | _DELETE, netlink.ACK, 2, body))
-    codes = [netlink.error(p) for k, p in netlink.messages(sock.recv(_ROOM)) if k == netlink.ERROR]
+    codes = [
+        netlink.error(p) for k, p in netlink.messages(sock.recv(_LONGEST)) if k == netlink.ERROR
+    ]
     return next((code for code in codes if code not in (0, errno.ENOENT)), 0)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What is to be told to the store: bytes by client, news of devices, and how far each counter came.
+"""Collects what the agent reports: bytes by client, news of devices, and the counters' values.
 
-Nothing of it is counted twice or left out: an element is read before it is taken away, what got no
-answer is told again as it was, and a new agent goes on from what the store was told last. Pure; one
-lock.
+Every byte is reported once: the agent reads an element before it removes it, sends a batch without
+an answer again unchanged, and continues from the counters that the store was told last. Nothing
+here does I/O. There is one lock.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..state.records import Report, new_id
 from .elements import Element
 
 NOBODY = ""
-"""Owner of elements that belong to no client: the store forgets or learns their counters only."""
+"""The owner of elements without a client: the store gets only the values of their counters."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """For Store.report(), as often as it takes."""
+class ReportBatch:
+    """Reports for one call of Store.report(), which is repeated until it is answered."""
 
     id: str
     reports: tuple[Report, ...]
@@ -29,51 +29,49 @@ class Batch:
 
 @dataclass
 class _Open:
-    """A report that grows until it is taken."""
+    """A report that is still being collected."""
 
     voucher: str
     mac: str | None = None
     addresses: dict[str, bool] = field(default_factory=dict)
-    """Whether the client has it; otherwise another device has."""
+    """True when the client has the address, False when another device has it."""
     added: int = 0
     counters: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def news(self) -> bool:
-        """Of the device: others wait for them."""
+        """Whether it has news of the device. Other gateways wait for them."""
         return bool(self.mac or self.addresses)
 
 
 class Ledger:
-    """See the module."""
-
     def __init__(self) -> None:
         self._counted: dict[Element, int] = {}
         self._open: dict[str, _Open] = {}
         self._vouchers: dict[str, str] = {}
-        self._batch: Batch | None = None
+        self._batch: ReportBatch | None = None
         self._lock = threading.Lock()
 
     def resume(self, counters: Mapping[str, int]) -> None:
-        """Goes on from Store.counters(): before anything is counted."""
+        """Continues from Store.counters(). To be called before anything is counted."""
         with self._lock:
             for name, count in counters.items():
                 set_name, _, key = name.partition(" ")
                 self._counted[set_name, key] = count
 
     def enter(self, client_id: str, voucher: str) -> None:
-        """Whose voucher the bytes of this client use up."""
+        """Notes the voucher that the bytes of this client are charged to."""
         if voucher:
             with self._lock:
                 self._vouchers[client_id] = voucher
 
     def leave(self, client_id: str) -> None:
-        """The client has gone, and its elements have been read for the last time."""
+        """Forgets the client's voucher, after its elements were read for the last time."""
         with self._lock:
             self._vouchers.pop(client_id, None)
 
     def count(self, element: Element, count: int, owner: str | None) -> None:
-        """An element was read. Less than last time: it was put in anew, from zero."""
+        """Takes over an element's counter. It began at 0 again when it is less than before."""
         with self._lock:
             before = self._counted.get(element, 0)
             if count == before:
@@ -84,43 +82,43 @@ class Ledger:
             entry.counters[" ".join(element)] = count
 
     def gone(self, element: Element, owner: str | None) -> None:
-        """An element is no more: one of the same name begins at zero."""
+        """Notes that an element is removed. Another one with its name begins at 0."""
         with self._lock:
             if self._counted.pop(element, None) is not None:
                 self._entry(owner or NOBODY).counters[" ".join(element)] = None
 
     def changed(self, counts: Mapping[Element, int]) -> list[Element]:
-        """Those of them that count() would have something to say of."""
+        """The elements whose counters have changed since the last count()."""
         with self._lock:
             known = self._counted.get
             return [element for element, count in counts.items() if known(element, 0) != count]
 
     def counted(self) -> frozenset[Element]:
-        """All elements that have counted something."""
+        """All elements whose counters are above 0."""
         with self._lock:
             return frozenset(self._counted)
 
     def tell(self, client_id: str, mac: str | None, addresses: Iterable[str]) -> None:
-        """News of a client's device."""
+        """Notes the MAC and addresses of a client's device."""
         with self._lock:
             entry = self._entry(client_id)
             entry.mac = mac
             entry.addresses.update(dict.fromkeys(addresses, True))
 
     def tell_left(self, client_id: str, address: str) -> None:
-        """Another device has an address that was this client's."""
+        """Notes that another device has an address of this client."""
         with self._lock:
             self._entry(client_id).addresses[address] = False
 
-    def batch(self, most: int) -> Batch | None:
-        """What is to be reported, the same until it is told(); news first. None: nothing."""
+    def batch(self, most: int) -> ReportBatch | None:
+        """Up to `most` reports, news first; the same batch until told(). None: no reports."""
         with self._lock:
             if self._batch is None and self._open:
-                self._batch = Batch(new_id(), tuple(self._take(most)))
+                self._batch = ReportBatch(new_id(), tuple(self._take(most)))
             return self._batch
 
     def told(self) -> None:
-        """The store has taken the batch."""
+        """The store has answered to the batch."""
         with self._lock:
             self._batch = None
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The neighbour table (ARP and IPv6 neighbour discovery): which device has which address.
+"""The neighbour table (ARP and IPv6 neighbour discovery): the device of each address.
 
-Only the gateway has it; a portal on another machine sees addresses alone.
+Only the gateway has it; a portal on another machine sees addresses only.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _NDMSG = struct.Struct("=BxxxiHBB")  # family, interface, state, flags, type (li
 _DST, _LLADDR = 1, 2
 _UNKNOWN = 0x01 | 0x20 | 0x40  # NUD_INCOMPLETE, NUD_FAILED, NUD_NOARP
 _MOMENT = 0.2
-"""Seconds."""
+"""Seconds for which a reading is used again."""
 _PATIENCE = 5.0
-"""Seconds. The kernel answers at once."""
+"""Seconds until a missing answer of the kernel is an error."""
 
 
 class Neighbours:
-    """One reading of the table, towards the clients."""
+    """One reading of the table, for the clients' interfaces."""
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
         self._mac: dict[str, str] = {}
@@ -34,7 +34,7 @@ class Neighbours:
             self._addresses.setdefault(mac, []).append(address)
 
     def mac(self, address: str) -> str | None:
-        """Lower case; None when the address is no neighbour: behind a router, or not heard of."""
+        """In lower case; None when the address is behind a router or unknown."""
         return self._mac.get(address)
 
     def pairs(self) -> Iterable[tuple[str, str]]:
@@ -42,14 +42,14 @@ class Neighbours:
         return self._mac.items()
 
     def addresses(self, mac: str) -> list[str]:
-        """All of a device, without link-local ones, which are never forwarded."""
+        """All addresses of a device, except link-local ones, which are not forwarded."""
         return self._addresses.get(mac, [])
 
 
 class Recent:
-    """The table as it was a moment ago: reading thousands before each change takes too long.
+    """A reading that is at most _MOMENT old: to read thousands before each change takes too long.
 
-    Of one thread at a time. An address is in the table long before its client is granted.
+    One thread at a time may use it. An address is in the table long before its client is granted.
     """
 
     def __init__(self, interfaces: Collection[str]) -> None:
@@ -58,7 +58,7 @@ class Recent:
         self._read_at = float("-inf")
 
     def get(self) -> Neighbours:
-        """At most `_MOMENT` old. OSError."""
+        """The reading. May raise OSError."""
         if time.monotonic() > self._read_at + _MOMENT:
             self._table = read(self._interfaces)
             self._read_at = time.monotonic()
@@ -66,19 +66,19 @@ class Recent:
 
 
 def read(interfaces: Collection[str]) -> Neighbours:
-    """The table of these interfaces, as the kernel has it now. OSError when it will not tell.
+    """Reads the table of these interfaces. OSError when the kernel refuses.
 
-    Over rtnetlink(7), not by the ip tool: it is asked before changes of the filter.
+    It uses rtnetlink(7), because the ip tool is too slow before each change of the filter.
     """
-    inside = {index for name in interfaces if (index := _index(name))}
+    wanted = {index for name in interfaces if (index := _index(name))}
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
         sock.settimeout(_PATIENCE)
         body = _NDMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
         sock.send(netlink.message(_GETNEIGH, netlink.DUMP, 1, body))
-        return Neighbours(_entries(sock, inside))
+        return Neighbours(_entries(sock, wanted))
 
 
-def _entries(sock: socket.socket, inside: Collection[int]) -> Iterator[tuple[str, str]]:
+def _entries(sock: socket.socket, interfaces: Collection[int]) -> Iterator[tuple[str, str]]:
     while True:
         for kind, payload in netlink.messages(sock.recv(1 << 18)):
             if kind == netlink.DONE:
@@ -86,7 +86,7 @@ def _entries(sock: socket.socket, inside: Collection[int]) -> Iterator[tuple[str
             if kind == netlink.ERROR:
                 raise OSError(netlink.error(payload), "the neighbour table")
             family, index, state, *_ = _NDMSG.unpack_from(payload)
-            if kind == _NEWNEIGH and index in inside and not state & _UNKNOWN:
+            if kind == _NEWNEIGH and index in interfaces and not state & _UNKNOWN:
                 found = dict(netlink.attributes(payload[_NDMSG.size :]))
                 address, mac = found.get(_DST, b""), found.get(_LLADDR, b"")
                 if len(mac) == 6 and not (family == socket.AF_INET6 and address[:2] == b"\xfe\x80"):
@@ -94,7 +94,7 @@ def _entries(sock: socket.socket, inside: Collection[int]) -> Iterator[tuple[str
 
 
 def _index(name: str) -> int:
-    """0 for one that is not there now: it may come."""
+    """0 for an interface that does not exist (yet)."""
     try:
         return socket.if_nametoindex(name)
     except OSError:

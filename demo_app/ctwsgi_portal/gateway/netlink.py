@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The grammar of netlink: messages in a datagram, attributes in a message (linux/netlink.h)."""
+"""Writes and reads netlink messages and their attributes (linux/netlink.h)."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ HEADER = struct.Struct("=LHHLL")
 ERROR, DONE = 2, 3
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 NESTED = 0x8000
-"""Flag of the type of an attribute that consists of attributes."""
+"""Flag in the type of an attribute that consists of attributes."""
 
 _ATTRIBUTE = struct.Struct("=HH")
 _CODE = struct.Struct("=i")
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """A request, for send()."""
+    """A request with its header."""
     return HEADER.pack(HEADER.size + len(body), kind, REQUEST | flags, sequence, 0) + body
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """For a body, padded."""
+    """An attribute with its header and padding."""
     head = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), kind)
     return head + payload + bytes(-len(payload) % 4)
 
 
 def error(payload: bytes) -> int:
-    """The errno of an ERROR message; 0 is an acknowledgement."""
+    """The errno in an ERROR message; 0 is an acknowledgement."""
     (code,) = _CODE.unpack_from(payload)
     return -int(code)
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, payload) of each."""
+    """(type, payload) of each message in a datagram."""
     while len(data) >= HEADER.size:
         length, kind, *_ = HEADER.unpack_from(data)
         if length < HEADER.size:
@@ -45,7 +45,7 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, payload) of each; the type without its flags."""
+    """(type without its flags, payload) of each attribute."""
     while len(data) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(data)
         if length < _ATTRIBUTE.size:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Changes the kernel's packet filter by the nft tool, and asks it for the rules.
+"""Changes the kernel's packet filter with the nft tool, and reads its rules.
 
-nft(8), libnftables-json(5). One call is one transaction. A single element takes 2 ms, also beside
-100,000. Elements are read by sets.py.
+See nft(8) and libnftables-json(5). One call is one transaction. Adding an element takes 2 ms, also
+when a set has 100,000. sets.py reads elements.
 """
 
 from __future__ import annotations
@@ -17,44 +17,43 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from .elements import Batch, Element
+from .elements import Element, ElementBatch
 from .ruleset import CONFIGURED, TABLE, Rules, load_script
 
 SETS = ("macs", "granted4", "granted6", "back4", "back6")
-"""Those that the agent fills."""
+"""The sets that the agent fills."""
 FRESH, EARLY = ("fresh4", "fresh6"), ("early4", "early6")
-"""Those that the packet path fills; only the latter count."""
+"""The sets that the packet path fills; only EARLY has counters."""
 
 CHUNK = 20_000
-"""Elements per transaction: a second of work at most, so that timeouts are not late by more."""
+"""Elements in one transaction. It takes a second at most, by which timeouts may be late."""
 
 _KEY = re.compile(r"[0-9a-f.:]+")
-"""Addresses and MACs. Whoever can write to the store shall not write commands for nft."""
+"""An address or MAC. It keeps a client that can write to the store from writing nft commands."""
 
 _ENVIRON = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
 
 
 class NftError(Exception):
-    """nft refused; the first line of what it said."""
+    """nft refused. The message is the first line of its output."""
 
 
 class TableGone(NftError):
-    """Our table, or a set of it, is not there."""
+    """The portal's table, or a set in it, does not exist."""
 
 
 class Counted(NamedTuple):
-    """An element as the kernel has it."""
+    """An element in the kernel."""
 
     ends_at: float
-    """Unix seconds; math.inf for one that stays."""
+    """Unix seconds; math.inf for an element without a timeout."""
     bytes: int
 
 
 def load(rules: Rules, absent: bool = False) -> None:
-    """Puts the ruleset in place; elements of an earlier agent stay.
+    """Loads the rules, and keeps the elements of an earlier agent.
 
-    They are lost, in the same transaction, when the table was made otherwise, or is known to be
-    `absent`.
+    The elements are lost when the table's sets have other properties, or the table is `absent`.
     """
     empty = "".join(f"flush set inet {TABLE} {name}\n" for name in CONFIGURED)
     if not absent:
@@ -67,15 +66,15 @@ def load(rules: Rules, absent: bool = False) -> None:
 
 
 def unload() -> None:
-    """Takes the table away: everybody may pass."""
+    """Removes the table: every client passes."""
     _nft(["-f", "-"], f"add table inet {TABLE}\ndelete table inet {TABLE}\n")
 
 
-def apply(batch: Batch) -> None:
-    """Brings the batch into the sets. TableGone, NftError.
+def apply(batch: ElementBatch) -> None:
+    """Applies the batch to the sets. May raise TableGone, NftError.
 
-    A removal is an addition and a removal: the element may have run out meanwhile, and nft's
-    `destroy` is younger than Debian's kernel.
+    An element may time out just before it is removed, which would make nft fail. So it is added and
+    then removed; nft's `destroy` needs a newer kernel than Debian 12 has.
     """
     for elements in _chunks(batch.remove):
         bare = dict.fromkeys(elements, 1.0)
@@ -95,13 +94,13 @@ def _chunks(elements: Iterable[Element]) -> Iterator[list[Element]]:
 
 
 def _left(ends: Mapping[Element, float], elements: Iterable[Element]) -> dict[Element, float]:
-    """Seconds from now, at least one."""
+    """Seconds until the end of each, at least 1."""
     now = time.time()
     return {element: max(1.0, ends[element] - now) for element in elements}
 
 
 def _lines(verb: str, left: Mapping[Element, float]) -> str:
-    """One command for each set."""
+    """A command for each set."""
     words: dict[str, list[str]] = {}
     for (name, key), seconds in left.items():
         if not _KEY.fullmatch(key):
@@ -115,11 +114,11 @@ def _lines(verb: str, left: Mapping[Element, float]) -> str:
 
 
 def fingerprint() -> str | None:
-    """Tells one state of our table's rules from another; None when there is no table.
+    """A text that differs for each state of the table's rules; None when there is no table.
 
-    Handles are in it, so that rules that were deleted and put back by others show as well.
+    It holds the handles, and so differs when others delete rules and add them again.
     """
-    # Of all commands only this one leaves elements alone (nft 1.0.6): 3 ms beside 100,000.
+    # Only this command does not read the elements (nft 1.0.6): 3 ms beside 100,000.
     answer = json.loads(_nft(["-j", "-t", "list", "ruleset"]))
     ours = [_bare(entry) for entry in answer["nftables"] if _is_ours(entry)]
     return json.dumps(ours, sort_keys=True) if ours else None
@@ -130,7 +129,7 @@ def _is_ours(entry: Mapping[str, Any]) -> bool:
 
 
 def _bare(value: Any) -> Any:
-    """Without what packets change."""
+    """The value without the parts that packets change."""
     if isinstance(value, dict):
         return {k: _bare(v) for k, v in value.items() if k not in ("counter", "elem")}
     return [_bare(v) for v in value] if isinstance(value, list) else value

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The packet filter's text: ruleset.nft, filled in with what the configuration says.
+"""The text of the packet filter: ruleset.nft, filled in from a `Rules`. Nothing here does I/O.
 
-Pure: text out of a `Rules`, nothing here touches the system. The text may be loaded again and
-again; what the agent and dnsmasq put into sets in between stays.
+nft may load the text repeatedly; elements that the agent and dnsmasq have added stay.
 """
 
 from __future__ import annotations
@@ -14,54 +13,56 @@ from pathlib import Path
 
 import jinja2
 
+from ..config.addresses import Endpoint, IPNetwork
+
 TABLE = "ctwsgi_portal"
-"""In the inet family."""
+"""The table's name, in the inet family."""
 
 SIZE = 1 << 18
-"""Elements that a set may hold. Four addresses for each of 65,536 devices."""
+"""Elements that a set may hold: four addresses for each of 65,536 devices."""
 
 CONFIGURED = (*("bypass", "portal4", "portal6", "garden4", "garden6", "resolvers4", "resolvers6"),)
-"""Sets whose elements stand in the text: emptied before it is loaded."""
-
-Network = IPv4Network | IPv6Network
-Endpoint = tuple[str, int]
+"""Sets whose elements are in the text. They are emptied before it is loaded."""
 
 _BURST = 64 * 1024
-"""Bytes beyond the second's worth that the kernel's bucket has anyway (net/netfilter/nft_limit.c):
-the largest packet (GSO) must fit, or a slow client would get none.
+"""Bytes that the kernel's bucket holds in addition to one second's amount
+(net/netfilter/nft_limit.c). The largest packet (GSO) must fit into it, or a slow client would never
+get one.
 """
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the ruleset depends on."""
+    """The values that ruleset.nft is filled in with."""
 
-    inside: tuple[str, ...]
-    """Interfaces towards the clients."""
+    lan_interfaces: tuple[str, ...]
+    """The interfaces towards the clients."""
     redirect_to: tuple[Endpoint, ...] = ()
-    """The redirected listener on another machine, at most one address per version. Empty: here."""
+    """The redirected listener on another machine, at most one address per IP version; empty when it
+    is on this machine.
+    """
     redirect_port: int = 8080
-    """Of the redirected listener, or of the relay in front of it, on this machine."""
+    """The port of the redirected listener, or of the relay, on this machine."""
     helper: str = ""
-    """`ctproxy` or `ctframe`: the kernel module marks what goes to `redirect_to`."""
+    """`ctproxy` or `ctframe`, with which the kernel module writes the origin; '' without it."""
     portal: tuple[str, ...] = ()
-    """Addresses of the portal's own pages and API, where they are not this machine's."""
+    """Addresses of the portal's own pages and API."""
     portal_ports: tuple[int, ...] = (80, 443)
-    garden: tuple[Network, ...] = ()
-    resolvers: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
-    """Name servers beyond this machine that clients may ask before they are granted."""
+    garden: tuple[IPNetwork, ...] = ()
+    resolvers: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+    """Name servers on other machines that clients may ask before they are granted."""
     bypass: tuple[str, ...] = ()
     """MAC addresses."""
     rate_up: int = 0
-    """Bytes per second and client address; 0: as fast as it goes."""
+    """Bytes per second for each address of a client; 0: no limit."""
     rate_down: int = 0
     services_rate: int = 16 * 1024
-    """Bytes per second of DNS, NTP and DHCP of a client that is not granted, either way."""
+    """Bytes per second and direction of DNS, NTP and DHCP for a client that is not granted."""
     size: int = SIZE
 
 
 def render(rules: Rules) -> str:
-    """The table, as nft's language."""
+    """The table in nft's language."""
     meters = (
         ["services", "answers"] + ["up"] * bool(rules.rate_up) + ["down"] * bool(rules.rate_down)
     )
@@ -71,7 +72,7 @@ def render(rules: Rules) -> str:
     return _TEMPLATE.render(
         table=TABLE,
         size=rules.size,
-        inside=_braces(f'"{name}"' for name in rules.inside),
+        lan_interfaces=_braces(f'"{name}"' for name in rules.lan_interfaces),
         bypass=sorted(rules.bypass),
         portal4=_hosts([*rules.portal, *remote], 4),
         portal6=_hosts([*rules.portal, *remote], 6),
@@ -92,9 +93,10 @@ def render(rules: Rules) -> str:
 
 
 def load_script(rules: Rules, replace: bool = False) -> str:
-    """What makes the kernel's table this one, in one transaction.
+    """The commands that load the table, in one transaction.
 
-    With `replace` the old table goes, granted clients too: for when its sets were made otherwise.
+    With `replace` they delete the old table with all its elements. That is necessary when its sets
+    have other properties.
     """
     empty = f"add table inet {TABLE}\n"
     if replace:
@@ -104,7 +106,7 @@ def load_script(rules: Rules, replace: bool = False) -> str:
 
 def _translations(rules: Rules) -> list[str]:
     if not rules.redirect_to:
-        # For either version, and whatever address this machine has towards the client.
+        # `redirect` takes the address that this machine has towards the client, of either version.
         return [f"meta l4proto tcp redirect to :{rules.redirect_port}"]
     made = []
     for host, port in rules.redirect_to:
@@ -119,7 +121,7 @@ def _hosts(hosts: Iterable[str], version: int) -> list[str]:
     return sorted({host for host in hosts if ip_address(host).version == version})
 
 
-def _networks(networks: Sequence[Network], version: int) -> list[str]:
+def _networks(networks: Sequence[IPNetwork], version: int) -> list[str]:
     if version == 4:
         return [str(n) for n in collapse_addresses(n for n in networks if n.version == 4)]
     return [str(n) for n in collapse_addresses(n for n in networks if n.version == 6)]

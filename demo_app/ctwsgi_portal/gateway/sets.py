@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Reads the packet filter's sets from the kernel, piece by piece, and single elements.
+"""Reads the packet filter's sets from the kernel in slices, and single elements.
 
-nfnetlink's NFT_MSG_GETSETELEM (linux/netfilter/nf_tables.h, nfnetlink.h). Not by the nft tool: that
-begins again with every change which comes in between, so that beside a hundred grants a second it
-never ends (1.0.6). Here a change may at most move an element out of sight of one reading, so what
-seems to be missing is to be asked for by one(). 100,000 elements take half a second.
+It uses nfnetlink's NFT_MSG_GETSETELEM (linux/netfilter/nf_tables.h, nfnetlink.h). The nft tool
+starts again at every change that comes in between, and never ends beside a hundred grants a second
+(1.0.6). Here a change may only hide an element from one reading, so the caller has to ask for
+missing elements with one(). 100,000 elements take half a second.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _TIMEOUT, _EXPIRATION, _EXPRESSION = 4, 5, 7  # NFTA_SET_ELEM_*
 _DATA = 2  # NFTA_EXPR_DATA
 _BYTES, _PACKETS = 1, 2  # NFTA_COUNTER_*
 _HEAD = struct.Struct("=HH")
-_ROOM = 1 << 16
-"""More than the kernel puts into one datagram."""
+_LONGEST = 1 << 16
+"""Bytes; the kernel's datagrams are shorter."""
 _PATIENCE = 5.0
 
 
 class Sets:
-    """A socket to the kernel, of one thread. OSError, TableGone."""
+    """A socket to the kernel for one thread. The methods may raise OSError and TableGone."""
 
     def __init__(self) -> None:
         self._sequence = 0
@@ -54,30 +54,30 @@ class Sets:
         self._socket.settimeout(_PATIENCE)
 
     def read(self, name: str) -> Iterator[Rows]:
-        """All elements of a set, some hundred at a time."""
+        """All elements of a set, in slices of some hundred."""
         complete = False
         try:
             self._ask(name, b"", netlink.DUMP)
             while not complete:
-                data, now = self._socket.recv(_ROOM), time.time()
+                data, now = self._socket.recv(_LONGEST), time.time()
                 for kind, payload in self._answers(data):
                     complete = kind == netlink.DONE
                     if not complete:
                         yield self._rows(name, payload, now)
         finally:
             if not complete:
-                # What is still to come would be taken for the next answer.
+                # The rest of the answer would be taken for the next one.
                 self.close()
                 self._open()
 
     def one(self, element: Element) -> Counted | None:
-        """An element as it is now; None: it is not there, or not any more."""
+        """An element, read now; None when it is not there."""
         name, key = element
         value = attribute(_KEY | NESTED, attribute(_VALUE, _packed(key)))
         wanted = attribute(_ELEMENT | NESTED, value)
         try:
             self._ask(name, attribute(_ELEMENTS | NESTED, wanted), 0)
-            for _, payload in self._answers(self._socket.recv(_ROOM)):
+            for _, payload in self._answers(self._socket.recv(_LONGEST)):
                 return self._rows(name, payload, time.time()).get(element)
         except TableGone:
             pass
@@ -103,7 +103,7 @@ class Sets:
                 code = netlink.error(payload)
                 if code == errno.ENOENT:
                     raise TableGone("the kernel has no such set or element")
-                raise NftError(f"the kernel does not tell elements: {errno.errorcode[code]}")
+                raise NftError(f"the kernel refuses to list elements: {errno.errorcode[code]}")
             if kind in (netlink.DONE, _SUBSYSTEM | _NEW):
                 yield kind, payload
 
@@ -117,7 +117,9 @@ class Sets:
         return found
 
     def _elements(self, data: bytes) -> Iterator[tuple[bytes, int | None, int]]:
-        """(key, milliseconds left, bytes). They nearly all look alike, so that is learned."""
+        """(key, milliseconds left, bytes) of each. Nearly all elements have the same layout, so it
+        is learned from the first.
+        """
         place = 0
         while place + _HEAD.size <= len(data):
             length, _ = _HEAD.unpack_from(data, place)
@@ -132,7 +134,7 @@ class Sets:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where an element has its values: those of its bytes that are none are `expected`."""
+    """The places of the values in an element. All other bytes must be the `expected` ones."""
 
     heads: struct.Struct
     expected: tuple[bytes, ...]
@@ -192,7 +194,9 @@ def _spans(
 
 
 def _packed(key: str) -> bytes:
-    """A MAC address has five colons and no more digits than those."""
+    """A MAC address has 17 characters and five colons; an IPv6 address of this form does not exist
+    in inet_ntop()'s spelling.
+    """
     if len(key) == 17 and key.count(":") == 5:
         return bytes.fromhex(key.replace(":", ""))
     return socket.inet_pton(socket.AF_INET6 if ":" in key else socket.AF_INET, key)

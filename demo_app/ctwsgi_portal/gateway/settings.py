@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From the configuration to what the gateway's side needs."""
+"""Makes the agent's settings and the rules from the configuration."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ..config import Config, ConfigError
-from .agent import Settings
+from .agent import AgentSettings
 from .ruleset import Rules
 
 API_PATH = "/captive-portal/api"
-"""The web side's (web/api.py), which is not imported here: a gateway needs no Flask."""
+"""The same as in web/api.py, which is not imported: a gateway needs no Flask."""
 
 
-def settings(config: Config) -> Settings:
+def agent_settings(config: Config) -> AgentSettings:
     """ConfigError when no network names an interface."""
     gateway = config.gateway
-    return Settings(name=gateway.name, rules=rules(config), report_every=gateway.report_every)
+    return AgentSettings(gateway.name, make_rules(config), gateway.report_every)
 
 
-def rules(config: Config) -> Rules:
+def make_rules(config: Config) -> Rules:
     """ConfigError when no network names an interface."""
     gateway = config.gateway
-    inside = tuple(dict.fromkeys(name for n in config.networks for name in n.interfaces))
-    if not inside:
+    interfaces = tuple(dict.fromkeys(name for n in config.networks for name in n.interfaces))
+    if not interfaces:
         raise ConfigError("networks: none has interfaces: the gateway must know where clients are")
     addresses, ports = _portal(config)
     return Rules(
-        inside=inside,
+        lan_interfaces=interfaces,
         redirect_to=gateway.redirect_to,
         redirect_port=gateway.redirect_port or config.listen.redirected.port,
         helper=gateway.helper,
@@ -43,7 +43,7 @@ def rules(config: Config) -> Rules:
 
 
 def api_url(config: Config) -> str | None:
-    """Where RFC 8908 is spoken, as DHCP and router advertisements say it; None: nowhere."""
+    """The URL of the API of RFC 8908, for DHCP and router advertisements; None: there is none."""
     if config.listen.api is None:
         return None
     host = urlsplit(config.portal.url).hostname or ""
@@ -55,7 +55,8 @@ def api_url(config: Config) -> str | None:
 def _portal(config: Config) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Addresses and ports of the portal's own pages.
 
-    A name in its URL is not looked up, so that no boot waits for a name server: `own` says where.
+    A name in a URL is not looked up, because a boot must not wait for a name server. `own` has its
+    addresses.
     """
     urls = [urlsplit(url) for url in config.portal.urls()]
     ports = {url.port or (443 if url.scheme == "https" else 80) for url in urls}
@@ -67,7 +68,7 @@ def _portal(config: Config) -> tuple[tuple[str, ...], tuple[int, ...]]:
         try:
             addresses.append(ip_address(url.hostname or "").compressed)
         except ValueError:
-            pass  # a name
+            pass  # the host is a name
     for host, port in config.portal.own:
         addresses.append(host)
         if port:

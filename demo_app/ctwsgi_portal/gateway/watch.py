@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Tells when somebody changes the packet filter's rules: the kernel announces it over netlink.
+"""Waits for changes of the packet filter's rules, which the kernel announces over netlink.
 
-nfnetlink, group NFNLGRP_NFTABLES (linux/netfilter/nfnetlink.h). Element changes, of which there
-are many, are not looked at.
+The group is NFNLGRP_NFTABLES of nfnetlink (linux/netfilter/nfnetlink.h). Announcements of elements,
+which are frequent, are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _RULE_CHANGES = {0, 2, 3, 5, 6, 8, 9, 11}
 
 
 class Watch:
-    """A socket in the group. Needs CAP_NET_ADMIN, as all that the agent does."""
+    """A socket in the group."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
@@ -29,7 +29,7 @@ class Watch:
         self._socket.setblocking(False)
 
     def wait(self, timeout: float) -> bool:
-        """Up to `timeout` seconds for a change of rules; False when there was none."""
+        """Waits up to `timeout` seconds for a change of rules; False when there is none."""
         end = time.monotonic() + timeout
         while (left := end - time.monotonic()) > 0:
             if select.select([self._socket], [], [], left)[0] and self._changed():
@@ -46,7 +46,7 @@ class Watch:
         except BlockingIOError:
             return False
         except OSError:
-            return True  # ENOBUFS: announcements were lost, so look
+            return True  # ENOBUFS: announcements were lost, so there may be a change
         return any(
             kind >> 8 == _NFNL_SUBSYS_NFTABLES and kind & 0xFF in _RULE_CHANGES
             for kind, _ in messages(data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A session as JSON and back: what implementations store of changes and of ended sessions."""
+"""A session as JSON and back: the form in which a store keeps changes and ended sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def encode(session: Session) -> str:
 
 
 def decode(text: str) -> Session:
-    """What encode() wrote; ValueError, KeyError or TypeError for anything else."""
+    """The reverse of encode(); ValueError, KeyError or TypeError for another text."""
     fields = json.loads(text)
     usage = fields["usage"]
     return Session(Grant(**fields["grant"]), Usage(int(usage["bytes"]), tuple(usage["addresses"])))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A store that is opened when it is first asked, and again until it can be.
+"""A store that is opened at the first call, and tried again at each call until it opens.
 
-A portal has to start, and a worker to be replaced, while Redis is away: until it is back every
-question ends in StoreError, which is a page that says "soon".
+So a portal can start, and a worker can be replaced, while Redis is away. Until Redis is back every
+call raises StoreError, and the portal's pages ask the client to try again soon.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 
-class _LateStore:
+class _LazyStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self._store: Store | None = None
@@ -30,6 +30,6 @@ class _LateStore:
             self._store.close()
 
 
-def late_store(url: str) -> Store:
-    """ValueError for what is no store's URL. Every method may raise StoreError, as always."""
-    return cast("Store", _LateStore(check_url(url)))
+def lazy_store(url: str) -> Store:
+    """ValueError when `url` is not the URL of a store."""
+    return cast("Store", _LazyStore(check_url(url)))

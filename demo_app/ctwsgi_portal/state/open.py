@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A store by its URL, so that the configuration chooses the implementation in one word."""
+"""Opens a store by its URL, whose scheme chooses the implementation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SCHEMES = ("sqlite", "redis", "rediss", "redis+cluster", "unix")
 
 
 def check_url(url: str) -> str:
-    """The same; ValueError when it is none that open_store() knows."""
+    """`url` itself; ValueError when open_store() does not know its scheme."""
     scheme, _, rest = url.partition(":")
     if scheme not in SCHEMES or not rest or (scheme != "sqlite" and not rest.startswith("//")):
         raise ValueError(f"{url!r} is not a store: write sqlite:PATH or redis://HOST:PORT/0")
@@ -20,7 +20,7 @@ def open_store(url: str) -> Store:
     """`sqlite:PATH`, or `redis://HOST:PORT/DB`, `rediss://` (TLS), `redis+cluster://`,
     `unix:///PATH`. ValueError for another URL, StoreError when it cannot be opened.
 
-    Implementations are imported when they are asked for: what they need may not be installed.
+    An implementation is imported when it is chosen: SQLite works without the package redis.
     """
     scheme, _, rest = check_url(url).partition(":")
     if scheme == "sqlite":

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the state is made of. Times are Unix seconds, addresses inet_ntop text (v4-mapped: IPv4)."""
+"""The records of the state. Times are Unix seconds; addresses are text as inet_ntop() writes it.
+
+A v4-mapped address is written as IPv4.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ Method = Literal["click", "voucher", "password"]
 
 Kind = Literal["granted", "updated", "ended"]
 
-Reason = Literal["time", "data", "logout", "kicked", "replaced", "moved", "revoked"]
-"""Why a grant ended: its time, its data, the client, an operator, a newer grant of the same
-client, an agent that sees its address with another MAC, its voucher.
+EndReason = Literal["time", "data", "logout", "kicked", "replaced", "moved", "revoked"]
+"""Why a grant ended. time, data: used up. logout: the client said so. kicked: an operator said so.
+replaced: by a newer grant of the same client. moved: an agent saw its address with another MAC.
+revoked: its voucher was.
 """
 
 
@@ -28,33 +32,33 @@ class Grant:
     network: str
     """The name of one of the configured networks."""
     address: str
-    """The one that the client was accepted with; its other ones are in Usage.addresses."""
+    """The address at which the client was accepted; Usage.addresses has the others as well."""
     mac: str | None
-    """Lower case, colons. None until an agent has seen it: a portal cannot."""
+    """Lower case, with colons. None until an agent has reported it: a portal cannot see it."""
     granted_at: float
     expires_at: float
     limit_bytes: int | None
-    """Both directions together. None: no limit."""
+    """Of both directions together. None: no limit."""
     method: Method
     who: str = ""
     """The voucher's label or the user's name, for the operator to read."""
     voucher: str = ""
-    """The digest of the voucher, whose data this grant uses up; '' for other methods."""
+    """The digest of the voucher whose data this grant uses; '' for other methods."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What the agents reported of a grant."""
+    """What agents have reported about a grant."""
 
     bytes: int = 0
-    """Both directions, all gateways."""
+    """Of both directions, at all gateways."""
     addresses: tuple[str, ...] = ()
     """Every address of the client, the grant's own first."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A grant that stands, and what it has used."""
+    """A grant that has not ended, and what it has used."""
 
     grant: Grant
     usage: Usage
@@ -62,28 +66,29 @@ class Session:
 
 @dataclass(frozen=True)
 class Ended:
-    """A session that is over. It is client data: purge() forgets it."""
+    """A session that is over. purge() deletes it after a time, because it is client data."""
 
     session: Session
     ended_at: float
-    reason: Reason
+    reason: EndReason
 
 
 @dataclass(frozen=True)
 class Change:
-    """One step in the store's history, in the order in which it happened.
+    """One step in the store's history.
 
-    granted: let the session's addresses through until grant.expires_at. updated: the MAC or the
-    addresses are now these. ended: cut the session's addresses and MAC off at once; only 'replaced'
-    is followed by the grant of the same client, whose connections need not be cut in between.
+    granted: let the session's addresses through until grant.expires_at. updated: the session's MAC
+    or addresses have changed to these. ended: cut the session's addresses and MAC off at once.
+    After 'replaced' comes the new grant of the same client, whose connections need not be cut in
+    between.
     """
 
     cursor: str
-    """Ask for what came after with this."""
+    """changes() takes it, and gives what came after this change."""
     kind: Kind
     session: Session
-    reason: Reason | None = None
-    """Of `ended` only."""
+    reason: EndReason | None = None
+    """None unless `kind` is ended."""
 
 
 @dataclass(frozen=True)
@@ -96,39 +101,41 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Report:
-    """What an agent saw of a client since its last report."""
+    """What an agent has seen of a client since its last report."""
 
     grant_id: str
     mac: str | None = None
-    """None: nothing new."""
+    """None: no news."""
     addresses: tuple[str, ...] = ()
-    """Those that are new; more does no harm."""
+    """The new ones. It may hold addresses that the store knows already."""
     left: tuple[str, ...] = ()
-    """Those that another device has now. For the grant's own the session ends instead ('moved')."""
+    """Those that another device has now. When another device has the grant's own address, the agent
+    ends the session instead ('moved').
+    """
     added: int = 0
     """Bytes."""
     voucher: str = ""
-    """The grant's, so that the bytes of a session which has ended meanwhile are charged to it."""
+    """The grant's. The bytes of a session that has ended meanwhile are charged to it."""
     counters: Mapping[str, int | None] = field(default_factory=dict)
-    """How far the gateway's own counters had come with this report; None: that one has gone."""
+    """The values of the gateway's counters at this report; None: the counter is gone."""
 
 
 @dataclass(frozen=True)
 class Voucher:
-    """A code that its bearer may exchange for a grant. The code itself is stored nowhere."""
+    """A code that its bearer may exchange for a grant. The code itself is not stored."""
 
     digest: str
     """Of the code, keyed with the portal's secret (state/codes.py)."""
     label: str
-    """Which batch it belongs to, for the operator; revoking is done by label or by code."""
+    """The operator's name for the batch. A voucher is revoked by label or by code."""
     lifetime: int
-    """Seconds from the first redemption; every grant of this voucher ends with them."""
+    """Seconds from the first redemption, after which every grant of this voucher ends."""
     limit_bytes: int | None
     """For all its devices together."""
     uses: int
     """How many devices may redeem it. A device that comes back does not count again."""
     expires_at: float
-    """Not to be redeemed for the first time after this."""
+    """The first redemption has to come before."""
     created_at: float = 0.0
     revoked: bool = False
     first_used_at: float | None = None

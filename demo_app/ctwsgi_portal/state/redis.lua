@@ -1,10 +1,9 @@
 -- SPDX-License-Identifier: MIT
--- The store's writes, each one atomic step: redis.py calls with the name of an operation of `ops`.
+-- The store's writes, each atomic. redis.py calls the script with the name of an operation in `ops`.
 --
--- KEYS[1] is the prefix of all keys, which has a hash tag: in a cluster they share one slot. ARGV[1]
--- is the operation, the rest its arguments. Redis' own clock decides what has run out, so that
--- machines need not agree on the time to a second. Numbers travel as the text that they came in:
--- Lua's would lose digits.
+-- KEYS[1] is the prefix of all keys; its hash tag puts them into one slot of a cluster. ARGV[1] is
+-- the operation, the rest its arguments. Redis' own clock decides what has run out, so that the
+-- clocks of the machines need not agree to a second. Numbers stay text: Lua's numbers lose digits.
 --
 --   s:ID         hash: grant (JSON), network, address, expires, limit, voucher, mac, bytes, addresses
 --                (joined by blanks, the grant's own first)
@@ -13,12 +12,12 @@
 --   of:DIGEST    set: ids of a voucher's sessions     ended  sorted set: JSON by ended_at
 --   changes      stream, entry NUMBER-1 for change NUMBER     number, epoch
 --   counters:GATEWAY  hash: bytes by the name of the gateway's counter
---   batch:GATEWAY  the id of what the gateway reported last
+--   batch:GATEWAY  the id of the gateway's last batch of reports
 --   v:DIGEST     hash: a voucher     d:DIGEST  set: its devices     vouchers  sorted set by created_at
 
 local P, op = KEYS[1], ARGV[1]
-local KEPT_CHANGES = 100000  -- how many changes an agent may be behind before it takes a snapshot
-local SPARE = 86400  -- seconds after its end at which Redis itself forgets a session, come what may
+local KEPT_CHANGES = 100000  -- changes that an agent may be behind before it has to take a snapshot
+local SPARE = 86400  -- seconds after a session's end at which Redis itself deletes its keys
 local clock = redis.call('TIME')
 local now = string.format('%d.%06d', clock[1], clock[2])
 local call = redis.call
@@ -57,13 +56,13 @@ local function finish_all(digest, reason)
   for _, id in ipairs(call('SMEMBERS', P .. 'of:' .. digest)) do finish(id, reason, now) end
 end
 
--- A bound, so that no call takes long; the next one goes on.
+-- At most 500, so that no call takes long. The next call ends more.
 local function expire()
   local due = call('ZRANGEBYSCORE', P .. 'ends', '-inf', now, 'WITHSCORES', 'LIMIT', 0, 500)
   for i = 1, #due, 2 do
     local s = session(due[i])
     if s then finish(due[i], 'time', s.expires) else
-      -- Its time to live was over: nobody had called for a day.
+      -- Redis deleted it after its time to live: no call came for a day.
       call('ZREM', P .. 'ends', due[i])
       call('ZREM', P .. 'granted', due[i])
     end
@@ -103,7 +102,7 @@ local function leave(s, address)
   s.addresses = without(s.addresses, address)
 end
 
--- An address moves to whom it was last seen with, unless another was accepted with it.
+-- Moves the address to session s, unless another session was granted with it.
 local function claim(s, address)
   local key = P .. 'a:' .. s.network .. ' ' .. address
   local holder = call('GET', key)
@@ -191,7 +190,7 @@ function ops.report(gateway, batch, text)
   return gone
 end
 
--- What changes() needs to know: epoch, newest number, oldest number kept, the next end.
+-- For changes(): epoch, newest number, oldest number kept, the end of the next session, the time.
 function ops.position(epoch)
   call('SETNX', P .. 'epoch', epoch)
   local first = call('XRANGE', P .. 'changes', '-', '+', 'COUNT', 1)
@@ -200,8 +199,8 @@ function ops.position(epoch)
     first[1] and first[1][1] or '', ends[2] or '', now }
 end
 
--- Sessions by id, as one JSON text: [[grant, mac, bytes, addresses], ...]. A hundred thousand answers
--- of their own would take a client's parser ten times as long.
+-- Sessions by id, as one JSON text: [[grant, mac, bytes, addresses], ...]. A client takes ten times as
+-- long to parse 100,000 separate answers.
 function ops.sessions(...)
   local found = {}
   for _, id in ipairs({ ... }) do

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The state in Redis, for many portals and many gateways.
 
-Writes are one Lua script (redis.lua), so that each is atomic for everybody. Changes are a stream:
-an agent waits for its next entry, and reads on from where it was when it has been away. What Redis
-writes down has to survive its restart: `appendonly yes`, or the grants are lost with it
-(demo_app/docs/scale.md). In a cluster all keys share one slot.
+Writes are calls of one Lua script (redis.lua), which makes each atomic. Changes are a stream: an
+agent waits for its next entry, and continues from its cursor when it was away. Redis needs
+`appendonly yes`, or a restart loses the grants (demo_app/docs/scale.md). In a cluster all keys
+share one slot.
 """
 
 from __future__ import annotations
@@ -20,23 +20,20 @@ from typing import Any, TypeVar
 import redis
 from redis.cluster import RedisCluster
 
-from .records import Change, Ended, Grant, Reason, Report, Session, Snapshot, Usage, Voucher
+from .records import Change, Ended, EndReason, Grant, Report, Session, Snapshot, Usage, Voucher
 from .redis_advice import advice
-from .store import CursorLost, StoreError
+from .store import MOST_DESTINATIONS, CursorLost, StoreError
 
 PREFIX = "{ctwsgi-portal}:"
-
-MOST_DESTINATIONS = 10_000
-"""How many are told apart on one day."""
 
 _CLUSTER = "redis+cluster://"
 _CHANGES = f"{PREFIX}changes"
 _SESSION = ("grant", "mac", "bytes", "addresses")
 _CHUNK = 1000
 _PATIENCE = 5.0
-"""Seconds for an answer that is not waited for on purpose."""
+"""Seconds to wait for the answer to a command that does not block."""
 _LONGEST = 3.0
-"""Seconds of one blocking read: less than _PATIENCE, so that a dead connection is told from it."""
+"""Seconds of one blocking read. It is less than _PATIENCE, the timeout of a dead connection."""
 
 _LUA = Path(__file__).with_name("redis.lua").read_text()
 
@@ -44,10 +41,10 @@ T = TypeVar("T")
 
 
 class RedisStore:
-    """See store.Store. May be used by several threads at once."""
+    """A store.Store that several threads may use at once."""
 
     def __init__(self, url: str) -> None:
-        # What is shown in messages: never the password.
+        # Messages show the URL without user and password.
         self._shown = url.split("@")[-1] if "@" in url else url
         options = {
             "decode_responses": True,
@@ -76,7 +73,7 @@ class RedisStore:
             grant.mac or "",
         )
 
-    def end(self, grant_id: str, reason: Reason) -> bool:
+    def end(self, grant_id: str, reason: EndReason) -> bool:
         return bool(self._run("end", grant_id, reason))
 
     def covering(self, network: str, address: str) -> Session | None:
@@ -88,7 +85,7 @@ class RedisStore:
         return session if session and session.grant.expires_at > time.time() else None
 
     def snapshot(self) -> Snapshot:
-        # The position first: what changes while the rest is read comes again as a change.
+        # The cursor is read first: what changes during the rest comes again as a change.
         epoch, number, *_ = self._position()
         ids = self._ask(lambda r: r.zrange(f"{PREFIX}granted", 0, -1))
         sessions: list[Session] = []
@@ -102,7 +99,7 @@ class RedisStore:
         while True:
             after, wait = self._check(cursor)
             left = deadline - time.monotonic()
-            # 0 would be for ever.
+            # To Redis 0 means: wait for ever.
             block = max(1, round(1000 * min(max(left, 0), wait, _LONGEST)))
             found = self._read(after, block)
             if found:
@@ -197,12 +194,14 @@ class RedisStore:
         return StoreError(f"{self._shown}: {said}; is this Redis running and reachable?")
 
     def _position(self) -> list[str]:
-        """epoch, newest number, oldest entry kept, the next session's end, Redis' time."""
+        """Epoch, newest number, oldest entry kept, the end of the next session, Redis' time."""
         found: list[str] = self._run("position", secrets.token_hex(8))
         return found
 
     def _check(self, cursor: str) -> tuple[int, float]:
-        """CursorLost; else the number after which to read, and how long nothing can happen."""
+        """The number after which to read, and the seconds until the next session ends. May raise
+        CursorLost.
+        """
         epoch, newest, oldest, end, now = self._position()
         its_epoch, _, number = cursor.rpartition("-")
         first = int(oldest.partition("-")[0] or int(newest) + 1)
@@ -214,7 +213,7 @@ class RedisStore:
         return int(number), wait
 
     def _read(self, after: int, block: int) -> Any:
-        """Entries behind a number, waiting up to `block` milliseconds for the first."""
+        """The entries after a number. Waits up to `block` milliseconds for the first."""
         since = {_CHANGES: f"{after}-1"}
         return self._ask(lambda r: r.xread(since, count=_CHUNK, block=block))
 
@@ -228,13 +227,13 @@ def _session(found: Sequence[str]) -> Session:
 
 
 def _made(fields: dict[str, Any], mac: str, count: int, addresses: str) -> Session:
-    """The MAC of the grant's own fields is the one that it was granted with."""
+    """`fields` are the grant as it was made; the MAC may have become known since."""
     fields["mac"] = mac or None
     return Session(Grant(**fields), Usage(count, tuple(addresses.split())))
 
 
 def _entries(found: Any) -> list[tuple[str, dict[str, str]]]:
-    """Of XREAD's answer: a list in RESP2, a mapping in RESP3."""
+    """The rows of XREAD's answer, which is a list in RESP2 and a mapping in RESP3."""
     streams = list(found.values()) if isinstance(found, dict) else [rows for _, rows in found]
     rows = streams[0]
     # RESP3 through redis-py wraps the rows once more.
@@ -263,7 +262,7 @@ def _row(report: Report) -> list[Any]:
 
 
 def _fields(voucher: Voucher) -> dict[str, str]:
-    """All as text: Lua's numbers would lose digits."""
+    """All values as text, because Lua's numbers lose digits."""
     return {
         "digest": voucher.digest,
         "label": voucher.label,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an operator should change about a Redis that holds grants. Two answers of INFO tell it."""
+"""Finds settings of Redis by which grants may be lost, in two answers of INFO."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHY = {
 def advice(client: Any) -> Iterator[str]:
     """A sentence for each setting that loses grants, or that this user may not see (ACL).
 
-    `client` is redis-py's, of a cluster too. RedisError when Redis cannot be reached.
+    `client` is redis-py's, for one server or a cluster. RedisError when Redis cannot be reached.
     """
     unseen = "cannot be seen by this user (it may not ask INFO)"
     persistence = _info(client, "persistence")
@@ -35,11 +35,11 @@ def advice(client: Any) -> Iterator[str]:
 
 
 def _info(client: Any, section: str) -> list[Mapping[str, Any]]:
-    """One for each node; none when it is forbidden."""
+    """The answer of each node; an empty list when this user may not ask."""
     try:
         found = client.info(section)
     except redis.exceptions.NoPermissionError:
         return []
-    # A cluster's client answers with a mapping of nodes to theirs.
+    # The client of a cluster answers with a mapping from nodes to their answers.
     several = found and all(isinstance(value, dict) for value in found.values())
     return list(found.values()) if several else [found]

@@ -7,15 +7,15 @@ import os
 import stat
 
 SHORTEST = 16
-"""Bytes."""
+"""Bytes that a secret has at least."""
 
 
 class SecretError(Exception):
-    """The secret file cannot be used. The message says what to do."""
+    """The secret file cannot be used; the message says what to do."""
 
 
 def read_secret(path: str) -> bytes:
-    """SecretError unless it is there, long enough, and hidden from other users."""
+    """SecretError unless the file exists, is long enough, and only its owner can read it."""
     try:
         with open(path, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

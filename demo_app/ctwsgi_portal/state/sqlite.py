@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The state in one SQLite file, for a portal and an agent on one machine.
 
-WAL mode: readers do not wait for writers, and processes share the file. synchronous=NORMAL: what
-was written survives a crash of ours; the last moments before a power failure may be lost, after
-which a client is asked once more. Sessions whose time is over are ended by the next call.
+In WAL mode readers do not wait for writers, and processes share the file. With synchronous=NORMAL
+writes survive a crash of the process. A power failure may lose the last of them; the portal then
+asks those clients again. The next call ends the sessions whose time is over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from .records import Change, Ended, Grant, Reason, Report, Session, Snapshot, Voucher
+from .records import Change, Ended, EndReason, Grant, Report, Session, Snapshot, Voucher
 from .sqlite_figures import Figures
 from .sqlite_schema import SCHEMA, VERSION
 from .sqlite_sessions import Sessions
@@ -23,31 +23,32 @@ from .sqlite_vouchers import Vouchers
 from .store import StoreError
 
 _POLL = 0.05
-"""Seconds between looks at the file's version in changes(): a fraction of the second in which a
-grant has to reach a gateway, and a few microseconds each.
+"""Seconds between two queries of changes(). A query takes a few microseconds, and a grant has to
+reach a gateway within a second.
 """
 
 _BUSY = 5.0
-"""Seconds to wait for another process's transaction; ours take milliseconds."""
+"""Seconds to wait for the transaction of another process, which takes milliseconds."""
 
 
 _creating = threading.Lock()
 
 
 def _create(path: str) -> None:
-    """An empty file of its owner's alone, where there is none.
+    """Makes an empty file that only its owner can read, where there is none.
 
-    Only there: whoever closes a descriptor of a file loses the POSIX locks that his process has on
-    it, those of its SQLite connections too. Then another process that is the last to close, as it
-    believes, takes the write-ahead log away, and this one would never see a change again
-    (sqlite.org/howtocorrupt.html, 2.2). Until the lock is free nobody here has opened a new one.
+    It must not open a file that exists: a process that closes a descriptor of a file loses all its
+    POSIX locks on the file, those of its SQLite connections as well. Another process could then
+    take itself for the last user and delete the write-ahead log, and this process would see no
+    further change (sqlite.org/howtocorrupt.html, 2.2). The lock keeps other threads from connecting
+    to the new file before its descriptor is closed.
     """
     with _creating, suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 class SQLiteStore:
-    """See store.Store. One connection, used by one caller at a time."""
+    """A store.Store with one connection, which one caller uses at a time."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -60,7 +61,7 @@ class SQLiteStore:
             )
             self._db.executescript(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-                "PRAGMA secure_delete=ON"  # what is to be forgotten is overwritten
+                "PRAGMA secure_delete=ON"  # overwrites what is deleted
             )
         except (OSError, sqlite3.Error) as e:
             raise StoreError(f"sqlite:{path}: {e}; may this user write there?") from None
@@ -84,7 +85,7 @@ class SQLiteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[float]:
-        """One write at a time, of all processes. Yields the time, sessions of before ended."""
+        """A write transaction, one at a time over all processes. Yields the time."""
         try:
             with self._lock:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -99,14 +100,14 @@ class SQLiteStore:
 
     @contextmanager
     def _current(self) -> Iterator[float]:
-        """A transaction in which no session is past its time."""
+        """A write transaction that first ends the sessions whose time is over."""
         with self._transaction() as now:
             self._sessions.expire(now)
             yield now
 
     @contextmanager
     def _reading(self) -> Iterator[float]:
-        """Reads of one moment, which wait for nobody."""
+        """A read transaction: it sees one moment, and does not wait for writers."""
         try:
             with self._lock:
                 self._db.execute("BEGIN")
@@ -124,7 +125,7 @@ class SQLiteStore:
             self._sessions.add(grant, now)
             self._figures.count_grant(grant.granted_at)
 
-    def end(self, grant_id: str, reason: Reason) -> bool:
+    def end(self, grant_id: str, reason: EndReason) -> bool:
         with self._current() as now:
             return self._sessions.end(grant_id, reason, now)
 

@@ -6,10 +6,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-HOUR, DAY = 3600, 86400
+from .store import MOST_DESTINATIONS
 
-MOST_DESTINATIONS = 10_000
-"""How many are told apart on one day: a client that scans must not fill the disk."""
+HOUR, DAY = 3600, 86400
 
 
 class Figures:
@@ -25,13 +24,13 @@ class Figures:
         return dict(self._db.execute("SELECT name, seen FROM gateways ORDER BY name").fetchall())
 
     def begin(self, gateway: str, batch: str) -> bool:
-        """Whether this is not the gateway's last batch once more."""
+        """False when the gateway's last batch had the same id."""
         row = self._db.execute("SELECT id FROM batches WHERE gateway = ?", (gateway,)).fetchone()
         self._db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?)", (gateway, batch))
         return row is None or str(row[0]) != batch
 
     def count_on(self, gateway: str, counters: Mapping[str, int | None]) -> None:
-        """Where the gateway's counters are now."""
+        """Sets the gateway's counters to these values."""
         for name, count in counters.items():
             if count is None:
                 self._db.execute(
@@ -47,7 +46,7 @@ class Figures:
         return dict(rows.fetchall())
 
     def forget_gateways(self, before: float) -> None:
-        """Those not heard of since; the names of their counters are clients' addresses."""
+        """Those without a later heartbeat. The names of their counters are clients' addresses."""
         silent = "(SELECT name FROM gateways WHERE seen < :before)"
         for table in ("batches", "counters"):
             self._db.execute(f"DELETE FROM {table} WHERE gateway IN {silent}", {"before": before})

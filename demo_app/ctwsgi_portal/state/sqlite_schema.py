@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The tables of sqlite.py. VERSION goes up with every change to them."""
+"""The tables of sqlite.py. Every change to them raises VERSION."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ VERSION = 3
 
 SCHEMA = (
     "CREATE TABLE meta (epoch TEXT NOT NULL)",
-    # A new file is another history: cursors of an older one must not fit it by accident.
+    # A new file begins a new history, in which cursors of another file must not be valid.
     "INSERT INTO meta VALUES (hex(randomblob(8)))",
     """CREATE TABLE sessions (
         id TEXT PRIMARY KEY, network TEXT NOT NULL, address TEXT NOT NULL, mac TEXT,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .encode import decode, encode
-from .records import Change, Ended, Grant, Kind, Reason, Report, Session, Usage
+from .records import Change, Ended, EndReason, Grant, Kind, Report, Session, Usage
 from .store import CursorLost
 
 KEPT_CHANGES = 20_000
@@ -26,7 +26,7 @@ class Sessions:
         self._db = db
 
     def add(self, grant: Grant, now: float) -> None:
-        """Replaces what covers the address."""
+        """Adds a session, and ends the one that has its address."""
         covered = self._one(
             "SELECT id FROM addresses WHERE network = ? AND address = ?",
             (grant.network, grant.address),
@@ -45,7 +45,7 @@ class Sessions:
         )
         self._log("granted", Session(grant, Usage(0, (grant.address,))), now)
 
-    def end(self, grant_id: str, reason: Reason, now: float) -> bool:
+    def end(self, grant_id: str, reason: EndReason, now: float) -> bool:
         session = self.get(grant_id)
         if session is None:
             return False
@@ -55,12 +55,12 @@ class Sessions:
         self._log("ended", session, now, reason)
         return True
 
-    def end_all(self, ids: Iterable[str], reason: Reason, now: float) -> None:
+    def end_all(self, ids: Iterable[str], reason: EndReason, now: float) -> None:
         for grant_id in list(ids):
             self.end(grant_id, reason, now)
 
     def expire(self, now: float) -> None:
-        """Ends those that are past their time, each as of that moment."""
+        """Ends the sessions whose time is over, each at the time when it was over."""
         rows = self._db.execute(
             "SELECT id, expires_at FROM sessions WHERE expires_at <= ? ORDER BY expires_at", (now,)
         ).fetchall()
@@ -90,7 +90,7 @@ class Sessions:
         return found[0] if found else None
 
     def all(self) -> list[Session]:
-        """Two queries, however many there are."""
+        """All sessions, by two queries."""
         addresses: dict[str, list[str]] = {}
         rows = self._db.execute("SELECT id, address FROM addresses ORDER BY id, place, address")
         for grant_id, address in rows:
@@ -107,12 +107,12 @@ class Sessions:
         return [Ended(decode(text), at, reason) for text, at, reason in rows]
 
     def purge(self, before: float) -> int:
-        """How many ended sessions. Changes name clients, too."""
+        """Returns how many ended sessions. Changes go as well, because they name clients."""
         self._db.execute("DELETE FROM changes WHERE at < ?", (before,))
         return self._db.execute("DELETE FROM ended WHERE ended_at < ?", (before,)).rowcount
 
     def report(self, session: Session, report: Report, now: float) -> None:
-        """Writes down what an agent saw; whether a limit is reached is for the caller."""
+        """Stores what an agent saw. The caller checks the limits."""
         grant = session.grant
         self._db.execute(
             "UPDATE sessions SET bytes = bytes + ?, mac = coalesce(?, mac) WHERE id = ?",
@@ -132,7 +132,7 @@ class Sessions:
             self._log("updated", after, now)
 
     def _claim(self, grant: Grant, address: str, now: float) -> None:
-        """An address moves to whom it was last seen with, unless another was accepted with it."""
+        """Moves the address to this session, unless another session was granted with it."""
         holder = self._one(
             "SELECT s.id, s.address FROM addresses a JOIN sessions s ON s.id = a.id "
             "WHERE a.network = ? AND a.address = ?",
@@ -153,11 +153,11 @@ class Sessions:
     # changes
 
     def newest(self) -> str:
-        """The cursor after the last change."""
+        """The cursor of the last change."""
         return f"{self._epoch()}-{self._number()}"
 
     def since(self, cursor: str) -> list[Change]:
-        """CursorLost."""
+        """The changes after `cursor`. May raise CursorLost."""
         epoch, _, number = cursor.rpartition("-")
         newest = self._number()
         (oldest,) = self._one("SELECT min(number) FROM changes", ()) or (None,)
@@ -171,7 +171,9 @@ class Sessions:
         )
         return [Change(f"{epoch}-{n}", kind, decode(text), why) for n, kind, text, why in rows]
 
-    def _log(self, kind: Kind, session: Session, now: float, reason: Reason | None = None) -> None:
+    def _log(
+        self, kind: Kind, session: Session, now: float, reason: EndReason | None = None
+    ) -> None:
         self._db.execute(
             "INSERT INTO changes (at, kind, reason, session) VALUES (?, ?, ?, ?)",
             (now, kind, reason, encode(session)),
@@ -179,7 +181,7 @@ class Sessions:
         self._db.execute("DELETE FROM changes WHERE number <= ?", (self._number() - KEPT_CHANGES,))
 
     def _number(self) -> int:
-        """Of the last change that there ever was; AUTOINCREMENT remembers it."""
+        """Of the last change, deleted ones included: AUTOINCREMENT keeps it."""
         row = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'changes'", ())
         return int(row[0]) if row else 0
 
@@ -188,7 +190,7 @@ class Sessions:
         return str(epoch)
 
     def _sessions(self, where: str, values: tuple[Any, ...]) -> list[Session]:
-        """A few: each is asked for its addresses."""
+        """For few sessions: the addresses of each take a query."""
         rows = self._db.execute(f"SELECT {_GRANT} FROM sessions {where}", values).fetchall()
         return [Session(Grant(*row[:-1]), Usage(row[-1], self._addresses(row[0]))) for row in rows]
 

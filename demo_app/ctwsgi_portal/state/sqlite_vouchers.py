@@ -22,7 +22,7 @@ class Vouchers:
         self._db = db
 
     def add(self, vouchers: Sequence[Voucher]) -> None:
-        """ValueError."""
+        """ValueError when the store has one of them already."""
         rows = [
             (v.digest, v.label, v.lifetime, v.limit_bytes, v.uses, v.expires_at, v.created_at,
              v.revoked, v.first_used_at, v.used_bytes)
@@ -41,7 +41,7 @@ class Vouchers:
         return found[0] if found else None
 
     def revoke(self, digest: str, label: str) -> list[str]:
-        """The digests of those that are revoked by this call."""
+        """Returns the digests of the vouchers that this call revokes."""
         field, value = ("digest", digest) if digest else ("label", label)
         rows = self._db.execute(
             f"UPDATE vouchers SET revoked = 1 WHERE {field} = ? AND NOT revoked RETURNING digest",
@@ -67,7 +67,7 @@ class Vouchers:
         return self.get(digest)
 
     def use(self, digest: str, added: int) -> bool:
-        """Counts bytes; True when the voucher's data is used up."""
+        """Counts bytes. True when the voucher's data are used up."""
         self._db.execute(
             "UPDATE vouchers SET used_bytes = used_bytes + ? WHERE digest = ?", (added, digest)
         )
@@ -75,7 +75,7 @@ class Vouchers:
         return voucher is not None and _empty(voucher)
 
     def purge(self, before: float) -> None:
-        """Those that could not be redeemed again since then, with the devices they knew."""
+        """Deletes those that could not be redeemed after `before`, with their devices."""
         over = (
             "SELECT digest FROM vouchers WHERE "
             "coalesce(first_used_at + lifetime, expires_at) < :before"
@@ -93,7 +93,7 @@ def _empty(voucher: Voucher) -> bool:
 
 
 def _redeemable(voucher: Voucher, now: float) -> bool:
-    """Everything but the number of devices."""
+    """Whether it may be redeemed, apart from the number of devices."""
     if voucher.revoked or _empty(voucher):
         return False
     if voucher.first_used_at is None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The interface to the state, which portals write and gateways follow.
 
-Several processes and machines use one store at once. Every method is atomic, and what it returns
-or raises is the same for each implementation: tests/portal/store_cases.py holds them all to it.
+Several processes and machines use one store at once. Every method is atomic, and returns and raises
+the same in each implementation (tests/portal/test_store.py).
 
-A grant stands until its time, its data, or end(). The store itself ends it at that moment or at
-the next call of any method, whichever is later; an agent must not wait for that to cut a client
-off, and gives each address in its packet filter the time that is left.
+A grant lasts until its time or its data are used up, or until end(). The store ends it at that
+moment or at the next call of a method, whichever is later. An agent must not wait for the store: it
+gives each address in its packet filter the time that is left.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from .records import Change, Ended, Grant, Reason, Report, Session, Snapshot, Voucher
+from .records import Change, Ended, EndReason, Grant, Report, Session, Snapshot, Voucher
+
+MOST_DESTINATIONS = 10_000
+"""How many destinations a store tells apart on one day: a client that scans must not fill it."""
 
 
 class StoreError(Exception):
@@ -22,7 +25,7 @@ class StoreError(Exception):
 
 
 class CursorLost(Exception):
-    """The changes after this cursor are no longer known, or never were. Take a snapshot()."""
+    """The store does not know the changes after this cursor (any more). Take a snapshot()."""
 
 
 class Store(Protocol):
@@ -31,21 +34,23 @@ class Store(Protocol):
     # sessions
 
     def grant(self, grant: Grant) -> None:
-        """Lets a client through. What covers its address in that network ends ('replaced')."""
+        """Lets a client through. The session that has its address in that network ends
+        ('replaced').
+        """
 
-    def end(self, grant_id: str, reason: Reason) -> bool:
-        """Ends a session. False when there is none of this id (any more)."""
+    def end(self, grant_id: str, reason: EndReason) -> bool:
+        """Ends a session. False when no session has this id (any more)."""
 
     def covering(self, network: str, address: str) -> Session | None:
-        """The session of this address: that of its grant, or of one whose client has it too."""
+        """The session of the client that has this address, by its grant or by a report."""
 
     def snapshot(self) -> Snapshot:
-        """All sessions that stand, oldest first."""
+        """All sessions that have not ended, oldest first."""
 
     def changes(self, cursor: str, timeout: float) -> list[Change]:
-        """What came after `cursor`, in order; waits up to `timeout` seconds for the first.
+        """The changes after `cursor`, in order. Waits up to `timeout` seconds for the first.
 
-        An empty list means that `cursor` is still the newest. CursorLost.
+        An empty list means that `cursor` is still the newest. May raise CursorLost.
         """
 
     def ended(self, limit: int) -> list[Ended]:
@@ -54,75 +59,79 @@ class Store(Protocol):
     # agents
 
     def report(self, gateway: str, batch: str, reports: Sequence[Report]) -> list[str]:
-        """What an agent saw of its clients, all in one step, and only once: `batch` is its id. When
-        the gateway's last one had the same, its answer was lost; nothing is done a second time.
+        """Takes what an agent has seen of its clients, in one step. `batch` is the id of the
+        reports: when the gateway's last call had the same id, its answer was lost, and the reports
+        are not counted again.
 
-        Bytes add up over gateways, in the session and its voucher; a session whose limit is reached
-        ends ('data'), and so does every other of that voucher when it is the voucher's limit.
-        Addresses are the union of what gateways see, the grant's own first. Each report that
-        changes MAC or addresses is a change ('updated'). Returns the ids that have no session (any
-        more): the agent cuts these clients off, once it has seen the changes until now. Their
-        bytes count for the voucher all the same.
+        Bytes add up over gateways, in the session and in its voucher. A session that reaches its
+        limit ends ('data'); all sessions of a voucher end when the voucher reaches its limit.
+        Addresses are the union of what all gateways see, the grant's own first. A report that
+        changes MAC or addresses is a change ('updated'). Returns the ids without a session: the
+        agent cuts these clients off, after it has read the changes until now. Their bytes count
+        for the voucher as well.
         """
 
     def counters(self, gateway: str) -> dict[str, int]:
-        """Report.counters of all reports of this gateway: where a new agent goes on counting."""
+        """Report.counters of all reports of this gateway. A new agent continues from them."""
 
     def heartbeat(self, gateway: str) -> None:
-        """This gateway's agent is alive."""
+        """Notes that this gateway's agent is alive."""
 
     def gateways(self) -> dict[str, float]:
-        """When each gateway's last heartbeat came."""
+        """The time of each gateway's last heartbeat."""
 
     # vouchers
 
     def add_vouchers(self, vouchers: Sequence[Voucher]) -> None:
-        """All or none. ValueError when one is there already."""
+        """Adds all or none. ValueError when the store has one of them already."""
 
     def vouchers(self) -> list[Voucher]:
         """All of them, oldest first."""
 
     def revoke(self, *, digest: str = "", label: str = "") -> int:
-        """Revokes one voucher or all of a label, ends their sessions ('revoked'). How many."""
+        """Revokes one voucher or all of a label, and ends their sessions ('revoked'). Returns how
+        many vouchers.
+        """
 
     def redeem(self, digest: str, device: str) -> Voucher | None:
-        """Counts `device` on the voucher, as it then is. None when it cannot be redeemed:
+        """Counts `device` on the voucher, and returns the voucher after that.
 
-        unknown, revoked, first redeemed longer ago than its lifetime, its data used up, not yet
-        redeemed and expired, or taken by as many other devices as it has uses.
+        None when it cannot be redeemed: it is unknown, revoked or expired before its first use, its
+        lifetime or its data are used up, or as many other devices as it has uses have redeemed it.
         """
 
     # limits and figures
 
     def attempt(self, key: str, limit: int, window: float) -> bool:
-        """Counts an attempt under `key`; False when more than `limit` came within `window` s.
+        """Counts an attempt under `key`. False when there are more than `limit` within `window` s.
 
-        The window begins with the first attempt and is fixed from then.
+        The window begins with the first attempt, and later ones do not move it.
         """
 
     def count_destinations(self, counts: Mapping[str, int]) -> None:
-        """Adds to today's (UTC) counts of destinations. There is a bound on how many are told
-        apart per day; what is beyond it is counted under ''.
+        """Adds to today's (UTC) counts. Beyond MOST_DESTINATIONS different destinations a day,
+        others are counted under ''.
         """
 
     def destinations(self, since: float, limit: int) -> list[tuple[str, int]]:
-        """Those most asked for on the UTC days from that of `since` on, most often first."""
+        """The most frequent destinations since the UTC day of `since`, the most frequent first."""
 
     def history(self, since: float) -> list[tuple[float, int]]:
-        """(beginning of the hour, grants in it) from the hour of `since` on; no empty hours.
+        """(beginning of the hour, grants in it) from the hour of `since` on, without empty hours.
 
         These figures hold no client data.
         """
 
     def purge(self, sessions_before: float, destinations_before: float) -> int:
-        """Forgets sessions that ended before, changes from before, and vouchers that could not be
-        redeemed any more then; how many sessions. An agent that was away for longer has lost its
-        cursor. Gateways that were not heard of since go as well, with their counters, and counts of
-        destinations of days that lie wholly before.
+        """Deletes what is older than these times, and returns how many ended sessions.
+
+        Before `sessions_before`: ended sessions, changes, vouchers that could not be redeemed any
+        more, and gateways without a later heartbeat, with their counters. An agent that was away
+        for longer has lost its cursor. Before `destinations_before`: counts of whole days.
         """
 
     def advice(self) -> list[str]:
-        """How the store itself is set up to lose grants: a sentence each, which names the store."""
+        """A sentence for each setting by which the store itself may lose grants."""
 
     def close(self) -> None:
-        """Lets go of files and connections."""
+        """Closes files and connections."""

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The portal's pages, probe answers and API: three WSGI applications, one for each listener.
 
-    application.py   chooses among them by the listener that a request came in on
-    redirected.py    what clients dialled elsewhere: probes, 302 to the portal, 511
-    splash.py        the portal's own pages: acceptance, status, logout;  admin.py  the operator's
-    api.py           RFC 8908
+    application.py   chooses the application by the listener of a request
+    redirected.py    answers redirected connections: probes, 302 to the portal, 511
+    splash.py        the portal's own pages: acceptance, status, logout
+    admin.py         the operator's page
+    api.py           the API of RFC 8908
 
-Below them: portal.py (configuration, store, secret; who the client is), accept.py (the methods),
-continuation.py (the original destination on its way through the splash page), security.py,
-pages.py and language.py.
+These use portal.py (configuration, store, secret, the client of a request), accept.py (the methods
+of acceptance), continuation.py (carries the original destination through the splash page),
+security.py, pages.py and language.py.
 """

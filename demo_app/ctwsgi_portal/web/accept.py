@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a client is accepted: by a click, a voucher or a password, each within its limits."""
+"""Accepts a client by a click, a voucher or a password, each within its limits."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ from ..state.records import Grant, Method, Voucher, new_id
 from .portal import Client, Portal, now
 
 WINDOW = 600
-"""Seconds over which attempts are counted."""
+"""Seconds for which attempts are counted."""
 PER_CLIENT = 10
-"""Attempts with a voucher or password of one address in a window."""
+"""Attempts of one address in a window, with vouchers and with passwords each."""
 PER_USER = 20
-"""Attempts at one user's password in a window, from anywhere."""
+"""Attempts at one user's password in a window, from all addresses."""
 PASSWORDS = 300
-"""Attempts at passwords in one network in a window: each takes a tenth of a CPU second."""
+"""Attempts at passwords in one network in a window. Each takes 0.1 s of CPU time."""
 
 _DAY = 86400
 
 _NOBODY = generate_password_hash("")
-"""Compared with for unknown users, so that the time does not tell that they are unknown."""
-
+"""The hash for unknown users, so that their check takes as long as that of known ones."""
 
 _checks = BoundedSemaphore(2)
-"""scrypt takes 32 MB each time, which a small gateway has not often to spare."""
+"""Limits how many passwords are checked at once: each needs 32 MB for scrypt."""
 
 
 class NotAccepted(Exception):
-    """Why not: a key of the texts, and the HTTP status that fits."""
+    """The reason as a key of the texts, and the HTTP status for it."""
 
     def __init__(self, text: str, status: int = 403) -> None:
         super().__init__(text)
@@ -40,7 +39,7 @@ class NotAccepted(Exception):
 
 
 def accept(portal: Portal, client: Client, method: str, form: dict[str, str]) -> Grant:
-    """Grants, or raises NotAccepted. `form` has code, or user and password."""
+    """Grants, or raises NotAccepted. `form` has `code`, or `user` and `password`."""
     if method not in client.network.access.methods:
         raise NotAccepted("not_offered", 400)
     if method == "voucher":
@@ -55,7 +54,7 @@ def accept(portal: Portal, client: Client, method: str, form: dict[str, str]) ->
 
 
 def may_again(client: Client) -> bool:
-    """Whether a session may be started anew before its end."""
+    """Whether the client may start a new session before this one ends."""
     return client.network.access.extend
 
 
@@ -97,7 +96,7 @@ def _by_password(portal: Portal, client: Client, user: str, password: str) -> Gr
 
 
 def check_password(hashed: str, password: str) -> bool:
-    """In a thread: scrypt takes long, and lets go of the interpreter meanwhile."""
+    """Checks in a thread. scrypt takes long, and does not hold the interpreter's lock."""
     with _checks:
         return bool(gevent.get_hub().threadpool.apply(check_password_hash, (hashed, password)))
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The operator's page: sessions, destinations most asked for, grants over time. It shows; only
-with `kick = true` may it end a session.
+"""The operator's page: sessions, frequent destinations, grants over time. It is read-only unless
+`kick = true` lets it end sessions.
 
-Who is not in [admin] allow gets 404, as if there were no such page. A login is a signed cookie
-that lives [admin] session long, and no longer than the password.
+An address that is not in [admin] allow gets 404. A login is a signed cookie; it is valid for
+[admin] session, and becomes invalid when the password changes.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from .portal import Portal, now
 from .security import Tokens, client_address
 
 PER_CLIENT = 5
-"""Login attempts of one address in a window of accept.WINDOW."""
+"""Login attempts of one address in accept.WINDOW."""
 
 MOST_SESSIONS = 500
-"""The page shows the newest; ctwsgi-portal sessions list has all."""
+"""The page shows this many of the newest; `ctwsgi-portal sessions list` shows all."""
 MOST_DESTINATIONS = 20
 
 _DAY = 86400
@@ -60,7 +60,7 @@ class _AdminPages:
         self._portal = portal
         self._admin = admin
         self._tokens = Tokens(portal)
-        # In every cookie: another password makes them worthless.
+        # Every cookie has it, so that another password makes all cookies invalid.
         self._password = hashlib.sha256(admin.password_hash.encode()).hexdigest()[:16]
 
     def only_allowed(self) -> None:
@@ -69,7 +69,7 @@ class _AdminPages:
             abort(404)
 
     def overview(self) -> Response | str:
-        """The login form for whoever is not logged in."""
+        """The page, or the login form."""
         if not self._logged_in():
             return self._login_form("")
         portal, at = self._portal, now()
@@ -96,7 +96,7 @@ class _AdminPages:
         known = hmac.compare_digest(
             request.form.get("user", "").encode(), self._admin.user.encode()
         )
-        # Both are looked at in any case, so that the time tells nothing of the first.
+        # The password is checked for a wrong user as well: the time must not show which is wrong.
         right = check_password(self._admin.password_hash, request.form.get("password", ""))
         if not (known and right):
             self._portal.note("admin login refused", address)
@@ -113,7 +113,7 @@ class _AdminPages:
         return redirect("/admin", 303)
 
     def kick(self) -> Response:
-        """A form of overview(), if it is allowed to have one."""
+        """A form of overview(), with `kick = true` only."""
         self._check_form()
         if not self._admin.kick:
             abort(403)

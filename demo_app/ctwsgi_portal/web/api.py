@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The Captive Portal API (RFC 8908), on its own TLS listener.
 
-The keys and types are those of section 5. The client is the TCP peer, whom the gateway must not
-have translated: it has to be the address that enforcement knows (section 4).
+The keys and types are those of section 5. The client is the TCP peer. The gateway must not
+translate it: it has to be the address that enforcement knows (section 4).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .portal import Client, Portal, now
 from .security import App
 
 PATH = "/captive-portal/api"
-"""Of the API's URI, which DHCP and router advertisements carry (RFC 8910)."""
+"""The path of the API's URI, which DHCP and router advertisements announce (RFC 8910)."""
 
 MEDIA_TYPE = "application/captive+json"
 
 
 def create_api(portal: Portal) -> Flask:
-    """One GET. Its no-store is stricter than the `private` that section 5 asks for."""
+    """Answers GET of PATH. Its `no-store` is stricter than the `private` of section 5."""
     app = App(__name__, portal)
 
     @app.get(PATH)
@@ -51,7 +51,7 @@ def create_api(portal: Portal) -> Flask:
 
 
 def answer_for(portal: Portal, client: Client, session: Session | None) -> dict[str, object]:
-    """The JSON object. user-portal-url is left out when the portal has no TLS, which it must."""
+    """The JSON object. As section 5 demands, it has user-portal-url only with TLS."""
     answer: dict[str, object] = {"captive": session is None}
     if portal.secure:
         answer["user-portal-url"] = f"{portal.url()}/"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The WSGI application that `ctwsgi-portal run` serves on all listeners.
 
-The listener tells the role of a request: each has a port of its own, SERVER_PORT is the listening
-socket's, and no header can change it.
+It knows the role of a request by SERVER_PORT: each listener has a port of its own, and no header
+can change this value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gunicorn.errors import AppImportError
 from werkzeug.exceptions import HTTPException
 
 from ..config import Config, ConfigError
-from ..state import StoreError, late_store
+from ..state import StoreError, lazy_store
 from ..state.secret import SecretError, read_secret
 from .admin import create_admin
 from .api import create_api
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 def create(config: Config) -> WSGIApplication:
-    """AppImportError, which gunicorn shows in one line. A store that is away is no such error."""
+    """AppImportError, which gunicorn shows in one line. A store may be away at this time."""
     try:
         secret = read_secret(config.portal.secret_file)
-        portal = Portal(config, late_store(config.portal.store), secret)
+        portal = Portal(config, lazy_store(config.portal.store), secret)
     except (ConfigError, SecretError) as e:
         raise AppImportError(str(e)) from None
     start_upkeep(portal)
@@ -41,7 +41,7 @@ def create(config: Config) -> WSGIApplication:
 
 
 class ByListener:
-    """One application for each listener's port."""
+    """Calls the application of the listener's port."""
 
     def __init__(self, portal: Portal) -> None:
         listen = portal.config.listen
@@ -53,7 +53,7 @@ class ByListener:
             self._apps[str(listen.api.port)] = create_api(portal)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # KeyError is a listener that the configuration does not know: nothing to serve there.
+        # KeyError: a listener that the configuration does not have must not serve anything.
         return self._apps[environ["SERVER_PORT"]](environ, start_response)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Counts where clients were going, in memory first: a write for each request would be the store's
-greatest load, and a device before its login asks many times a second.
+"""Counts destinations, in memory first: before its login a device asks many times a second, and a
+write for each request would be most of the store's load.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections import Counter
 from ..state import Store
 
 FLUSH = 5.0
-"""Seconds that counts wait at most, as long as requests come."""
+"""Seconds after which the next request writes the counts to the store."""
 MOST = 1000
-"""Different destinations that wait at most."""
+"""Different destinations in memory at which the counts are written."""
 
 
 class Destinations:
-    """Written by every redirected request of this process. What waits at its end is lost."""
+    """The counts of this process. Those in memory are lost when it ends."""
 
     def __init__(self, store: Store, retention: int) -> None:
         self._store = store
@@ -26,7 +26,7 @@ class Destinations:
         self._flushed = time.monotonic()
 
     def count(self, destination: str) -> None:
-        """StoreError."""
+        """Counts a request. May raise StoreError."""
         if not self._kept:
             return
         self._waiting[destination] += 1
@@ -36,7 +36,7 @@ class Destinations:
             self.flush()
 
     def flush(self) -> None:
-        """StoreError; the counts are gone then, which matters less than a growing memory."""
+        """Writes the counts to the store. After StoreError they are lost: memory must not grow."""
         counts, self._waiting = self._waiting, Counter()
         if counts:
             self._store.count_destinations(counts)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The languages of the pages: texts/LANGUAGE.toml each, chosen by `?lang=` or Accept-Language."""
+"""The languages of the pages, chosen by `?lang=` or Accept-Language. texts/ has a file for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXTS: dict[str, dict[str, str]] = {
 }
 
 TAGS = {"en": "en", "zh": "zh-Hans"}
-"""BCP 47 tags, for the html element: our Chinese is written in simplified characters."""
+"""BCP 47 tags for the html element. The Chinese texts are in simplified characters."""
 
 NAMES = {"en": "English", "zh": "中文"}
 
@@ -25,9 +25,9 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 def carried(name: str) -> str:
-    """A value that pages carry along, from the form or the query; '' when there is none.
+    """A value that pages pass on, from the form or the query; '' when there is none.
 
-    Error pages ask as well: that of a form which is too large to be read must not fail again.
+    The error page for a form that is too large to read calls it as well, and must not fail again.
     """
     try:
         return request.values.get(name, "")
@@ -48,7 +48,7 @@ def choose(default: str) -> str:
 
 
 def duration(seconds: float, texts: dict[str, str]) -> str:
-    """`7 h 59 min` in the words of a language; less than a minute is one."""
+    """`7 h 59 min` in a language; less than a minute is shown as one minute."""
     minutes = max(1, int(seconds // 60))
     days, minutes = divmod(minutes, 24 * 60)
     hours, minutes = divmod(minutes, 60)
@@ -57,7 +57,7 @@ def duration(seconds: float, texts: dict[str, str]) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in decimal units, as in the configuration: 1.5 GB."""
+    """Bytes in the decimal units of the configuration: 1.5 GB."""
     last = len(_UNITS) - 1
     power = next((p for p in range(last) if count < 999.5 * 1000**p), last)
     value = count / 1000**power

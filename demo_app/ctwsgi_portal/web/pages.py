@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Pages from templates, with the one style sheet inside: nothing else has to be fetched.
+"""Renders pages from templates. Each has the style sheet inside, so that a page fetches nothing.
 
-A theme is a folder whose templates, and style.css, replace those of the same name.
+A theme is a folder whose templates and style.css replace the built-in files of the same name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 
 
 class Pages:
-    """Templates and style for every application. ConfigError when there is no such theme."""
+    """Templates and style sheet. ConfigError when the theme's folder does not exist."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -33,19 +33,19 @@ class Pages:
         self._style = (own if own and own.exists() else _HERE / "style.css").read_text("utf-8")
         digest = hashlib.sha256(self._style.encode()).digest()
         self.style_hash = f"sha256-{base64.b64encode(digest).decode()}"
-        """For style-src of CSP: this style sheet and no other."""
+        """For style-src in the CSP: it allows this style sheet only."""
         self._folders = [str(f) for f in (theme, _HERE / "templates") if f]
 
     def attach(self, app: Flask) -> None:
-        """Lets `app` render our templates."""
+        """Lets `app` render the templates."""
         app.jinja_env.loader = ChoiceLoader([FileSystemLoader(f) for f in self._folders])
         app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
         app.after_request(_tell_language)
 
     def render(self, template: str, here: str = "/", **values: Any) -> str:
-        """In the request's language; each template has `t`, its texts.
+        """The page in the request's language. Templates read the texts of the language in `t`.
 
-        `here` is the path at which the same page can be asked for in another language.
+        `here` is the path of the same page, for the links to other languages.
         """
         chosen = language.choose(self._config.portal.language)
         g.language = language.TAGS[chosen]
@@ -55,7 +55,7 @@ class Pages:
             lang=chosen,
             tag=language.TAGS[chosen],
             languages=language.NAMES,
-            # Not a client's word: our own file, or the operator's.
+            # It is safe without escaping: it is the project's file, or the operator's.
             style=Markup(self._style),
             here=here,
             site=self._config.portal.name,
@@ -64,14 +64,14 @@ class Pages:
         )
 
     def terms(self) -> list[str]:
-        """The operator's paragraphs in the request's language, or in the one that there is."""
+        """The paragraphs of the terms in the request's language, or in the default one."""
         terms = self._config.terms
         chosen = language.choose(self._config.portal.language)
         text = terms.get(chosen) or terms.get(self._config.portal.language) or ""
         return [p.strip() for p in text.split("\n\n") if p.strip()]
 
     def texts(self) -> dict[str, str]:
-        """In the request's language."""
+        """The texts in the request's language."""
         return language.TEXTS[language.choose(self._config.portal.language)]
 
 

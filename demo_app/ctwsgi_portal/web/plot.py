@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Grants over time as an SVG, made here: a page of ours runs no script and fetches nothing."""
+"""Computes the plot of grants over time. A template draws it as SVG: pages run no script."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ HOUR = 3600
 HOURS = 48
 
 WIDTH, HEIGHT = 720, 160
-"""Of the drawing, in its own units; the style sheet scales it."""
+"""The size of the drawing in its own units. The style sheet scales it."""
 LEFT, BOTTOM, TOP, LABEL = 36, 22, 8, 70
-"""Room for the numbers, the hours, and an hour's text."""
+"""Margins for the numbers, the hours and the top, and the width of an hour's text."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One hour: a rectangle, and what it says to those who hover or listen."""
+    """The rectangle of one hour, and its text for pointers and screen readers."""
 
     x: float
     y: float
@@ -29,7 +29,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Plot:
-    """What templates/plot.svg draws."""
+    """The values for templates/plot.svg."""
 
     bars: tuple[Bar, ...]
     hours: tuple[tuple[float, str], ...]
@@ -40,7 +40,7 @@ class Plot:
 
 
 def plot(history: Sequence[tuple[float, int]], at: float) -> Plot:
-    """The HOURS before `at`; `history` is the store's, hours without a grant may be missing."""
+    """The plot of the HOURS before `at`. `history` is the store's, without empty hours."""
     last = at // HOUR
     counts = {hour // HOUR: grants for hour, grants in history}
     series = [(hour, counts.get(hour, 0)) for hour in _range(last)]
@@ -64,7 +64,7 @@ def _range(last: float) -> list[float]:
 
 
 def _scale(most: int) -> int:
-    """1, 2, 5, 10, 20, 50 ... so that people can read it."""
+    """The least of 1, 2, 5, 10, 20, 50 ... that is not below `most`."""
     step = 1
     while True:
         for factor in (1, 2, 5):

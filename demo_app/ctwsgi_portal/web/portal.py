@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the applications share: configuration, store, secret, and who a client is."""
+"""Shared by the applications: configuration, store, secret, and the client of a request."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Client:
-    """Who is at the other end of a connection: an address of one of the networks."""
+    """The other end of a connection, which has an address in one of the networks."""
 
     address: str
     network: Network
 
 
 class Portal:
-    """One for each worker process."""
+    """The state of a worker process."""
 
     def __init__(self, config: Config, store: Store, secret: bytes) -> None:
         self.config = config
@@ -39,7 +39,7 @@ class Portal:
         self.secret = secret
         self.pages = Pages(config)
         self.destinations = Destinations(store, config.retention.destinations)
-        # The server's own: it has handlers, and the level that `run` gave it.
+        # The server's logger: it has handlers, and the level of the configuration.
         self.log = logging.getLogger("gunicorn.error")
         self.secure = config.portal.url.startswith("https:")
         self._places = frozenset(_place(url) for url in config.portal.urls())
@@ -49,7 +49,7 @@ class Portal:
         self._local = LocalAddresses()
 
     def client(self) -> Client | None:
-        """Of this request: the connection's real source alone, never a header. None outside the
+        """The client of this request, by the connection's source and no header. None outside the
         networks.
         """
         if origin.orig_src is None:
@@ -58,11 +58,12 @@ class Portal:
         return Client(origin.orig_src[0], network) if network else None
 
     def session(self, client: Client) -> Session | None:
-        """The client's, if it has been accepted."""
+        """The client's session, if it has been accepted."""
         return self.store.covering(client.network.name, client.address)
 
     def is_self(self, destination: tuple[str, int]) -> bool:
-        """Whether who follows our redirect would arrive at `destination`, and be redirected again.
+        """Whether `destination` is the portal itself, so that a redirect to the portal would lead
+        to this listener again.
 
         Other ports of this host are no loop: people open http://ROUTER/ to see the portal.
         """
@@ -72,8 +73,8 @@ class Portal:
         return port in self._ports and ((host, None) in self._own or host in self._local)
 
     def is_own_name(self, host: str) -> bool:
-        """Whether a Host header's value names the portal's URL. Used to refuse, never to build."""
-        if set(host) & set("/?#@\\"):  # urlsplit would see more than a host there
+        """Whether a Host header names the portal's URL."""
+        if set(host) & set("/?#@\\"):  # urlsplit() would find more than a host in it
             return False
         try:
             return _place(f"{'https' if self.secure else 'http'}://{host}") in self._places
@@ -81,22 +82,22 @@ class Portal:
             return False
 
     def url(self) -> str:
-        """The portal's own, for the client of this request."""
+        """The portal's URL for the client of this request."""
         return self.config.portal.url_for(origin.orig_src[0] if origin.orig_src else "")
 
     def note(self, message: str, client: Client | str | None) -> None:
-        """Logs an event, with the client's address only where the configuration allows it."""
+        """Logs an event. It has the client's address only if [log] clients allows it."""
         address = client.address if isinstance(client, Client) else client
         where = f" ({address})" if self.config.log.clients and address else ""
         self.log.info("%s%s", message, where)
 
     def derived(self, purpose: str) -> bytes:
-        """A key for `purpose`: what is signed for one is worth nothing for another."""
+        """The key for `purpose`. A signature for one purpose is not valid for another."""
         return hmac.new(self.secret, purpose.encode(), "sha256").digest()
 
 
 def _place(url: str) -> tuple[str, int]:
-    """Host and port; ValueError for what is no URL."""
+    """Host and port of a URL. May raise ValueError."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What operating systems ask to find out whether they are online, and the answers they hope for.
+"""The probes by which operating systems find out whether they are online, and the answers to them.
 
-A probe is known by the host and path that it asks for: the client's word, used for nothing but to
-choose among these fixed answers. A captive client's probe gets the redirect of every browser; that
-of a client which has been accepted, and which the gateway is about to let through, gets the very
-answer of the real server, so that the device does not ask its user again.
+A probe is recognised by its host and path. These come from the client, and only choose one of the
+fixed answers. The probe of a captive client gets the same redirect as a browser. The probe of an
+accepted client, which the gateway has not let through yet, gets the answer of the real server, so
+that the device does not ask its user again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flask import Response
 
 @dataclass(frozen=True)
 class Probe:
-    """The answer that means: online."""
+    """The real server's answer, by which a device knows that it is online."""
 
     system: str
     status: int
@@ -80,16 +80,16 @@ PROBES = {
     ),
     ("fedoraproject.org", "/static/hotspot.txt"): Probe("NetworkManager", 200, "OK\n"),
 }
-"""By host and path; demo_app/docs/portal.md has the same table with user agents."""
+"""By host and path. demo_app/docs/portal.md has the same table with user agents."""
 
 HOSTS = frozenset(host for host, _ in PROBES)
 
 APPLE_AGENT = "CaptiveNetworkSupport"
-"""Apple asks many hosts, which change, under this name."""
+"""The user agent with which Apple's devices probe many hosts, which change."""
 
 
 def find(host: str, path: str, agent: str) -> Probe | None:
-    """The probe that this request is; None for an ordinary one."""
+    """The probe of a request; None when the request is no probe."""
     name = host.lower().removesuffix(":80").rstrip(".")
     if probe := PROBES.get((name, path)):
         return probe

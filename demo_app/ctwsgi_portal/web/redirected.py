@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The redirected listener: whatever a client dialled, its answer comes from here.
+"""The redirected listener answers all requests of redirected connections.
 
-Every answer closes the connection: a browser that has been let through must not meet us again on
-one that it kept.
+Every answer closes the connection, so that a browser that is let through later does not send
+further requests to the portal on an old connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .portal import Client, Portal
 from .security import App
 
 RETRY = 1
-"""Seconds after which an accepted client should be through its gateway."""
+"""Seconds after which the gateway should let an accepted client through."""
 
 
 def create_redirected(portal: Portal) -> Flask:
@@ -28,7 +28,7 @@ def create_redirected(portal: Portal) -> Flask:
     app = App(__name__, portal)
     portal.pages.attach(app)
     answers = _Redirected(portal)
-    # Instead of routes: any path may come, `//` included.
+    # It replaces routes, because any path may come, `//` included.
     app.before_request(answers.answer)
     app.after_request(_close)
     app.register_error_handler(HTTPException, _plain_error)
@@ -48,7 +48,7 @@ class _Redirected:
             return _text(421, f"This port is for redirected connections. Open {self._url}/")
         host = request.headers.get("Host", "")
         if portal.is_self(destination) or portal.is_own_name(host):
-            # The packet filter sends us our own clients back; another 302 would never end.
+            # The packet filter redirects connections to the portal itself: a 302 makes a loop.
             return _text(508, "The portal's own address is being redirected to the portal.")
         client = portal.client()
         if client is None:
@@ -69,18 +69,18 @@ class _Redirected:
     def _to_portal(self, client: Client, destination: tuple[str, int], host: str) -> Response:
         token = self._continuations.make(client, destination, host)
         where = f"{self._url}/?to={token}"
-        # 302, since a 301 would be kept and lead here for ever; 303 so that no form is sent on.
+        # A browser would keep a 301 for ever. After 303 it does not send a form to the portal.
         status = 302 if request.method in ("GET", "HEAD") else 303
         response = _text(status, f"This network asks you to log in first: {where}")
         response.headers["Location"] = where
         return response
 
     def _soon(self) -> Response:
-        """Accepted, but the gateway has not heard of it yet, or has lost it."""
+        """For an accepted client that the gateway does not let through yet, or no longer."""
         if not _is_browser():
             response = _text(503, "You are being connected: try again in a moment.")
         else:
-            # It reloads what the browser shows, so that no address has to be repeated by us.
+            # The page reloads itself, so that it needs no URL of the client.
             body = self._portal.pages.render("connecting.html", refresh=RETRY, portal=self._url)
             response = Response(body, 503)
         response.headers["Retry-After"] = str(RETRY)
@@ -92,7 +92,7 @@ class _Redirected:
 
 
 def _is_browser() -> bool:
-    """Whether a person may be looking: programs do not ask for pages by name."""
+    """Whether the client may be a browser: other programs do not ask for text/html."""
     return "text/html" in request.headers.get("Accept", "")
 
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Headers of every answer, tokens in every form, and the refusal of other names for the portal.
+"""The headers of every answer, the tokens of forms, and the check of the Host header.
 
-A form's token says: made for this purpose, for this client, not long ago. It is signed and needs
-no cookie, which mini browsers may not keep. A page of somebody else's cannot read one: it would
-have to be fetched from the client's own address, and no answer of ours may be read across origins.
-DNS rebinding does not help either, since a request whose Host is not ours is refused.
+A token is signed for a purpose and a client, and has a time. It needs no cookie, because the
+reduced browsers in which devices open portals may not keep one.
+demo_app/docs/portal.md#security-decisions says why a page of another site cannot read a token.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ from ctwsgi.flask import origin
 from .portal import Portal
 
 TOKEN_AGE = 2 * 3600
-"""Seconds that a form may be left open."""
+"""Seconds for which a form is valid."""
 
 MOST_FORM = 16 * 1024
-"""Bytes of a request's body."""
+"""Bytes in the body of a request."""
 
 
 def make_serializer(portal: Portal, purpose: str) -> URLSafeTimedSerializer:
-    """Signs values with their time; what was signed for another purpose is refused."""
+    """Signs values with the time, and refuses values that were signed for another purpose."""
     key = portal.derived(purpose)
     kwargs = {"digest_method": hashlib.sha256}
     return URLSafeTimedSerializer(key, salt=purpose, signer_kwargs=kwargs)
 
 
 class Tokens:
-    """Signs and checks `purpose` and `bearer`, both of which the checker knows beforehand."""
+    """Signs and checks tokens. Whoever checks one knows its purpose and bearer already."""
 
     def __init__(self, portal: Portal) -> None:
         self._serializer = make_serializer(portal, "form")
 
     def make(self, purpose: str, bearer: str) -> str:
-        """`bearer` is a client's address, or the random name of an operator's session."""
+        """A token. `bearer` is a client's address, or the random name of an operator's session."""
         return str(self._serializer.dumps([purpose, bearer]))
 
     def valid(self, token: str, purpose: str, bearer: str) -> bool:
@@ -53,7 +52,7 @@ class Tokens:
 
 
 class App(Flask):
-    """A Flask whose answers have our headers, and whose log lines hold no client data."""
+    """A Flask with the headers of _protect(), whose log has no client data."""
 
     def __init__(self, name: str, portal: Portal) -> None:
         super().__init__(name, static_folder=None)
@@ -61,7 +60,7 @@ class App(Flask):
         _protect(self, portal)
 
     def log_exception(self, exc_info: Any) -> None:
-        """Flask's would name the path, and an exception's own words may quote a request."""
+        """Logs an exception without the path and the message, which may quote the request."""
         kind, error, trace = exc_info
         if self._portal.config.log.clients:
             self._portal.log.error("unexpected error", exc_info=error)
@@ -76,7 +75,7 @@ def _protect(app: Flask, portal: Portal) -> None:
         (
             "default-src 'none'",
             f"style-src '{portal.pages.style_hash}'",
-            "img-src data:",  # a theme's logo; nothing is fetched
+            "img-src data:",  # for a theme's logo
             "form-action 'self'",
             "base-uri 'none'",
             "frame-ancestors 'none'",
@@ -87,7 +86,7 @@ def _protect(app: Flask, portal: Portal) -> None:
     def add_headers(response: Response) -> Response:
         response.headers.update(
             {
-                # The answer is about this client at this moment: nobody may keep it.
+                # The answer is for this client at this moment only.
                 "Cache-Control": "no-store",
                 "Content-Security-Policy": policy,
                 "Referrer-Policy": "no-referrer",
@@ -107,12 +106,12 @@ def refuse_other_names(app: Flask, portal: Portal) -> None:
     def check_name() -> None:
         if not portal.is_own_name(request.headers.get("Host", "")):
             abort(421)
-        # Browsers send it to https only; the token is what protects, this is one more lock.
+        # The token protects the form. This is a second check, which browsers allow with https only.
         site = request.headers.get("Sec-Fetch-Site", "same-origin")
         if request.method == "POST" and site not in ("same-origin", "none"):
             abort(403)
 
 
 def client_address() -> str:
-    """The address at the other end, '' for a unix socket: never a header's word."""
+    """The connection's source address, from no header; '' for a unix socket."""
     return origin.orig_src[0] if origin.orig_src else ""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The portal under `ctwsgi serve`: gunicorn's master holds the configuration, workers inherit it.
+"""The portal as an application of `ctwsgi serve`. gunicorn's master holds the configuration.
 
-HUP reads the file again. What is wrong with it then is an error in the log, and everything stays as
-it was: a typing error must not take a running portal down.
+HUP reads the file again. If it has a mistake, the log gets an error, and the portal goes on with
+the old configuration: a typing error must not end a running portal.
 
-Import it only after ctwsgi.serving.patch.patch(), as ctwsgi.serving.application says.
+It must be imported after ctwsgi.serving.patch.patch().
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PortalServer(ServeApplication):
-    """`arguments` makes the words after `ctwsgi serve` from a configuration."""
+    """`arguments` makes the arguments of `ctwsgi serve` from a configuration."""
 
     def __init__(
         self, path: str, config: Config, arguments: Callable[[Config], Sequence[str]]
@@ -37,7 +37,7 @@ class PortalServer(ServeApplication):
         try:
             config = load(self._path)
             if _addresses(config) != _addresses(self._config):
-                # Workers that finish their work still hold the old ones.
+                # Old workers that finish their requests still listen at the old addresses.
                 raise ConfigError(f"{self._path}: another [listen] bind needs a restart")
         except ConfigError as e:
             logging.getLogger("gunicorn.error").error("%s; the portal stays as it was", e)
@@ -45,7 +45,7 @@ class PortalServer(ServeApplication):
         settings, before = self.cfg, self._config
         self._config, self.argv = config, self._arguments(config)
         super().reload()
-        if self.cfg is settings:  # refused, and the listeners are still those of before
+        if self.cfg is settings:  # it was refused: the old listeners stay
             self._config, self.argv = before, self._arguments(before)
 
     def load_wsgiapp(self) -> WSGIApplication:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The portal's own pages: acceptance, status with the time left, logout.
 
-The client is the connection's real source. There is no cookie: whoever has the address has the
-session, as at the gateway.
+The client is the connection's source. There is no cookie: as at the gateway, the session belongs to
+the address.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ACCEPT, LOGOUT = "accept", "logout"
 
 
 def create_splash(portal: Portal) -> Blueprint:
-    """At the root of the portal's URL."""
+    """The pages at the root of the portal's URL."""
     pages = _Splash(portal)
     blueprint = Blueprint("splash", __name__)
     blueprint.get("/")(pages.splash)
@@ -42,14 +42,14 @@ class _Splash:
         self._continuations = Continuations(portal)
 
     def splash(self) -> Response | str:
-        """What a redirected browser sees first."""
+        """The first page of a redirected browser."""
         client = self._client()
         if self._portal.session(client):
             return self._see_status()
         return self._forms(client)
 
     def status(self) -> Response | str:
-        """What an accepted client sees; another is sent to the splash page."""
+        """The page of an accepted client. Another client is redirected to the splash page."""
         client = self._client()
         session = self._portal.session(client)
         if session is None:
@@ -72,7 +72,7 @@ class _Splash:
         if not self._tokens.valid(request.form.get("token", ""), ACCEPT, client.address):
             return self._forms(client, "stale"), 400
         if self._portal.session(client) and not may_again(client):
-            return self._see_status()  # sent twice
+            return self._see_status()  # the form was sent twice
         try:
             accept(self._portal, client, request.form.get("method", ""), request.form.to_dict())
         except NotAccepted as e:
@@ -112,7 +112,7 @@ class _Splash:
         }
 
     def _destination(self, client: Client) -> Destination | None:
-        """None as well when a device was only asking whether it is online."""
+        """The destination; None after a probe, to which nobody wants to go back."""
         destination = self._continuations.read(client, language.carried("to"))
         return None if destination and destination.name in HOSTS else destination
 
@@ -131,11 +131,11 @@ class _Splash:
 
 
 def _see(path: str, *carried: str) -> Response:
-    """303 to a path of ours, with those values of the request that are spelled as ours are."""
+    """303 to a path of the portal, with the values of the request that are spelled like tokens."""
     words = [(name, language.carried(name)) for name in carried]
-    query = "&".join(f"{name}={value}" for name, value in words if _OURS.fullmatch(value))
+    query = "&".join(f"{name}={value}" for name, value in words if _CARRIED.fullmatch(value))
     return redirect(f"{path}?{query}" if query else path, 303)
 
 
-_OURS = re.compile(r"[A-Za-z0-9_.-]{1,800}")
-"""What tokens and languages look like: nothing else of a client's goes into a Location."""
+_CARRIED = re.compile(r"[A-Za-z0-9_.-]{1,800}")
+"""The spelling of tokens and languages. No other value of a client goes into a Location."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a portal does by itself: client data that is older than [retention] says is forgotten."""
+"""Deletes client data that are older than [retention] allows, from time to time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..state import StoreError
 from .portal import Portal, now
 
 EVERY = 600
-"""Seconds. Each worker does it: the second finds nothing to do."""
+"""Seconds. Each worker does it; those after the first find nothing to delete."""
 LEAST = 3600
-"""Seconds that changes are kept for agents that are away, whatever the configuration says."""
+"""Seconds for which changes are kept at least, for agents that are away."""
 
 
 def start_upkeep(portal: Portal) -> None:
-    """In a greenlet, for as long as the process lives."""
+    """Starts it in a greenlet."""
     gevent.spawn(_run, portal)
 
 
@@ -26,7 +26,7 @@ def _run(portal: Portal) -> None:
 
 
 def upkeep(portal: Portal) -> None:
-    """Once."""
+    """Deletes once, and writes the counts of destinations that are in memory."""
     retention = portal.config.retention
     try:
         portal.destinations.flush()

@@ -2,6 +2,8 @@
 """Deliberate mistakes in the eBPF program: N.patch makes mistake N in a copy of kmod/bpf.
 
     python -m tests.bpf.mistakes [--mistake N]... [--all]
+
+builds each and expects that a case of `python -m tests.bpf` fails.
 """
 
 from __future__ import annotations

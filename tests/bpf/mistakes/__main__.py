@@ -21,14 +21,17 @@ from pathlib import Path
 
 from ctwsgi.ebpf.errors import GatewayError
 from ctwsgi.ebpf.libbpf import Object
+from tests import ROOT
 from tests.bpf.available import unavailable
 from tests.mistakes import PatchError, numbered, patched, title
-from tests.stages import BUILD, ROOT
+from tests.stages.outcomes import FAILED, PASSED, Writer
 
 from . import CASES, PATCHES, SOURCE
 
 OBJECT = Path("ctwsgi/ebpf/ctproxy.bpf.o")
 """Where a checkout has its program."""
+
+BUILD = ROOT / "build"
 
 LIMIT = 1200
 """Seconds for the cases of one mistake."""
@@ -40,6 +43,12 @@ class Outcome:
 
     failed: str = ""
     broken: str = ""
+
+    def problem(self, mistake: int) -> str:
+        """What is wrong about this outcome, if anything. Only without a mistake all cases pass."""
+        if self.broken or not mistake:
+            return self.broken or self.failed
+        return "" if self.failed else "no case failed"
 
 
 @contextmanager
@@ -107,30 +116,38 @@ def _run(mistake: int, cases: list[str]) -> Outcome:
 
 def main() -> int:
     """The exit status."""
-    parser = argparse.ArgumentParser(
-        prog="tests.bpf.mistakes", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="tests.bpf.mistakes", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--mistake", type=int, action="append", choices=CASES, help="only this one; repeatable"
+        "--mistake",
+        type=int,
+        action="append",
+        choices=(0, *CASES),
+        help="only this one, 0 for none; repeatable",
     )
     parser.add_argument("--all", action="store_true", help="with all cases")
+    parser.add_argument("--outcomes", type=Path, help="write each outcome, see tests/stages")
     options = parser.parse_args()
     if why := unavailable():
         print(f"the eBPF program's deliberate mistakes are not tried on this kernel: {why}")
         print("\n0 passed, 0 failed, 1 skipped")
         return 5
-    mistakes = options.mistake or list(CASES)
-    parts = {mistake: "*" if options.all else CASES[mistake] for mistake in mistakes}
+    writer = Writer(options.outcomes)
+    mistakes = [mistake for mistake in options.mistake or CASES if mistake]
+    parts = {mistake: "*" if options.all else CASES[mistake] for mistake in mistakes or CASES}
     titles = {number: title(patch) for number, patch in numbered(PATCHES).items()}
     rows, passed = [], 0
     for mistake in (0, *mistakes):
         began = time.monotonic()
+        writer.begin(f"mistake {mistake}")
         outcome = _run(mistake, [parts[mistake]] if mistake else sorted({*parts.values()}))
+        seconds = time.monotonic() - began
+        why = outcome.problem(mistake)
+        passed += not why
+        again = ["-m", "tests.bpf.mistakes", "--mistake", str(mistake)]
+        writer.end(f"mistake {mistake}", FAILED if why else PASSED, why, again, seconds)
         does = titles[mistake] if mistake else "none: all of these cases pass"
-        passed += not outcome.broken and bool(outcome.failed) == bool(mistake)
-        none = "**no case**" if mistake else "-"
-        noticed = outcome.broken or outcome.failed or none
-        rows.append(f"| {mistake} | {does} | {time.monotonic() - began:.0f} | {noticed} |")
+        noticed = f"**{why}**" if why else outcome.failed or "-"
+        rows.append(f"| {mistake} | {does} | {seconds:.0f} | {noticed} |")
     print("\n| mistake | | seconds | noticed by |\n| ---: | --- | ---: | --- |")
     print("\n".join(rows))
     print(f"\n{passed} passed, {len(rows) - passed} failed")

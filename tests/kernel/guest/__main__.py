@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs the matrix; see the package's docstring. Root, in a guest whose network is nobody else's."""
+"""Runs the suites, as root in a guest; the package's docstring says what they check."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import argparse
 import asyncio
 import subprocess
 import sys
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ctwsgi.ebpf.host import OBJECT
 
-from . import endtoend, matrix, named
+from . import endtoend, matrix, named, smoke
 from .attacks import cases as attacks
+from .case import Case
 from .injector import Ctframe, Ctproxy, Ebpf, Helper, Injector
 from .report import Report
 from .run import Runner
@@ -34,24 +36,25 @@ MODULES = (
     "sch_ingress",
     "cls_bpf",
 )
-"""Stock ones. Loaded first: what a rule asks for on the way takes its time from a case."""
+"""Debian's modules that the cases need. They are loaded first, so that no case waits for them."""
 
 
 PLAIN = frozenset({"matrix", "ends", "auth", "udp", "rules", "end-to-end"})
-"""The suites of a run without --full and --suite: what five minutes in a guest can hold."""
-
+"""The suites of a run without --full, --smoke and --suite, which takes five minutes."""
 
 PLAIN_EBPF = frozenset({"matrix"})
-"""Of these the eBPF injector's: what needs netem. tests/bpf runs the others on this machine."""
+"""Those that the plain run gives to the eBPF injector, because they need netem. tests/bpf runs the
+others on the host."""
 
 
 def options() -> argparse.Namespace:
-    """The command line's."""
     parser = argparse.ArgumentParser(prog="tests.kernel.guest", description=__doc__)
     parser.add_argument("--report", type=Path, help="JSON lines, see report.py")
     parser.add_argument("--module", help="the .ko; without it only `--helper none` can run")
     parser.add_argument("--helper", action="append", choices=("none", "ctframe", "ctproxy", "ebpf"))
-    parser.add_argument("--full", action="store_true", help="all cases, and the bigger ones bigger")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", action="store_true", help="all cases, and the bigger ones bigger")
+    size.add_argument("--smoke", action="store_true", help="only the cases of smoke.py")
     parser.add_argument("--suite", action="append", help="only this one; may be repeated")
     parser.add_argument("--case", help="only the cases whose name matches this pattern")
     parser.add_argument("--no-netem", action="store_true", help="leave out what needs it")
@@ -59,39 +62,47 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def chosen(given: argparse.Namespace, wanted: Collection[str]) -> list[Case]:
+    """The cases of the injectors `wanted` that the options leave."""
+    module = given.module or "ctinject.ko"
+    injectors = (Injector(), Ctframe(module), Ctproxy(module), Ebpf())
+    cases = [
+        case
+        for injector in injectors
+        if injector.name in wanted
+        for case in (
+            *matrix.cases(injector, given.full),
+            *named.cases(injector),
+            *attacks.cases(injector, given.full),
+            *endtoend.cases(injector, given.full),
+        )
+        if not (given.no_netem and case.impairment.netem)
+        and case.suite in (given.suite or [case.suite])
+        and fnmatchcase(case.name, given.case or "*")
+    ]
+    if given.full:
+        return cases
+    if given.smoke:
+        return list(smoke.chosen(cases))
+    return [case for case in cases if case.plain and (given.suite or _in_plain_run(case))]
+
+
+def _in_plain_run(case: Case) -> bool:
+    return case.suite in (PLAIN_EBPF if case.injector.name == "ebpf" else PLAIN)
+
+
 def main() -> int:
-    """The exit status: 0 only when a case was run and none has failed."""
+    """Returns the exit status: 0 only when a case was run and none has failed."""
     given = options()
     wanted = given.helper or (["ctframe", "ctproxy", "ebpf"] if given.module else ["none"])
     if not given.helper and "ebpf" in wanted and not OBJECT.exists():
         print("without the eBPF injector, which is not built: make -C kmod/bpf")
         wanted.remove("ebpf")
-    module = given.module or "ctinject.ko"
-    injectors = {
-        "none": Injector(),
-        "ctframe": Ctframe(module),
-        "ctproxy": Ctproxy(module),
-        "ebpf": Ebpf(),
-    }
-    cases = [
-        case
-        for name in wanted
-        for case in (
-            *matrix.cases(injectors[name], given.full),
-            *named.cases(injectors[name]),
-            *attacks.cases(injectors[name], given.full),
-            *endtoend.cases(injectors[name], given.full),
-        )
-        if (given.full or case.plain)
-        and (given.full or given.suite or name != "ebpf" or case.suite in PLAIN_EBPF)
-        and not (given.no_netem and case.impairment.netem)
-        and (case.suite in given.suite if given.suite else given.full or case.suite in PLAIN)
-        and fnmatchcase(case.name, given.case or "*")
-    ]
+    cases = chosen(given, wanted)
     if given.list:
         print("\n".join(f"{case.suite} {case.name}" for case in cases))
         return 0
-    # The machine's own kernel has some of them built in, and no modprobe; it is good for a try.
+    # A kernel that has some of them built in may have no modprobe: the suites run all the same.
     subprocess.run(["modprobe", "-qa", *MODULES], stdin=subprocess.DEVNULL)
     if given.module:
         Helper(given.module).load()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The matrix's axes, which combinations exist, and a small set of them that covers all pairs.
 
-A case is (load, impairment, offloads, place). `cover` picks, always in the same way, cases until
-every pair of values of any two axes was in one of them, and beyond that every triple of impairment,
-offloads and place: what a packet meets on its way depends on these three together.
+A combination is (load, impairment, offloads, place). `cover` chooses combinations until every pair
+of values of two axes is in one of them, and also every triple of impairment, offloads and place,
+because these three together decide what happens to a packet on its way.
 """
 
 from __future__ import annotations
@@ -43,22 +43,21 @@ OFFLOADS_ = ("on", "off", "gro")
 
 
 def exists(combination: Combination, injector: Injector) -> bool:
-    """Whether there is such a thing."""
+    """Whether the combination is possible and tests something."""
     load, impairment, offloads, place = combination
     local = PLACES[place].local
     return not (
         # No wire lies between injector and listener.
         (impairment == "header-lost" and local)
-        # No data, and a header only where it is written without data.
+        # This load has no data to lose. Only a header for the connection is written without data.
         or (load == "close" and impairment == "data-lost")
         or (load == "close" and impairment == "header-lost" and not injector.per_connection)
-        # lo joins nothing.
+        # lo has no GRO.
         or (offloads == "gro" and PLACES[place].output)
     )
 
 
 def combinations(injector: Injector, places: Sequence[str]) -> list[Combination]:
-    """All that exist."""
     every = itertools.product(LOADS, IMPAIRMENTS, OFFLOADS_, places)
     return [each for each in every if exists(each, injector)]
 
@@ -68,8 +67,10 @@ def _goals(combination: Combination, groups: Iterable[tuple[int, ...]]) -> set[t
 
 
 def cover(every: Sequence[Combination]) -> list[Combination]:
-    """The cases of the full run, the same each time: greedy, and among equals the values that were
-    chosen least so far, so that no load is everybody's filler.
+    """The combinations of the full run, always the same ones.
+
+    Greedy: the next one covers the most that is missing. Among equals it is the one whose values
+    were chosen least often, so that the extra combinations do not all have the same load.
     """
     groups = [*itertools.combinations(range(4), 2), (IMPAIRMENT, OFFLOADS, PLACE)]
     goals = {each: _goals(each, groups) for each in every}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A case, and the hand that its body has on the lab."""
+"""A case, and what its body can use: the lab, the counters, conversations."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .talk import PLAIN, Overtaken, Sockets, Talk
 OFFLOADS = {
     # What a veth pair has from the start: big segments cross the wires whole.
     "on": {"tx": True, "sg": True, "tso": True, "gso": True, "gro": False},
-    # Every packet on the wire fits the MTU, and lies in one piece.
+    # Every packet on the wire fits the MTU and has a linear buffer.
     "off": {"gro": False, "gso": False, "tso": False, "sg": False, "tx": False},
-    # Packets of the MTU's size on the wire, joined again by whoever receives them.
+    # Packets of the MTU's size on the wire, which the receiving device joins again.
     "gro": {"gso": False, "tso": False, "sg": False, "tx": False, "gro": True},
 }
-"""Features in the order in which they can be switched: tso needs sg, sg needs tx."""
+"""Features in the order in which ethtool can switch them: tso needs sg, sg needs tx."""
 
 AGAIN = 5
-"""How often a conversation that was Overtaken is held again."""
+"""How often a conversation that raised Overtaken is repeated."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is run, where, over which wires, and for how long at most."""
+    """A body, with the place and the wires that it runs over."""
 
     suite: str
     name: str
@@ -45,13 +45,13 @@ class Case:
     offloads: str = "on"
     impairment: Impairment = IMPAIRMENTS["clean"]
     plain: bool = True
-    """Part of the plain run."""
+    """Part of the run without --full and --smoke."""
     limit: float = 60.0
-    """Seconds for the body; only a failure takes so long."""
+    """Seconds for the body. Only a failure takes so long."""
 
 
 class Session:
-    """What outlives the cases."""
+    """The lab and the state that all cases share."""
 
     def __init__(self) -> None:
         self.lab = Lab()
@@ -63,28 +63,28 @@ class Session:
 
 
 def _ports() -> Iterator[int]:
-    # Each connection has a port of its own; after 50,000 of them the first ones are long free.
+    # Each connection has a port of its own. After 50,000 connections the first ports are free.
     yield from itertools.cycle(range(10_000, 60_000))
 
 
 @dataclass
 class Trial:
-    """One run of a case. Its body uses nothing else."""
+    """One run of a case. The body gets all that it uses from here."""
 
     session: Session
     case: Case
     facts: dict[str, Any] = field(default_factory=dict)
     drops_expected: bool = False
-    """The module may drop: a bound is hit on purpose, or what it has to refuse is sent."""
+    """The injector may drop packets: the case hits a limit, or sends what must be refused."""
     may_drop: tuple[str, ...] = ()
-    """For these reasons the module may drop: what is dropped is ordinary loss for the client."""
+    """Counters that may rise: for the client such a drop is an ordinary loss."""
     invalid_expected: bool = False
-    """Conntrack may call packets INVALID: such are sent on purpose."""
+    """Conntrack may count packets INVALID, because the case sends such packets."""
     connections: int = 0
-    """Held so far."""
+    """Connections so far."""
 
     talks: list[Talk] = field(default_factory=list)
-    """All that were prepared."""
+    """All talks of `prepare`."""
 
     def __post_init__(self) -> None:
         self.before = self.counters()
@@ -92,46 +92,44 @@ class Trial:
 
     @property
     def lab(self) -> Lab:
-        """The namespaces."""
         return self.session.lab
 
     @property
     def place(self) -> Place:
-        """The deployment."""
         return self.case.place
 
     @property
     def injector(self) -> Injector:
-        """Who writes; the control writes nothing."""
+        """The injector under test; the control writes nothing."""
         return self.case.injector
 
     @property
     def gateway(self) -> Namespace:
-        """Where NAT, conntrack and injector are."""
+        """The namespace of NAT, conntrack and injector."""
         return self.lab.gateway
 
     @property
     def client(self) -> Namespace:
-        """Where the clients are."""
+        """The namespace of the clients."""
         return self.lab.spaces[self.place.client]
 
     @property
     def listener(self) -> Namespace:
-        """Where the listener is."""
+        """The namespace of the listener."""
         return self.lab.spaces[self.place.listener]
 
     def counters(self) -> dict[str, int]:
-        """The injector's."""
+        """The injector's counters now."""
         return self.case.injector.counters(self.session.lab.gateway)
 
     def risen(self) -> dict[str, int]:
-        """What the injector's counters have gained since the case began, without the zeros."""
+        """By how much the injector's counters rose since the case began, without zeros."""
         now = self.counters()
         gained = {name: value - self.before.get(name, 0) for name, value in now.items()}
         return {name: value for name, value in gained.items() if value}
 
     async def until_dropped(self, *reasons: str, count: int = 1) -> None:
-        """Until the injector has dropped that many packets for one of these reasons."""
+        """Waits until the injector has dropped `count` packets for one of these reasons."""
 
         def dropped() -> bool:
             return sum(self.risen().get(reason, 0) for reason in reasons) >= count
@@ -139,7 +137,7 @@ class Trial:
         await until(dropped, f"{' or '.join(reasons)} rises by {count}")
 
     def invalid(self) -> int:
-        """Packets that conntrack has called INVALID since the case began."""
+        """Packets that conntrack counted INVALID since the case began."""
         return conntrack(self.gateway)["invalid"] - self._conntrack["invalid"]
 
     def prepare(
@@ -152,7 +150,7 @@ class Trial:
         ports: Iterator[int] | None = None,
         injector: Injector | None = None,
     ) -> Talk:
-        """A talk that has not begun. Not selected: the control, which no injector touches."""
+        """A talk that has not begun. With `selected=False` it goes past the injector."""
         place = place or self.place
         writer = (injector or self.injector) if selected else None
         talk = Talk(place, self.lab.spaces, load, writer, ports or self.session.ports, sockets)
@@ -160,7 +158,7 @@ class Trial:
         return talk
 
     def unfinished(self) -> str:
-        """The connections of the last talk that have not ended, or one of them, for people."""
+        """The open connections of the last talk, or one of them, for a failure's text."""
         pairs = self.talks[-1].pairs.values() if self.talks else []
         open_ = [p for p in pairs if not (p.client.ended and p.accepted and p.accepted.ended)]
         return f"{len(open_)} of {len(pairs)} connections unfinished: {open_[0]}" if open_ else ""
@@ -168,7 +166,7 @@ class Trial:
     async def talk(self, load: Load, **options: Any) -> Talk:
         """Holds the conversation and judges it; the options are those of `prepare`.
 
-        One that was Overtaken is held again, a few times: what it should show did not happen.
+        A conversation that raised Overtaken is repeated, because it did not show anything.
         """
         for attempt in range(AGAIN + 1):
             talk = self.prepare(load, **options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Signed headers: keys are set while connections come and go, and each header verifies."""
+"""Signed headers: keys change while connections begin and end, and each header verifies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = {
     9: bytes(range(16)),
     200: bytes(range(7, 31)),
 }
-"""By id; of all lengths from 16 to 32 bytes."""
+"""Secrets by key id, from 16 to 32 bytes long."""
 
 RING = KeyRing(Key(number, secret) for number, secret in KEYS.items())
 
@@ -32,7 +32,7 @@ def _line(number: int) -> str:
 
 
 class _Keys:
-    """The gateway's keys; none outside the `with`."""
+    """The gateway's keys, which the end of the `with` removes."""
 
     def __init__(self, trial: Trial, *numbers: int) -> None:
         self._trial = trial
@@ -88,7 +88,7 @@ for _load in (SMALL, SERVER_FIRST):
 
 @named("auth", *ALL, injectors=HEADERS, plain=("gateway", "dnat6"))
 async def rotation(trial: Trial) -> None:
-    """The lowest id signs; without a key nobody does."""
+    """The key with the lowest id signs; without a key no header is signed."""
 
     async def signers(expected: int) -> None:
         found = await _signed(trial, SMALL)
@@ -114,7 +114,7 @@ async def rotation(trial: Trial) -> None:
 
 @named("auth", "gateway", "dnat", injectors=HEADERS)
 async def rotation_under_load(trial: Trial) -> None:
-    """Every header verifies with one key or the other, whichever was set when its SYN came."""
+    """Every header verifies with the key that was set when its SYN came."""
     with _Keys(trial, 9) as keys:
 
         async def rotate() -> None:
@@ -126,19 +126,19 @@ async def rotation_under_load(trial: Trial) -> None:
 
         rotating = asyncio.ensure_future(rotate())
         try:
-            # A key that is gone when the SYN-ACK comes cannot sign: that one is dropped, and
-            # the client asks again.
+            # A key that was removed before the SYN-ACK comes cannot sign. The injector drops that
+            # SYN-ACK, and the client sends its SYN again.
             trial.drops_expected = True
             signers = await _signed(trial, replace(parallel(200), at_once=20))
         finally:
             rotating.cancel()
-    # Which of them, and how often, is a matter of the machine's speed; none must be unsigned.
+    # The machine's speed decides which key signed how often. None may be unsigned.
     require(signers and signers <= {5, 9}, f"signed by {signers}")
 
 
 @named("auth", "gateway", injectors=("ctproxy",))
 async def keys_stay_secret(trial: Trial) -> None:
-    """They can be written, by root, and not read; half a change is none."""
+    """Root can write keys and cannot read them. A write with one wrong line changes nothing."""
     with _Keys(trial, 9, 5):
         listing = trial.gateway.proc("ctinject_keys")
         for secret in KEYS.values():
@@ -157,7 +157,7 @@ async def keys_stay_secret(trial: Trial) -> None:
 
 @named("auth", *ALL, injectors=("ctproxy",), plain=("gateway", "dnat", "gateway6"))
 async def signed_datagrams(trial: Trial) -> None:
-    """Each has its own signature."""
+    """Each datagram has its own signature."""
     assert isinstance(trial.injector, Ctproxy)
     with _Keys(trial, 9), datagrams(trial, injector=trial.injector.signed_by(RING)) as udp:
         client = udp.client()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A bound is hit: what cannot be injected is dropped and counted, never passed unmarked.
+"""Limits of the injector: a packet that it cannot mark is dropped and counted, never passed.
 
-The listener's side of each case is the usual judge: a single unmarked byte is a decoder's error.
-When there is room again the connections go on, because TCP sends again.
+The usual judge watches the listener: a single unmarked byte is a decoder's error. Once the limit is
+lifted the connections go on, because TCP retransmits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .talk import Talk
 
 @contextmanager
 def _held_back(trial: Trial) -> Iterator[None]:
-    """Nothing with payload reaches the server, so nothing is acknowledged."""
+    """Drops all payload before the server, so that nothing is acknowledged."""
     trial.lab.server.nft("""table inet hold {
   chain pre {
     type filter hook prerouting priority -300
@@ -37,7 +37,7 @@ def _held_back(trial: Trial) -> Iterator[None]:
 
 
 async def _run(trial: Trial, load: Load, hit: tuple[str, ...], held: bool, **limits: int) -> Talk:
-    """Begins under the limits; lifts them once they were hit; waits for the end."""
+    """Begins under the limits, lifts them after they were hit, waits for the end."""
     trial.drops_expected = True
     talk = trial.prepare(load)
     moves = trial.injector.bounds_move
@@ -50,7 +50,8 @@ async def _run(trial: Trial, load: Load, hit: tuple[str, ...], held: bool, **lim
             running = asyncio.ensure_future(talk.run())
             await trial.until_dropped(*hit, count=3)
         if not moves:
-            # Another bound comes with another table: who was let in must be done.
+            # A new limit needs a new table (`bounds_move`): connections with a flow must have
+            # ended.
             await until(lambda: _done(talk) >= limits["max_flows"], "who has a flow is done")
     await running
     judge_talk(talk)
@@ -65,31 +66,31 @@ def _done(talk: Talk) -> int:
 
 @named("bounds", "gateway", injectors=WRITERS)
 async def flows(trial: Trial) -> None:
-    """More connections than may have a flow at a time."""
+    """More connections than flows."""
     await _run(trial, parallel(40), ("drop_flow_limit",), True, max_flows=10)
 
 
 @named("bounds", "gateway", "dnat", "lo", "gateway6", injectors=MODULE)
 async def no_flow(trial: Trial) -> None:
-    """No connection may have one."""
+    """No connection can have a flow."""
     await _run(trial, parallel(10), ("drop_flow_limit",), False, max_flows=0)
 
 
 @named("bounds", "gateway", "dnat", "lo", "gateway6", injectors=MODULE)
 async def no_memory(trial: Trial) -> None:
-    """Not a kilobyte."""
+    """No memory for a flow."""
     await _run(trial, parallel(10), ("drop_memory",), False, max_memory=0)
 
 
 @named("bounds", "gateway", injectors=("ctframe",), offloads="off")
 async def frames(trial: Trial) -> None:
-    """More frames outstanding than a connection may have."""
+    """More unacknowledged frames than a connection may have."""
     await _run(trial, small_writes(400), ("drop_frame_limit",), True, max_frames=8)
 
 
 @named("bounds", "gateway", "dnat", "lo", injectors=("ctframe",), offloads="off")
 async def few_frames(trial: Trial) -> None:
-    """The bound stays: slow, but to the end."""
+    """The limit stays: the transfer is slow, and ends."""
     trial.drops_expected = True
     with trial.injector.limits(max_frames=4):
         await trial.talk(upload("300k", 300_000, 1000))
@@ -99,7 +100,7 @@ async def few_frames(trial: Trial) -> None:
 
 @named("bounds", "gateway", injectors=("ctframe",), offloads="off")
 async def memory_for_frames(trial: Trial) -> None:
-    """There is memory for the flows, and for no more frames than they have had."""
+    """Memory for the flows, and for no more frames than they already have."""
     trial.drops_expected = True
     warm, go = asyncio.Semaphore(0), asyncio.Event()
     small = small_writes(100)
@@ -130,7 +131,7 @@ async def memory_for_frames(trial: Trial) -> None:
 
 @named("bounds", "gateway", "gateway6", injectors=("ctproxy",))
 async def few_flows(trial: Trial) -> None:
-    """The bound stays. A flow lives until its header has arrived: there is room again soon."""
+    """The limit stays. A flow ends when its header has arrived, so a place becomes free soon."""
     trial.drops_expected = True
     trial.session.wires.set_netem("delay 20ms")
     with trial.injector.limits(max_flows=4):
@@ -140,8 +141,8 @@ async def few_flows(trial: Trial) -> None:
 
 @named("bounds", "gateway", "gateway6", injectors=("ebpf",))
 async def unanswered(trial: Trial) -> None:
-    """The bound stays, and a flow lives as long as its connection. SYNs that nobody answers have
-    filled the table: there is room as soon as conntrack has forgotten them."""
+    """The limit stays. SYNs without an answer have filled the table; their places become free when
+    conntrack forgets them."""
     trial.drops_expected = True
     with trial.injector.limits(max_flows=4):
         trial.lab.server.nft("""table inet hold {

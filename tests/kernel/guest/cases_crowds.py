@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many connections, and handshakes that come twice."""
+"""Many connections at once, and duplicated handshakes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ async def two_thousand(trial: Trial) -> None:
 
 @named("crowds", *THREE, plain=("gateway",))
 async def five_hundred(trial: Trial) -> None:
-    """The same, for those in a hurry."""
+    """500 connections, for the plain run."""
     await trial.talk(parallel(500, 100))
 
 
 @named("crowds", *THREE, impairment="duplicate30", limit=180, plain=("gateway", "dnat"))
 async def twins(trial: Trial) -> None:
-    """Three of ten packets come twice on every wire. Two SYNs at once make two conntracks, of which
-    the kernel drops one: a flow that was made for it would shadow the other's."""
+    """Every wire duplicates three packets of ten. Two SYNs at once make two conntrack entries, of
+    which the kernel drops one. A flow of the dropped entry must not hide the other's flow."""
     await trial.talk(parallel(150))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Other devices between gateway and server than a plain wire."""
+"""Other devices than a veth between gateway and server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .places import PORT, ROUTED, SERVER
 NETWORK = {4: "10.63.7.", 6: "fd63:7::"}
 
 
-ENDS = (("gateway", "gs", 1), ("server", "s0", 2))
+SIDES = (("gateway", "gs", 1), ("server", "s0", 2))
 """Namespace, the device below, and the last part of the address."""
 
 WG_PORT = 51820
@@ -29,26 +29,26 @@ WG_PORT = 51820
 
 @contextmanager
 def _made(trial: Trial, device: str) -> Iterator[None]:
-    """Whatever is made inside the `with` is gone behind it."""
+    """Removes at its end the devices that are made in the `with`."""
     try:
         yield
     finally:
-        for name, _, _ in ENDS:
+        for name, _, _ in SIDES:
             with suppress(CommandError):
                 trial.lab.spaces[name].run("ip", "link", "del", device)
 
 
 async def _over(trial: Trial, device: str) -> None:
-    """The program is on `device`, by which the gateway reaches the server; both have made one."""
+    """Attaches the program to `device`, which exists on both sides, and holds conversations."""
     assert isinstance(trial.injector, Ebpf)
     version = trial.place.version
     net, length, family = (NETWORK[version], *((24, "ip") if version == 4 else (64, "ip6")))
     flags = ["nodad"] if version == 6 else []
-    for name, _, own in ENDS:
+    for name, _, own in SIDES:
         space = trial.lab.spaces[name]
         space.run("ip", "addr", "add", f"{net}{own}/{length}", "dev", device, *flags)
         space.run("ip", "link", "set", device, "up")
-    # A reply by another device would meet no program.
+    # Replies must come back by the same device, where the program is.
     clients = "10.61.1.0/24" if version == 4 else "fd61:1::/64"
     trial.lab.server.run("ip", "route", "add", clients, "via", f"{net}1", "dev", device)
     target = f"{net}2"
@@ -79,9 +79,9 @@ async def _over(trial: Trial, device: str) -> None:
 
 @named("devices", "gateway", "gateway6", injectors=("ebpf",))
 async def vlan(trial: Trial) -> None:
-    """The program is on a VLAN's device; the tag is metadata of the packets."""
+    """The program is on a VLAN device, where the tag is metadata of the packets."""
     with _made(trial, "vlan7"):
-        for name, below, _ in ENDS:
+        for name, below, _ in SIDES:
             words = ("link", below, "type", "vlan", "id", "7")
             trial.lab.spaces[name].run("ip", "link", "add", "vlan7", *words)
         await _over(trial, "vlan7")
@@ -89,9 +89,9 @@ async def vlan(trial: Trial) -> None:
 
 @named("devices", "gateway", "gateway6", injectors=("ebpf",))
 async def wireguard(trial: Trial) -> None:
-    """The server is behind a tunnel, whose packets begin with the IP header."""
+    """The program is on a tunnel, whose packets have no link-layer header."""
     server, gateway = trial.lab.server, trial.lab.gateway
-    secrets = {name: gateway.run("wg", "genkey") for name, _, _ in ENDS}
+    secrets = {name: gateway.run("wg", "genkey") for name, _, _ in SIDES}
     public = {name: gateway.run("wg", "pubkey", text=key).strip() for name, key in secrets.items()}
     with _made(trial, "wg7"):
         for space, other, host in ((gateway, "server", SERVER[4]), (server, "gateway", ROUTED[4])):

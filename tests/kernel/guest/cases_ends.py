@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""How connections end, and how they begin again: always as without an injector.
+"""How connections end, and how a port is used again: always as without an injector.
 
-Each ending is held twice, first past the injector and then through it, and both are judged by the
-same expectation.
+Each case goes past the injector first and then through it, with the same expectation.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from socket import (
 )
 
 from .case import Trial
-from .endpoints import Accepted, Client, End, Lost
+from .endpoints import Accepted, Client, Endpoint, Lost
 from .judge import require
 from .kernel import unsettled, until
 from .loads import CLOSE, HALF_CLOSE, SERVER_FIRST, SMALL, Load
@@ -27,11 +26,11 @@ from .named import ALL, HEADERS, SOME, named
 from .talk import Talk
 
 
-async def _wait(end: End) -> None:
+async def _wait(end: Endpoint) -> None:
     await end.until_end()
 
 
-async def _reset(end: End) -> None:
+async def _reset(end: Endpoint) -> None:
     end.reset()
 
 
@@ -115,8 +114,8 @@ for _load in RESETS.values():
 
 @named("ends", "gateway", "lo", "gateway6", impairment="header-lost", injectors=HEADERS)
 async def reset_without_header(trial: Trial) -> None:
-    """The header is lost when the client resets: the server, which has half a connection, must
-    hear of it all the same, and not ask again."""
+    """The header is lost, and then the client resets. The server has a half-open connection: the
+    reset must end it, and the server must not retransmit its SYN-ACK."""
     asked = trial.listener.counters()["TcpRetransSegs"]
     talk = trial.prepare(SMALL)
     with talk.listening():
@@ -149,7 +148,7 @@ async def _refusal(trial: Trial, selected: bool) -> str:
 
 @named("ends", *ALL, limit=20)
 async def refused(trial: Trial) -> None:
-    """Nobody listens: the client hears so at once."""
+    """Nobody listens: the client's connect() fails at once."""
     for selected in (False, True, True):
         answer = await _refusal(trial, selected)
         require(answer == "ECONNREFUSED", f"{'selected' if selected else 'control'}: {answer}")
@@ -157,13 +156,13 @@ async def refused(trial: Trial) -> None:
 
 @named("ends", *ALL, plain=("gateway", "lo"))
 async def idle_probes(trial: Trial) -> None:
-    """Keepalive probes from both sides, before data and after: an idle connection stays."""
+    """Keepalive probes from both sides, before and after data, find the connection alive."""
     spaces = {trial.client, trial.listener}
 
     def probes() -> int:
         return sum(space.counters()["TcpExtTCPKeepAlive"] for space in spaces)
 
-    async def probed(end: End) -> None:
+    async def probed(end: Endpoint) -> None:
         for option in (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT):
             end.sock.setsockopt(IPPROTO_TCP, option, 1 + (option == TCP_KEEPCNT))
         end.sock.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
@@ -191,7 +190,7 @@ async def idle_probes(trial: Trial) -> None:
 def _reuse(load: Load) -> None:
     @named("ends", *ALL, name=f"port-reuse/{load.name}", plain=SOME)
     async def _body(trial: Trial) -> None:
-        """The same port to the same destination, as soon as the kernel lets the client have it."""
+        """The same port to the same destination again, as soon as the kernel allows it."""
         port = next(trial.session.ports)
         for _ in range(8):
             await trial.talk(load, ports=itertools.repeat(port))
@@ -203,6 +202,6 @@ for _load in (SMALL, CLOSE, RESETS["client-at-once"], *map(_expectation, _WITH_D
 
 @named("ends", "gateway", "dnat", "lo", "gateway6")
 async def early_fin(trial: Trial) -> None:
-    """A FIN right behind the first data, and one that is all there is, a few times in a row."""
+    """A FIN right after the first data, and a FIN without any data, in turn."""
     for load in (HALF_CLOSE, CLOSE, SERVER_FIRST, CLOSE, HALF_CLOSE):
         await trial.talk(load)

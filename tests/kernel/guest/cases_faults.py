@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Memory is short: wherever an allocation of the module fails, nothing is lost but a packet.
+"""Allocations of the module fail: a packet is lost, and nothing else goes wrong.
 
-Only where allocations can be made to fail: on the debug kernel.
+These cases exist only on the debug kernel, which can make allocations fail.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .named import MODULE, SOME, Body, named
 from .net import Namespace
 
 INIT_MODULE = 175
-"""x86-64's number. finit_module() would read the file below it, and that fails too."""
+"""The system call on x86-64. finit_module() would also fail while it reads the file."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _traffic(load: Load) -> Body:
     async def body(trial: Trial) -> None:
-        """A tenth of all allocations in the packets' path fails; TCP sends again."""
+        """One of ten allocations in the packets' path fails; TCP retransmits."""
         trial.drops_expected = True
         with some_fail(code_of("ctinject"), 10):
             await trial.talk(load)
@@ -35,7 +35,7 @@ def _traffic(load: Load) -> Body:
 
 
 async def _namespaces(trial: Trial) -> None:
-    """A namespace is made, or it is not; it gets its hooks, or whoever asks for them is told."""
+    """Making a namespace, or registering its hooks, succeeds or returns an error."""
 
     def make() -> None:
         space = Namespace("short")
@@ -45,14 +45,14 @@ async def _namespaces(trial: Trial) -> None:
             space.close()
 
     failures = each_fails(code_of("ctinject"), make)
-    # Six for two files and the counters; two for the hooks, and one for each of them.
+    # Six allocations are for two files and the counters, two for the hooks, one for each hook.
     require(failures >= 12, f"only {failures} allocations were made to fail")
     trial.facts["failures"] = failures
     await trial.talk(SMALL)
 
 
 async def _keys(trial: Trial) -> None:
-    """The new key is there, or the old one still is."""
+    """After a failed change the old key still signs."""
 
     def ids() -> list[str]:
         return trial.gateway.proc("ctinject_keys").split()
@@ -76,7 +76,7 @@ async def _keys(trial: Trial) -> None:
 
 
 async def _load(trial: Trial) -> None:
-    """The module is loaded, or it is not and has left nothing."""
+    """Loading succeeds, or fails and leaves nothing behind."""
     injector = trial.injector
     assert isinstance(injector, Helper)
     image = injector.file.read_bytes()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ICMP errors about segments whose numbers, or whose size, the client does not know."""
+"""ICMP errors that quote a segment with numbers or a size that the client did not send."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IP_MTU, IPV6_MTU = 14, 24
 
 @contextmanager
 def _rejecting(trial: Trial, answer: str) -> Iterator[None]:
-    """The server, or the router before it, rejects."""
+    """The server, or the router in front of it, rejects connections with `answer`."""
     hook = "forward" if trial.place.listener == "far" else "input"
     space = trial.lab.server
     space.nft(f"""table inet refuse {{
@@ -40,7 +40,7 @@ def _rejecting(trial: Trial, answer: str) -> Iterator[None]:
 def _rejected(answer: str) -> None:
     @named("icmp", "gateway", "gateway6", "behind", "behind6", name=f"rejected/{answer}", limit=20)
     async def _body(trial: Trial) -> None:
-        """The connection fails at once, for the reason that the control is told."""
+        """connect() fails at once, with the same errno as without the injector."""
         told = {}
         with _rejecting(trial, answer):
             for selected in (False, True):
@@ -62,11 +62,11 @@ for _answer in ("host-unreachable", "port-unreachable", "admin-prohibited"):
 def _path_mtu(load: Load, offloads: str, *places: str) -> None:
     @named("icmp", *places, name=f"path-mtu/{load.name}/{offloads}", offloads=offloads)
     async def _body(trial: Trial) -> None:
-        """A link behind the injector is narrow, and the client learns how narrow."""
+        """A link behind the injector has a small MTU, and the client learns it."""
         v4 = trial.place.version == 4
         narrow = 1000 if v4 else 1300
-        # The first segment is sent again in two, of which the second does not begin with a frame:
-        # before the server has acknowledged the first it might bring a SYN cookie back.
+        # The client sends its first segment again as two. The second one does not begin at a frame,
+        # and might return a SYN cookie before the server has acknowledged the first: it is dropped.
         trial.may_drop = ("drop_early",)
         learnt = []
 
@@ -84,11 +84,11 @@ def _path_mtu(load: Load, offloads: str, *places: str) -> None:
                 trial.client.run("ip", "-4" if v4 else "-6", "route", "flush", "cache")
         trial.facts["learnt"] = learnt
         require(learnt[0] == narrow, f"the control has learnt {learnt[0]}")
-        # A frame's header may be taken off the client's share.
+        # The injector may subtract the size of a frame's header from the MTU that it reports.
         require(narrow - 8 <= learnt[1] <= narrow, f"learnt {learnt[1]} of {narrow}")
 
 
-# Nothing big comes back: the wire's other end is not narrow, so that only ICMP tells.
+# Answers are small: the far end of the wire keeps its MTU, so that only ICMP reports the small one.
 for _load in (upload("300k", 300_000, 300), upload("first", 1400, 300)):
     for _offloads in ("on", "off"):
         _path_mtu(_load, _offloads, "behind", "gateway", "behind6", "gateway6")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The module comes and goes, and so do namespaces, while connections are open."""
+"""The injector is unloaded, and namespaces are removed, while connections are open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .talk import Pair, Talk
 
 
 def _sound_so_far(pairs: Iterable[Pair]) -> None:
-    """What arrived, of connections that were cut off, is what was sent, or nothing."""
+    """Fails when a connection that was cut off received other bytes than the client sent."""
     for pair in pairs:
         if pair.accepted:
             got, start = pair.accepted.received, pair.client.start
@@ -27,7 +27,7 @@ def _sound_so_far(pairs: Iterable[Pair]) -> None:
 
 
 async def _flowing(talk: Talk, count: int) -> None:
-    """Until that many connections have brought something."""
+    """Waits until `count` connections have received something."""
 
     def begun() -> bool:
         return sum(bool(p.accepted and p.accepted.received) for p in talk.pairs.values()) >= count
@@ -38,13 +38,14 @@ async def _flowing(talk: Talk, count: int) -> None:
 def _rmmod(load: Load, *places: str, plain: tuple[str, ...] = ()) -> None:
     @named("life", *places, name=f"unload/{load.name}", injectors=WRITERS, plain=plain, limit=90)
     async def _body(trial: Trial) -> None:
-        """Unloaded under traffic: connections end or go on, soundly; then loaded again."""
+        """Unloads under traffic. No connection receives wrong bytes; after loading again all
+        work."""
         trial.drops_expected = trial.invalid_expected = True
         talk = trial.prepare(load)
         running = asyncio.ensure_future(talk.run())
         try:
             await _flowing(talk, load.connections // 2)
-            # Of those that come later, without a rule, nobody says anything.
+            # Connections that begin without the rule have no header, and are not judged.
             selected = [pair for pair in talk.pairs.values() if pair.client.connected]
             trial.gateway.nft(trial.injector.without_rules())
             await asyncio.to_thread(trial.injector.unload, trial.gateway)
@@ -58,7 +59,7 @@ def _rmmod(load: Load, *places: str, plain: tuple[str, ...] = ()) -> None:
             trial.gateway.nft(trial.injector.rules())
         _sound_so_far(selected)
         trial.facts["refused by a decoder"] = sum(bool(p.errors) for p in selected)
-        # Some would send their last bytes, which nobody translates any more, for minutes.
+        # Without conntrack entries some sockets would retransmit their last bytes for minutes.
         trial.lab.kill_sockets()
         flush_conntrack(trial.gateway)
         trial.before = trial.counters()
@@ -82,7 +83,7 @@ def _namespace(load: Load, *places: str) -> None:
         limit=90,
     )
     async def _body(trial: Trial) -> None:
-        """The gateway's namespace goes away under traffic, with its connections and flows."""
+        """The gateway's namespace is removed under traffic, with its connections and flows."""
         lab = Lab()
         trial.injector.enter(lab.gateway)
         lab.gateway.nft(nat_rules() + trial.injector.rules())
@@ -92,7 +93,7 @@ def _namespace(load: Load, *places: str) -> None:
             await _flowing(talk, load.connections // 2)
             require(trial.injector.counters(lab.gateway).get("flows") is not None, "no counters")
             lab.gateway.close()
-            # Its devices go with it, and each takes its peer along.
+            # Its devices go with it, and each veth with its peer.
             await until(lambda: "c0" not in lab.client.proc("dev"), "the namespace goes", 60)
             _sound_so_far(talk.pairs.values())
         finally:
@@ -113,10 +114,10 @@ _namespace(parallel(300, 60), "gateway", "gateway6")
     name="first-packet",
     injectors=MODULE,
     plain=("gateway",),
-    limit=240,  # a lab of its own takes a minute on the debug kernel of a busy machine
+    limit=240,  # making a lab takes a minute on the debug kernel of a busy machine
 )
 async def _first_packet(trial: Trial) -> None:
-    """In a namespace where nobody has asked for the hooks, the first packet does; none slips by."""
+    """A new namespace has no hooks. The first packet registers them, and is itself dropped."""
     lab = Lab()
     try:
         lab.gateway.nft(nat_rules() + trial.injector.rules())

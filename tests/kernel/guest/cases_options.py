@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""TCP options: what a client may have, and what an injector has to undo.
+"""TCP options that a client may use, and those that an injector has to remove.
 
-loxilb lost the clients without timestamps (#675).
+loxilb failed for clients without timestamps (its issue 675).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from socket import (
 )
 from socket import socket as Socket
 
-from .case import Trial
+from .case import OFFLOADS, Trial
 from .endpoints import POOL, Client
 from .judge import require
 from .loads import CLOSE, HALF_CLOSE, MEGABYTE, SERVER_FIRST, SMALL, Load, parallel, upload
@@ -43,9 +43,9 @@ def _client_setting(title: str, setting: str, impairment: str, load: Load) -> No
             await trial.talk(load)
 
 
-# Without SACK a client repairs one loss in a round trip, and waits a fifth of a second, then twice
-# as long, ..., when what it sends again is lost as well: a megabyte took from one second to
-# thirteen in one run, and over a minute in another.
+# Without SACK a client repairs one loss in a round trip. When the retransmission is lost as well,
+# it waits 0.2 s, then twice as long, and so on: a megabyte took between one second and over a
+# minute.
 for _title, _setting, _size in (
     ("no-timestamps", "net.ipv4.tcp_timestamps", MEGABYTE),
     ("no-window-scaling", "net.ipv4.tcp_window_scaling", MEGABYTE),
@@ -57,7 +57,7 @@ for _title, _setting, _size in (
 
 @named("options", *SOME, impairment="loss1")
 async def ecn(trial: Trial) -> None:
-    """ECN is negotiated, and marks of congestion come and go."""
+    """ECN is negotiated, and packets carry congestion marks."""
     trial.session.wires.set_netem("loss 3% ecn")
     with (
         trial.client.sysctls({"net.ipv4.tcp_ecn": 1}),
@@ -69,7 +69,7 @@ async def ecn(trial: Trial) -> None:
 def _cookies(load: Load, impairment: str, *places: str) -> None:
     @named("options", *places, name=f"syn-cookies/{load.name}/{impairment}", impairment=impairment)
     async def _body(trial: Trial) -> None:
-        """The server knows nothing of the SYN: what the header's segment carries must suit."""
+        """The server keeps no SYN: the segment with the header must return a valid cookie."""
         before = trial.listener.counters()["TcpExtSyncookiesRecv"]
         with trial.listener.sysctls({"net.ipv4.tcp_syncookies": 2}):
             await trial.talk(load)
@@ -81,8 +81,8 @@ for _load in (SMALL, CLOSE, SERVER_FIRST, HALF_CLOSE):
     _cookies(_load, "clean", *SOME)
 _cookies(SMALL, "header-lost", "gateway", "lo", "gateway6")
 _cookies(SMALL, "data-lost", *SOME)
-# No random loss here: a server with cookies never sends a SYN-ACK again, and answers what comes
-# before the first data with an RST, without any injector.
+# No random loss here: a server with cookies does not retransmit its SYN-ACK, and answers packets
+# that come before the first data with an RST, with or without an injector.
 _cookies(parallel(40), "duplicate", "gateway", "dnat", "gateway6")
 
 
@@ -105,11 +105,11 @@ def _fast_listener(space: Namespace, family: int) -> Socket:
 
 @named("options", *ALL)
 async def fast_open(trial: Trial) -> None:
-    """The SYN carries data. Without an injector the server takes it; with one the client has to
+    """The SYN carries data. Without an injector the server accepts it. With one the client has to
     send it again, behind the origin."""
     sockets = Sockets(plain_client, _fast_listener)
     accepted = "TcpExtTCPFastOpenPassive"
-    # Client and server, neither of which insists on a cookie.
+    # 0x207: client and server use Fast Open without a cookie.
     with (
         trial.client.sysctls({"net.ipv4.tcp_fastopen": 0x207}),
         trial.listener.sysctls({"net.ipv4.tcp_fastopen": 0x207}),
@@ -133,7 +133,7 @@ def _mptcp_listener(space: Namespace, family: int) -> Socket:
 
 @named("options", *ALL)
 async def mptcp(trial: Trial) -> None:
-    """Both sides speak Multipath TCP, which numbers the stream itself: it must fall back."""
+    """Multipath TCP has sequence numbers of its own, so both sides must fall back to TCP."""
     asked = "MPTcpExtMPCapableSYNRX"
     both = Sockets(_mptcp_client, _mptcp_listener)
     before = trial.listener.counters()[asked]
@@ -159,7 +159,7 @@ async def _urgent_client(end: Client) -> None:
 
 @named("options", *SOME)
 async def urgent(trial: Trial) -> None:
-    """Urgent bytes, read in line: none is lost, none comes twice."""
+    """Urgent bytes, read in line: each arrives once."""
 
     def listener(space: Namespace, family: int) -> Socket:
         sock = plain_listener(space, family)
@@ -185,7 +185,7 @@ async def ip_options(trial: Trial) -> None:
 
 @named("options", "gateway", "dnat", "gateway6", injectors=WRITERS)
 async def signed_segments(trial: Trial) -> None:
-    """TCP-MD5 (RFC 2385) signs what an injector would change: the SYN must not pass."""
+    """TCP-MD5 (RFC 2385) signs the bytes that an injector changes: the SYN must be dropped."""
     trial.drops_expected = True
 
     def client(space: Namespace, family: int) -> Socket:
@@ -204,7 +204,7 @@ async def signed_segments(trial: Trial) -> None:
 
 @named("options", *SOME)
 async def sequence_wrap(trial: Trial) -> None:
-    """The stream's numbers, or the header's, come round through zero."""
+    """Sequence numbers wrap through zero, in the stream or within the header."""
     for isn in (1, 10, 27, 28, 29, 2**32 - 1, 2**32 - 8, 2**32 - 400, 2**32 - 20_000):
 
         def client(space: Namespace, family: int, isn: int = isn) -> Socket:
@@ -216,3 +216,21 @@ async def sequence_wrap(trial: Trial) -> None:
             return sock
 
         await trial.talk(upload("wrap", 50_000, 500), sockets=Sockets(client, plain_listener))
+
+
+@named("options", "gateway", "gateway6")
+async def checksums_completed(trial: Trial) -> None:
+    """Packets reach the injector without checksums, and the device behind it completes them. The
+    server verifies each: with offloads on every wire it would believe a wrong one.
+
+    loxilb counted such a sum twice (ebpf #93).
+    """
+    before = trial.listener.counters()["TcpInCsumErrors"]
+    trial.gateway.offloads("gs", OFFLOADS["off"])
+    try:
+        for load in (SMALL, upload("300k", 300_000, 1000), SERVER_FIRST, HALF_CLOSE):
+            await trial.talk(load)
+    finally:
+        trial.gateway.offloads("gs", OFFLOADS["on"])
+    errors = trial.listener.counters()["TcpInCsumErrors"] - before
+    require(not errors, f"{errors} wrong checksums")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What else a packet filter does with the same connections."""
+"""Other packet filter rules on the same connections: masquerade, zones, flowtables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOADS = (SMALL, SERVER_FIRST, upload("300k", 300_000, 50_000), parallel(20))
 
 @contextmanager
 def _table(trial: Trial, body: str) -> Iterator[None]:
-    """The gateway has this table as well inside the `with`."""
+    """Adds this table to the gateway's rules in the `with`."""
     trial.gateway.nft(f"table inet extra {{\n{body}\n}}\n")
     try:
         yield
@@ -30,7 +30,7 @@ def _table(trial: Trial, body: str) -> Iterator[None]:
 
 @named("rules", "direct", "direct-local")
 async def untouched(trial: Trial) -> None:
-    """The rule selects it, but nothing was translated: the original destination is the real one."""
+    """The rule selects the connection, but there is no NAT: the destination is the real one."""
     for load in LOADS:
         await trial.talk(load, selected=False)
     if trial.injector.name != "none":
@@ -41,7 +41,7 @@ async def untouched(trial: Trial) -> None:
 def _masquerade(load: Load) -> None:
     @named("rules", "gateway", "gateway6", name=f"masquerade/{load.name}")
     async def _body(trial: Trial) -> None:
-        """The listener sees the gateway's address, the header tells the client's."""
+        """The listener sees the gateway's address, and the header has the client's."""
         place = replace(trial.place, seen_as=ROUTED[trial.place.version])
         chain = "type nat hook postrouting priority srcnat;"
         with _table(trial, f'chain post {{\n{chain}\noifname "gs" masquerade\n}}'):
@@ -69,7 +69,7 @@ _zones("original", "ct original zone set 9", "ct original zone set 9")
 
 @named("rules", "gateway", "gateway6")
 async def flowtable(trial: Trial) -> None:
-    """Connections of a helper are not offloaded, whatever the rule asks for."""
+    """The kernel does not offload connections with a helper, even when a rule asks for it."""
     body = """flowtable fast {
 hook ingress priority 0
 devices = { gc, gs }
@@ -85,8 +85,8 @@ meta l4proto tcp flow add @fast
 
 @named("rules", "gateway", "dnat", "lo", "gateway6", injectors=MODULE)
 async def conntrack_flushed(trial: Trial) -> None:
-    """Conntrack forgets an open connection: what follows must not reach the server unmarked."""
-    # To conntrack the server's answers belong to nothing either.
+    """Conntrack forgets an open connection: later packets must not reach the server unmarked."""
+    # Conntrack counts the server's answers INVALID as well.
     trial.drops_expected = trial.invalid_expected = True
     flushed = []
 

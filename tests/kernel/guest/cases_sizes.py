@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Sizes of segments and windows.
 
-loxilb left holes in the stream with big segments (#1044) and let grown packets out without their
-header (ebpf #92); Cilium missed the MTU (#24359).
+loxilb left holes in the stream after big segments (its issue 1044) and passed packets that grew
+beyond the MTU without their header (loxilb-ebpf 92). Cilium ignored the MTU (its issue 24359).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ for _impairment in ("clean", "loss1", "loss5", "storm"):
 
 @named("sizes", *ALL, offloads="off")
 async def full_first_segment(trial: Trial) -> None:
-    """First segments around the MTU's size: none may be cut by IP, none may vanish."""
+    """First segments around the MTU's size: none is fragmented, none is lost."""
     before = {space: space.counters() for space in (trial.client, trial.gateway)}
     for size in (1400, 1412, 1420, 1428, 1432, 1439, 1440, 1441, 1447, 1448, 1449, 1460, 2896):
         await trial.talk(upload("first", size, 1))
@@ -48,7 +48,7 @@ async def full_first_segment(trial: Trial) -> None:
 
 @named("sizes", "gateway", "dnat", "behind")
 async def mtu_576(trial: Trial) -> None:
-    """Every wire is narrow."""
+    """Every wire has an MTU of 576 bytes."""
     ends = [(space.name, device) for space, device in trial.lab.devices()]
     with trial.lab.narrowed(576, *ends):
         for load in (SMALL, upload("100k", 100_000, 100_000), SERVER_FIRST):
@@ -57,7 +57,7 @@ async def mtu_576(trial: Trial) -> None:
 
 @named("sizes", *SOME, impairment="loss5", offloads="off", plain=("gateway", "gateway6"))
 async def tiny_window(trial: Trial) -> None:
-    """The server reads slowly into a small buffer: its window is a few segments, or closed."""
+    """The server reads slowly into a small buffer: its window is small, or closed."""
 
     def listener(space: Namespace, family: int) -> Socket:
         sock = plain_listener(space, family)
@@ -69,8 +69,8 @@ async def tiny_window(trial: Trial) -> None:
 
 @named("sizes", *SOME, plain=("gateway", "dnat"))
 async def window_stays_open(trial: Trial) -> None:
-    """Each ack moves the whole of a small window. Where the server never closes it, the client
-    must not hear that it is closed: it would wait for its timer to probe, and find it open."""
+    """Each acknowledgement opens a small window again. The server never announces a closed window,
+    so the client must not see one: it would wait for its probe timer without need."""
 
     def listener(space: Namespace, family: int) -> Socket:
         sock = plain_listener(space, family)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""UDP: the origin is in every datagram on its own, or the datagram does not arrive.
+"""UDP: every datagram carries its own origin, or does not arrive.
 
-A datagram may be lost; one that arrives is marked, whole, and nobody else's.
+A datagram may be lost. One that arrives is complete, and its origin is that of its sender.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ SO_NO_CHECK, SO_RCVBUFFORCE = 11, 33
 UDP_SEGMENT = 103
 
 HEADERS = {4: 28, 6: 48}
-"""Bytes of IP and UDP."""
+"""Bytes of the IP and UDP headers, by IP version."""
 
 
 def prefix(trial: Trial) -> int:
-    """Bytes that the injector adds."""
+    """How many bytes the injector adds to a datagram."""
     v4, v6 = {"none": (0, 0), "ctframe": (6, 0), "ctproxy": (28, 52)}[trial.injector.name]
     return v4 if trial.place.version == 4 else v6
 
 
 class Datagrams:
-    """A listener, and clients of it."""
+    """A listener and its clients."""
 
     def __init__(self, trial: Trial, place: Place, injector: Injector, selected: bool) -> None:
         self._trial, self._place = trial, place
@@ -45,14 +45,14 @@ class Datagrams:
         self._selected = selected
         self._family = AF_INET if place.version == 4 else AF_INET6
         self.server = trial.lab.spaces[place.listener].socket(self._family, SOCK_DGRAM)
-        # Not the wildcard: the answer must come from where the question went.
+        # Not the wildcard address: an answer must come from the address that was asked.
         self.server.bind((place.target, PORT))
         self.server.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         self.clients: list[Socket] = []
         self.sent = 0
 
     def client(self) -> tuple[Socket, Address, Address]:
-        """A connected socket; its own address, and the original destination."""
+        """A connected socket, its own address, and the original destination."""
         port = next(self._trial.session.ports)
         source = (self._place.source, port)
         original = self._place.original(port, self._selected)
@@ -63,13 +63,13 @@ class Datagrams:
         return sock, source, original
 
     def payload(self, size: int) -> bytes:
-        """Never the same twice."""
+        """`size` bytes, different at each call."""
         self.sent += 1
         at = self.sent * 7919 % (len(POOL) - 70_000)
         return bytes(POOL[at : at + size])
 
     async def receive(self, sock: Socket) -> tuple[bytes, Address]:
-        """The next datagram, and where it came from."""
+        """The next datagram and its sender."""
         while True:
             try:
                 data, address = sock.recvfrom(1 << 16)
@@ -79,7 +79,7 @@ class Datagrams:
                 return data, address[:2]
 
     async def exchange(self, client: tuple[Socket, Address, Address], size: int) -> None:
-        """One datagram there, judged, and one back."""
+        """Sends a datagram, judges it at the listener, and sends one back."""
         sock, source, original = client
         payload, answer = self.payload(size), self.payload(max(1, size))
         sock.send(payload)
@@ -92,7 +92,7 @@ class Datagrams:
     def judge(
         self, data: bytes, peer: Address, source: Address, original: Address, payload: bytes
     ) -> None:
-        """What arrived at the listener."""
+        """Checks a datagram at the listener: payload and both addresses."""
         destination, told, rest = self._injector.datagram(data)
         require(rest == payload, f"{len(rest)} bytes for {len(payload)}, or others")
         require(peer == source, f"came from {peer}, not {source}")
@@ -102,7 +102,6 @@ class Datagrams:
             require(told == source, f"original source {told}, not {source}")
 
     def close(self) -> None:
-        """All sockets."""
         for sock in (self.server, *self.clients):
             sock.close()
 
@@ -114,7 +113,7 @@ def datagrams(
     selected: bool = True,
     injector: Injector | None = None,
 ) -> Iterator[Datagrams]:
-    """At the trial's place."""
+    """A listener at the trial's place, closed at the end of the `with`."""
     made = Datagrams(trial, trial.place, injector or trial.injector, selected)
     try:
         yield made
@@ -125,7 +124,7 @@ def datagrams(
 def _sizes(offloads: str) -> None:
     @named("udp", *ALL, name=f"sizes/{offloads}", offloads=offloads)
     async def _body(trial: Trial) -> None:
-        """Up to the biggest that fits; both directions."""
+        """Sizes up to the biggest that fits, in both directions."""
         biggest = 1500 - HEADERS[trial.place.version] - prefix(trial)
         with datagrams(trial) as udp:
             for _ in range(2):
@@ -140,7 +139,7 @@ _sizes("off")
 
 @named("udp", "gateway", "gateway6", injectors=MODULE)
 async def beyond_the_mtu(trial: Trial) -> None:
-    """Fits without the origin and not with it: dropped and counted, and the next one arrives."""
+    """Datagrams that fit the MTU only without the origin are dropped and counted."""
     trial.drops_expected = True
     whole = 1500 - HEADERS[trial.place.version]
     with datagrams(trial) as udp:
@@ -154,7 +153,7 @@ async def beyond_the_mtu(trial: Trial) -> None:
 
 @named("udp", "gateway", "dnat", "lo", "redirect", offloads="off")
 async def without_checksum(trial: Trial) -> None:
-    """IPv4 allows zero for `none`."""
+    """IPv4 allows a checksum of zero, which means none."""
     with datagrams(trial) as udp:
         client = udp.client()
         client[0].setsockopt(SOL_SOCKET, SO_NO_CHECK, 1)
@@ -164,7 +163,7 @@ async def without_checksum(trial: Trial) -> None:
 
 @named("udp", "dnat", "redirect", "dnat6", "lo", "lo6")
 async def fragments_to_this_host(trial: Trial) -> None:
-    """Put together for conntrack, and nothing limits them behind it."""
+    """Conntrack reassembles them, and no link follows that could be too narrow."""
     with datagrams(trial) as udp:
         client = udp.client()
         for size in (1473, 3000, 8000, 30_000):
@@ -173,7 +172,7 @@ async def fragments_to_this_host(trial: Trial) -> None:
 
 @named("udp", "gateway", "gateway6", injectors=MODULE)
 async def fragments_beyond_the_mtu(trial: Trial) -> None:
-    """Would have to be cut again, and the second piece has no origin: dropped and counted."""
+    """They would need fragments again, of which only the first has an origin: dropped, counted."""
     trial.drops_expected = True
     with datagrams(trial) as udp:
         client = udp.client()
@@ -186,7 +185,7 @@ async def fragments_beyond_the_mtu(trial: Trial) -> None:
 
 @named("udp", "gateway")
 async def fragments_that_fit(trial: Trial) -> None:
-    """Cut smaller than need be: they go on whole."""
+    """Fragments of a datagram that fits the MTU are forwarded as one packet."""
     route = f"route {{}} {trial.place.network(True)} via 10.61.1.1"
     trial.client.batch("ip", route.format("add") + " mtu lock 600")
     try:
@@ -201,7 +200,7 @@ async def fragments_that_fit(trial: Trial) -> None:
 
 @named("udp", "gateway", "dnat", "gateway6", injectors=MODULE)
 async def several_in_one(trial: Trial) -> None:
-    """UDP_SEGMENT hands the kernel many datagrams as one packet: each is marked, or none passes."""
+    """UDP_SEGMENT gives the kernel several datagrams as one packet: each is marked or dropped."""
     trial.drops_expected = True
     with datagrams(trial) as udp:
         client = udp.client()
@@ -228,7 +227,7 @@ async def several_in_one(trial: Trial) -> None:
 def _crowd(impairment: str) -> None:
     @named("udp", "gateway", "dnat", "gateway6", name=f"crowd/{impairment}", impairment=impairment)
     async def _body(trial: Trial) -> None:
-        """Many clients at once; what arrives, in whatever order and number, is right."""
+        """Many clients at once. Each datagram that arrives is right, in any order and number."""
         with datagrams(trial) as udp:
             sent = {}
             for _ in range(60):
@@ -241,7 +240,7 @@ def _crowd(impairment: str) -> None:
             end = udp.client()
 
             async def last() -> None:
-                # After it nothing more is on its way, but it may be lost itself.
+                # Once it arrives all others have arrived or are lost. It may be lost itself.
                 while True:
                     end[0].send(b"last")
                     await asyncio.sleep(0.05)
@@ -268,7 +267,7 @@ for _impairment in ("clean", "loss5", "reorder", "duplicate"):
 
 @named("udp", "direct", "direct-local")
 async def datagrams_untouched(trial: Trial) -> None:
-    """Selected, but not translated."""
+    """The rule selects them, and there is no NAT."""
     with datagrams(trial, selected=False) as udp:
         for _ in range(3):
             await udp.exchange(udp.client(), 800)
@@ -276,7 +275,7 @@ async def datagrams_untouched(trial: Trial) -> None:
 
 @named("udp", *ALL, plain=("gateway", "dnat"))
 async def conntrack_forgets(trial: Trial) -> None:
-    """A new entry is selected like the first one."""
+    """The rule also selects the new entry of a flow that conntrack has forgotten."""
     with datagrams(trial) as udp:
         client = udp.client()
         for _ in range(3):
@@ -286,7 +285,7 @@ async def conntrack_forgets(trial: Trial) -> None:
 
 @named("udp", "gateway", "gateway6", "behind", "behind6", limit=20)
 async def nobody_there(trial: Trial) -> None:
-    """The ICMP error, which quotes what the injector wrote, reaches the client as its own."""
+    """The ICMP error quotes the injector's bytes, and still reaches the client's socket."""
     for selected in (False, True):
         with datagrams(trial, selected=selected) as udp:
             udp.server.close()

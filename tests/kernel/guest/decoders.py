@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Takes out of a connection's stream what the injector has put in, by the project's own codecs.
+"""Removes from a connection's stream what the injector added, with the project's own codecs.
 
-`feed` gives the payload; `whole_header` is how many bytes a receiver that looks only once, as nginx
-and haproxy do, must find in its first look.
+`feed` returns the payload. `peek` says whether the first bytes of the stream are enough for a
+receiver that looks only once, as nginx and haproxy do.
 """
 
 from __future__ import annotations
@@ -16,49 +16,47 @@ from .places import Address
 
 
 class Decoder:
-    """Nothing was put in. Base of the others."""
+    """For a stream without an origin. The base of the others."""
 
     destination: Address | None = None
-    """The original destination, once it is known."""
+    """The original destination, or None as long as it is unknown."""
     source: Address | None = None
-    """The client, once it is known, where the format tells it."""
+    """The client, when the format has it, or None as long as it is unknown."""
     peeks = False
-    """The first look at the stream must show a whole header."""
+    """The first read must return a whole header."""
 
     def feed(self, data: bytes) -> bytes:
-        """The payload in `data`. OriginError for what cannot be."""
+        """The payload in `data`. OriginError when the stream is wrong."""
         return data
 
     def peek(self, data: bytes) -> bool:
-        """Whether `data`, the first bytes of the stream, are enough for a single look."""
+        """Whether `data`, the first bytes of the stream, hold a whole header."""
         return True
 
     def eof(self) -> None:
-        """The stream ended; OriginError when it ended inside what was put in."""
+        """The stream ended. OriginError when it ended within a frame or header."""
 
 
 class CtframeDecoder(Decoder):
-    """Frames; each must name the same destination."""
+    """Frames, which must all have the same destination."""
 
     def __init__(self) -> None:
         self._frames = FrameDecoder()
 
     @property
     def destination(self) -> Address | None:  # type: ignore[override]
-        """Of the first frame; the codec refuses another one."""
+        """The first frame's destination. The codec refuses another one."""
         return self._frames.destination
 
     def feed(self, data: bytes) -> bytes:
-        """See Decoder."""
         return self._frames.feed(data)
 
     def eof(self) -> None:
-        """See Decoder."""
         self._frames.eof()
 
 
 class ProxyDecoder(Decoder):
-    """One v2 header at the start. A second one would be payload, and wrong as such."""
+    """One v2 header at the start. A second one is payload, which then has the wrong hash."""
 
     peeks = True
 
@@ -68,7 +66,6 @@ class ProxyDecoder(Decoder):
         self.header: Header | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """See Decoder."""
         if self._start is None:
             return data
         self._start += data
@@ -82,10 +79,9 @@ class ProxyDecoder(Decoder):
         return rest
 
     def peek(self, data: bytes) -> bool:
-        """See Decoder."""
         return proxy.decode(data, versions=(2,), keys=self._keys) is not None
 
     def eof(self) -> None:
-        """A header is required even where no payload follows."""
+        """A header is required even without payload."""
         if self._start is not None:
             raise EOFError(f"the stream ended without a header, after {self._start!r}")

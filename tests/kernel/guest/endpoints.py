@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The two ends of one TCP connection, which remember what they sent, received, and how it ended.
+"""The two endpoints of a TCP connection. They record what they sent and received, and the end.
 
-All payload is a piece of one random pool, so what should arrive is known by two numbers. How a
-connection ended is `eof`, or the name of the errno that a call met; `closed` and `reset` are what
-an end did itself.
+All payload is a piece of one random pool, so that two numbers say what should arrive. A connection
+ends with `eof`, or the name of the errno of a call; `closed` and `reset` mean that this endpoint
+did it.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from .decoders import Decoder
 from .places import Address
 
 POOL = memoryview(random.Random(61).randbytes(23 << 20))
-"""Each connection's payload begins somewhere else, so that no two are alike."""
+"""Each connection's payload begins at another place of it, so that no two are equal."""
 
 READS = (1, 7, 8, 9, 3, 28, 1, 52, 1448, 100, 16, 65536, 2, 4096, 1449, 8, 262144)
-"""Sizes of the listener's first reads: headers split at every place, many frames at once."""
+"""Sizes of the listener's first reads: they split headers, and join many frames."""
 
 LATER_READS = (262144, 1447, 65536)
 
 
 class Lost(Exception):
-    """The connection ended where the conversation went on; the end says how."""
+    """The connection ended before the conversation did; the endpoint's `ended` says how."""
 
 
 async def readable(sock: Socket) -> None:
-    """Until a read would not block."""
+    """Waits until a read would not block."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(sock, ready.set)
     try:
         await ready.wait()
     finally:
-        if sock.fileno() >= 0:  # or it was closed, see forget()
+        if sock.fileno() >= 0:  # forget() may have woken us for a closed socket
             loop.remove_reader(sock)
 
 
 async def writable(sock: Socket) -> None:
-    """Until a write would not block, or a connection attempt has ended."""
+    """Waits until a write would not block, or a connection attempt has ended."""
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     loop.add_writer(sock, ready.set)
     try:
         await ready.wait()
     finally:
-        if sock.fileno() >= 0:  # or it was closed, see forget()
+        if sock.fileno() >= 0:  # forget() may have woken us for a closed socket
             loop.remove_writer(sock)
 
 
 def forget(sock: Socket) -> None:
-    """To be called before a socket is closed for which a task may still be waiting: its number is
-    soon that of another one, for which the loop would believe it has what is left of this one.
+    """Call it before closing a socket that a task may be waiting for. A new socket may soon have
+    the same descriptor number, and would get the waiters that the loop keeps under that number.
     """
     if sock.fileno() >= 0:
         loop = asyncio.get_running_loop()
@@ -66,20 +66,20 @@ def forget(sock: Socket) -> None:
         loop.remove_writer(sock)
 
 
-class End:
-    """One end. `start` is where in the pool its outgoing payload begins."""
+class Endpoint:
+    """The base of both endpoints. `start` is the place in the pool where its payload begins."""
 
     def __init__(self, sock: Socket, start: int) -> None:
         self.sock = sock
         self.start = start
         self.sent = 0
         self.received = bytearray()
-        self._taken = 0  # of `received`, by receive(); a read may bring more than was asked for
+        self._taken = 0  # bytes of `received` that receive() has used
         self.ended = ""
         self._loop = asyncio.get_running_loop()
 
     async def send(self, size: int) -> None:
-        """The next `size` bytes of the pool."""
+        """Sends the next `size` bytes of the pool."""
         at = self.start + self.sent
         self.sent += size
         try:
@@ -88,14 +88,14 @@ class End:
             self._end(e)
 
     async def receive(self, size: int) -> None:
-        """The next `size` bytes, all of them."""
+        """Waits for the next `size` bytes."""
         self._taken += size
         while len(self.received) < self._taken:
             if not await self._read(self._taken - len(self.received)):
                 raise Lost(f"{self.ended} after {len(self.received)} of {self._taken} bytes")
 
     async def until_end(self) -> None:
-        """Everything to the end, which is remembered."""
+        """Reads until the connection ends, and records how."""
         try:
             while await self._read(1 << 18):
                 pass
@@ -135,14 +135,13 @@ class End:
         raise Lost(self.ended) from error
 
     def finish(self) -> None:
-        """Sends the FIN; the other direction stays open."""
+        """Sends a FIN; the other direction stays open."""
         try:
             self.sock.shutdown(SHUT_WR)
         except OSError as e:
             self._end(e)
 
     def close(self) -> None:
-        """An ordinary close."""
         self.ended = self.ended or "closed"
         forget(self.sock)
         self.sock.close()
@@ -155,16 +154,16 @@ class End:
         self.sock.close()
 
     def digest(self) -> str:
-        """sha256 of what was received."""
+        """sha256 of the received bytes."""
         return sha256(self.received).hexdigest()
 
     def sent_digest(self) -> str:
-        """sha256 of what was sent."""
+        """sha256 of the sent bytes."""
         return sha256(POOL[self.start : self.start + self.sent]).hexdigest()
 
 
-class Client(End):
-    """The end that connects, from a port that was chosen for it."""
+class Client(Endpoint):
+    """The endpoint that connects, from the given port."""
 
     def __init__(self, sock: Socket, start: int, source: Address, original: Address) -> None:
         super().__init__(sock, start)
@@ -175,8 +174,8 @@ class Client(End):
         sock.bind(source)
 
     async def connect(self) -> None:
-        """To the original destination."""
-        # Not the loop's sock_connect(), which does not know MPTCP's number.
+        """Connects to the original destination."""
+        # Not the loop's sock_connect(), which refuses MPTCP's protocol number.
         try:
             self.sock.connect(self.original)
         except BlockingIOError:
@@ -189,22 +188,22 @@ class Client(End):
         self.connected = True
 
 
-class Accepted(End):
-    """The listener's end, which decodes, and reads in all sizes."""
+class Accepted(Endpoint):
+    """The listener's endpoint, which decodes the origin and reads in the sizes of READS."""
 
     def __init__(self, sock: Socket, start: int, peer: Address, decoder: Decoder) -> None:
         super().__init__(sock, start)
         self.decoder = decoder
-        # As accept() told it: a connection that is reset by then has no getpeername() any more.
+        # From accept(), because getpeername() fails on a connection that was reset.
         self.peer = peer
         self.local: Address = sock.getsockname()[:2]
         self._sizes = itertools.chain(READS, itertools.cycle(LATER_READS))
         self._peeked = not decoder.peeks
         self.split_header = b""
-        """What the first look saw when it did not see a whole header."""
+        """The first read's bytes, when they were not a whole header."""
 
     async def origin(self) -> None:
-        """Until the decoder knows the destination, where it can know it without payload."""
+        """Reads until the decoder knows the destination, if it can know it without payload."""
         while self.decoder.destination is None:
             if not await self._read(0):
                 raise Lost(f"{self.ended} before the header")

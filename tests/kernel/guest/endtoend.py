@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""End to end: whole servers behind the injectors, and what they say of where clients were going.
+"""End to end: real servers behind the injectors, which log and answer with the origin that they
+see.
 
-`ctwsgi serve tests.lab.greeting:app` is visited by curl, nginx and haproxy by many connections
-over wires that lose packets. All dial addresses that exist nowhere.
+curl visits `ctwsgi serve tests.lab.greeting:app`. Many connections at once visit nginx and haproxy,
+also over wires that lose packets. All clients dial addresses that exist nowhere.
 
     cases            endtoend.py
     our server       endtoend_serve.py     frames, and signed headers
-    others' servers  endtoend_peers.py     headers, signed or not
+    nginx, haproxy   endtoend_peers.py     headers, signed or not
     check, demo      endtoend_commands.py
     rules, processes endtoend_field.py
 """
@@ -27,17 +28,18 @@ from .places import PLACES
 Body = Callable[[Trial], Awaitable[None]]
 
 PLACE_NAMES = ("gateway", "dnat", "gateway6", "dnat6")
-"""The two deployments, both families: the listener on another host, and on the module's own."""
+"""The listener on another host, and on the injector's own, over IPv4 and IPv6."""
 
 MANY = 50
-"""Connections at once, over wires that lose one packet of twenty."""
+"""Connections at once to nginx and haproxy."""
 
 _LIMIT = 120.0
-"""Seconds. The first case waits for a Python with gevent, which takes 15 under emulation."""
+"""Seconds. The first case waits for Python and gevent, which start in 15 s under emulation."""
 
 
 def cases(injector: Injector, full: bool) -> Iterator[Case]:
-    """Our server for each format, the others for headers; what asks for the module for it alone."""
+    """Our server for both formats, nginx and haproxy for headers, `check` and the demo for the
+    module."""
     if injector.name == "none":
         return
 
@@ -68,7 +70,7 @@ def cases(injector: Injector, full: bool) -> Iterator[Case]:
             for signed in (False, True):
                 name = f"{peer.name}{'-signed' if signed else ''}"
                 yield case(place, name, partial(asks_peer, peer, 2, signed))
-                # The plain run loses packets once per peer and once per family.
+                # The plain run loses packets once for each server and once for each IP version.
                 plain = signed and place == ("gateway", "gateway6")[number]
                 many = partial(asks_peer, peer, MANY, signed)
                 yield case(place, f"{name}-loss5", many, "loss5", plain)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`ctwsgi check` and `make demo` where the module really is."""
+"""`ctwsgi check` and `make demo` on a kernel that has the module loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .judge import require
 from .net import Namespace
 
 RULES = {"ctframe": "frames", "ctproxy": "gateway"}
-"""Files of tests/unit/check, which are pieces of that README."""
+"""Files of tests/unit/check with the rules of kmod/README.md."""
 
 
 DEMO_LEGS = (
@@ -23,11 +23,12 @@ DEMO_LEGS = (
     "proxy dnat-signed",
 )
 DEMO_LIMIT = 280.0
-"""Seconds for a dozen processes of Python."""
+"""Seconds; a dozen Python processes start."""
 
 
 async def check_says(trial: Trial) -> None:
-    """kmod/README.md's rules without the guard; then frames with it, headers with a key."""
+    """The rules of kmod/README.md without the guard; then frames with it, and headers with a
+    key."""
     helper = trial.injector.name
     rules = ROOT / "tests" / "unit" / "check" / f"{RULES[helper]}.nft"
     space = Namespace("check")
@@ -57,7 +58,7 @@ def _expect(space: Namespace, status: int, *texts: str) -> None:
 
 
 async def demo_shows(trial: Trial) -> None:
-    """The module's legs beside the relay's, in the lab's own namespaces."""
+    """The demo, in its own namespaces, also shows the module's legs."""
     done = subprocess.run(
         [PYTHON, "-m", "tests.lab.demo", "--visits", "1", "--without-portal", "--without-ebpf"],
         cwd=ROOT, capture_output=True, text=True, timeout=DEMO_LIMIT,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the end-to-end cases stand on: rules for a server's port, its process, and who dials it."""
+"""Shared by the end-to-end cases: a server's process, the rules for its port, and probes of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .net import Namespace
 from .places import Place
 
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
-"""The one with gevent, gunicorn and Flask."""
+"""The Python that has gevent, gunicorn and Flask."""
 
 TABLE = "endtoend"
 STARTS = 90.0
@@ -33,7 +33,7 @@ STARTS = 90.0
 
 
 def family(place: Place) -> int:
-    """Of the sockets there."""
+    """The address family of the place's sockets."""
     return AF_INET if place.version == 4 else AF_INET6
 
 
@@ -45,7 +45,7 @@ def _rules(place: Place, port: int, guarded: bool) -> str:
     tcp dport {port} ct status ! dnat counter drop
   }}
 """
-    # Before the runner's own table, which would translate to the port of its listeners.
+    # Priority before the runner's own table, which translates to the port of its listeners.
     return f"""table inet {TABLE} {{
   chain translate {{
     type nat hook prerouting priority dstnat - 1
@@ -57,7 +57,7 @@ def _rules(place: Place, port: int, guarded: bool) -> str:
 
 @contextmanager
 def translated(trial: Trial, port: int, guarded: bool = True) -> Iterator[None]:
-    """Inside the `with`, what is bound for the case's original destinations goes to `port`."""
+    """In the `with`, NAT sends the case's original destinations to `port`."""
     trial.gateway.nft(_rules(trial.place, port, guarded))
     try:
         yield
@@ -66,14 +66,14 @@ def translated(trial: Trial, port: int, guarded: bool = True) -> Iterator[None]:
 
 
 def nft_count(space: Namespace, table: str, chain: str) -> int:
-    """Packets that the counters of a chain have seen."""
+    """The sum of a chain's packet counters."""
     listing = space.run("nft", "list", "chain", "inet", table, chain)
     return sum(map(int, re.findall(r"counter packets (\d+)", listing)))
 
 
 @contextmanager
 def signing(trial: Trial, line: str) -> Iterator[None]:
-    """Inside the `with`, headers are signed with the key of this line, `ID HEX`."""
+    """In the `with`, headers are signed with the key of this line, `ID HEX`."""
     trial.injector.set_keys(trial.gateway, line)
     try:
         yield
@@ -82,7 +82,7 @@ def signing(trial: Trial, line: str) -> Iterator[None]:
 
 
 async def dials(trial: Trial, port: int, guarded: bool) -> bool:
-    """Whether a SYN to the server's own address, past the NAT, is answered."""
+    """Whether a SYN to the server's own address, without NAT, gets an answer."""
     place = trial.place
     with trial.client.socket(family(place)) as sock:
         if sock.connect_ex((place.target, port)) not in (0, errno.EINPROGRESS):
@@ -96,7 +96,7 @@ async def dials(trial: Trial, port: int, guarded: bool) -> bool:
 
 def _answered(sock: Socket) -> bool:
     if sock.getsockopt(SOL_SOCKET, SO_ERROR):
-        return True  # a refusal is an answer as well
+        return True  # an RST is an answer as well
     try:
         sock.getpeername()
     except OSError:
@@ -105,7 +105,7 @@ def _answered(sock: Socket) -> bool:
 
 
 class Program:
-    """A server that runs from the first case that needs it to the end of the suite."""
+    """A server that runs from the first case that needs it to the end of the run."""
 
     def __init__(self, name: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
@@ -119,7 +119,7 @@ class Program:
         descriptors: Sequence[int] = (),
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """In the namespace that this thread is in."""
+        """Starts the server in this thread's current namespace."""
         self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *argv],
             stdin=subprocess.DEVNULL,
@@ -138,11 +138,11 @@ class Program:
             process.wait(5)
 
     def log(self) -> str:
-        """What it has printed so far."""
+        """Its output so far."""
         return os.pread(self._output.fileno(), 1 << 24, 0).decode(errors="replace")
 
     async def logged(self, text: str, since: int = 0, limit: float = 30.0) -> None:
-        """Until it has printed `text` behind its first `since` characters."""
+        """Waits until it has printed `text` after the first `since` characters."""
 
         def there() -> bool:
             if text in self.log()[since:]:
@@ -153,6 +153,6 @@ class Program:
         await until(there, f"{text!r} from {self.name}", limit)
 
     def require_alive(self) -> None:
-        """Failure with its last words when it has ended."""
+        """Raises Failure with the end of its output when it is not running."""
         status = self._process.poll() if self._process else "never started"
         require(status is None, f"{self.name} ended ({status}): {self.log()[-600:]}")

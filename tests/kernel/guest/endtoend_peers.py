@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""nginx and haproxy, Debian's, behind headers: which destination they log and answer with.
+"""Debian's nginx and haproxy behind headers: which destination they log and answer with.
 
-Both look at the stream once and want the whole header then, so they also tell whether it comes in
-one segment. They are too old to show TLVs; that a header was signed is told by its length.
+Both read once and need the whole header then, so they also show whether it comes in one segment.
+These versions do not log TLVs; the header's length shows that it was signed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KEY = "3 " + "5a" * 24
 
 HEADER = {4: 28, 6: 52}
 TAG = 25
-"""Bytes of a PROXY v2 header, and of the authentication TLV (docs/wire-formats.md)."""
+"""Bytes of a PROXY v2 header, and of its authentication TLV; see docs/wire-formats.md."""
 
 _TCP = 32
 """Bytes of a TCP header with timestamps."""
@@ -89,13 +89,13 @@ def _binds(port: int) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Peer:
-    """A server of somebody else's; `command` gives its command line and its configuration."""
+    """A server of another project; `command` returns its command line and its configuration."""
 
     name: str
     port: int
     command: Callable[[int, Path], tuple[list[str], str]]
     log: str
-    """The file in its folder that has a line per request."""
+    """The file in its folder that has a line for each request."""
 
 
 PEERS = (Peer("nginx", 8083, _nginx, "log"), Peer("haproxy", 8084, _haproxy, "output"))
@@ -113,7 +113,7 @@ def _started(peer: Peer, lab: Lab) -> Program:
 
 
 async def asks_peer(peer: Peer, connections: int, signed: bool, trial: Trial) -> None:
-    """Connections at once; each answer and the log must name both addresses of each."""
+    """Opens connections at once. Each answer and each line of the log must have both addresses."""
     program = _started(peer, trial.lab)
 
     def listens() -> bool:
@@ -152,7 +152,7 @@ async def asks_peer(peer: Peer, connections: int, signed: bool, trial: Trial) ->
 
 @contextmanager
 def _headers(trial: Trial, port: int, size: int) -> Iterator[Callable[[], int]]:
-    """Inside the `with`, what is yielded counts the segments of `size` payload bytes."""
+    """Yields a function that counts the segments with `size` payload bytes in the `with`."""
     length = (20 if trial.place.version == 4 else 40) + _TCP + size
     trial.listener.nft(
         f"""table inet headers {{
@@ -188,7 +188,6 @@ def _first_difference(found: list[str], wanted: list[str]) -> str:
 
 
 async def _ask(trial: Trial, source: Address, destination: Address) -> str:
-    """The body of the answer."""
     loop = asyncio.get_running_loop()
     answer = b""
     with trial.client.socket(family(trial.place)) as sock:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The greeting under `ctwsgi serve` behind an injector, on its host and another, visited by curl.
+"""curl visits `ctwsgi serve` behind an injector, on the injector's own host and on another.
 
-One process serves all: its listening sockets are made here, in the namespace of each server.
+One process serves both hosts, because it inherits listening sockets made in the two namespaces:
 
     port 8081   --source ctframe --trust inline --guarded     IPv4
     port 8082   --source proxy --trust inline, signed         IPv4, IPv6
@@ -37,7 +37,7 @@ _REQUEST = b"GET /json HTTP/1.1\r\nHost: forged\r\nConnection: close\r\n\r\n"
 
 @cache
 def served(lab: Lab) -> Program:
-    """Starts it; the first case waits for it."""
+    """Starts the server, once. The first case waits for it."""
     program = Program("ctwsgi-serve")
     key_file = program.folder / "keys"
     key_file.touch(mode=0o600)
@@ -76,12 +76,12 @@ def _signing(trial: Trial) -> AbstractContextManager[None]:
 
 
 def _format(trial: Trial) -> str:
-    """The helper that writes what this injector writes."""
+    """The helper whose format this injector writes."""
     return "ctproxy" if trial.injector.per_connection else "ctframe"
 
 
 async def visits(trial: Trial) -> None:
-    """Each answer tells where its visitor was going, who he is, and how that is known."""
+    """Each answer has the visitor's destination and source, and the source of this knowledge."""
     program = await _ready(trial)
     with _signing(trial), translated(trial, PORTS[_format(trial)]):
         for _ in range(VISITS):
@@ -121,7 +121,7 @@ def _curl(trial: Trial, destination: Address, port: int, nonce: str) -> dict[str
 
 
 async def guard_stands(trial: Trial) -> None:
-    """Who dials the server past the NAT gets no answer; without the guard he would."""
+    """A client that dials the server without NAT gets no answer; without the guard it does."""
     await _ready(trial)
     port = PORTS[_format(trial)]
     with _signing(trial), translated(trial, port):
@@ -132,17 +132,17 @@ async def guard_stands(trial: Trial) -> None:
 
 
 async def no_forgery(trial: Trial) -> None:
-    """What a client writes itself is never its origin."""
+    """An origin that the client writes itself is never accepted."""
     program = await _ready(trial)
     helper = _format(trial)
     with _signing(trial), translated(trial, PORTS[helper], guarded=False):
-        # Through the injector: behind the true origin a second one is no HTTP.
+        # Through the injector: behind the true origin, the client's own is a syntax error.
         port = next(trial.session.ports)
         forged = _forged(trial, port)
         answer = await _send(trial, trial.place.original(port), port, forged + _REQUEST)
         require(answer.startswith(b"HTTP/1.1 400 "), f"behind the origin: {answer[:80]!r}")
         if helper == "ctproxy":
-            # Past it, there is no guard here: the signature alone keeps the stranger away.
+            # Past the injector: no guard is loaded here, so only the signature rejects it.
             since = len(program.log())
             port = next(trial.session.ports)
             forged = _forged(trial, port)
@@ -154,7 +154,7 @@ async def no_forgery(trial: Trial) -> None:
 
 
 def _forged(trial: Trial, port: int) -> bytes:
-    """As the injector would write it, for another destination; the client has no key."""
+    """An origin in the injector's format for another destination, unsigned."""
     host, there = trial.place.original(port + 1)
     if trial.injector.per_connection:
         return encode_v2((trial.place.source, port), (host, there), now=time.time())
@@ -163,7 +163,7 @@ def _forged(trial: Trial, port: int) -> bytes:
 
 
 async def _send(trial: Trial, destination: Address, port: int, data: bytes) -> bytes:
-    """What comes back until the server closes."""
+    """Returns all that comes back until the server closes."""
     answer = bytearray()
     closed = False
 
@@ -174,7 +174,7 @@ async def _send(trial: Trial, destination: Address, port: int, data: bytes) -> b
         except BlockingIOError:
             return False
         except ConnectionResetError:
-            return True  # closed with our bytes unread, as a refusal may
+            return True  # a refusal may close with our bytes unread
         answer.extend(piece)
         return not piece
 

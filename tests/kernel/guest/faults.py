@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Allocations that fail on demand, where the kernel can do that (the debug kernel of debug.config).
+"""Makes allocations fail, on a kernel that can (the debug kernel of debug.config).
 
-Of all allocations only those fail that are made below a range of addresses: the module's own code,
-or what calls its initialisation. See the kernel's fault-injection/fault-injection.rst.
+Only allocations fail whose call chain has an address in a given range: the module's own code, or
+the function that calls its initialisation. See the kernel's fault-injection/fault-injection.rst.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ FAILSLAB = Path("/sys/kernel/debug/failslab")
 Range = tuple[int, int]
 
 CODE_SIZE = 1 << 18
-"""More than the module's code has. No other module is loaded where these run."""
+"""More than the size of the module's code. No other module is loaded there."""
 
 DEPTH = 16
-"""Callers that are looked at: what TCP allocates as a packet of ours reaches it is its own."""
+"""How many callers are compared. With more, allocations of TCP that a packet of ours causes
+fail."""
 
 REF_TRACKER = "ref_tracker_alloc"
-"""A checker of this kernel: without memory it gives up, and complains."""
+"""A checker of the debug kernel, which logs a complaint when its allocation fails."""
 
 NEW_CACHE = "__kmem_cache_create_args"
-"""Complains when it fails, and loses the name that it had copied."""
+"""Logs a complaint when its allocation fails, and leaks the name that it copied."""
 
 
 def available() -> bool:
-    """Whether this kernel can."""
+    """Whether this kernel can make allocations fail."""
     return FAILSLAB.exists()
 
 
 def code_of(module: str) -> Range:
-    """Where a loaded module's code is."""
+    """The addresses of a loaded module's code."""
     start = int(Path(f"/sys/module/{module}/sections/.text").read_text(), 16)
     return start & ~0xFFF, start + CODE_SIZE
 
 
 def initialisation() -> Range:
-    """What runs below this, as a module is loaded, is the module's own initialisation."""
+    """The function that calls a module's initialisation when it is loaded."""
     return _function("do_one_initcall")
 
 
@@ -76,7 +77,7 @@ def _below(where: Range, depth: int, sparing: str, **settings: object) -> Iterat
 
 @contextmanager
 def some_fail(where: Range, percent: int) -> Iterator[None]:
-    """Inside the `with` that part of the allocations that cannot wait fails, at random."""
+    """In the `with`, this share of the atomic allocations fails, at random."""
     with _below(where, DEPTH, REF_TRACKER, ignore_gfp_wait="Y", probability=percent):
         yield
 
@@ -88,19 +89,19 @@ def each_fails(
     sparing: str = REF_TRACKER,
     most: int = 400,
 ) -> int:
-    """Calls again and again: the first allocation of the first call fails, the second of the next,
-    and so on, until a call makes no more. Returns how many calls there were before that one.
+    """Calls `call` until its nth allocation fails for every n. Returns how many calls had a
+    failure.
 
-    OSError is a right answer to a call whose allocation failed, and to no other; so is success,
-    since some allocations are dispensable. `before` is what precedes each call, with none failing,
-    `sparing` a function of the kernel's that is spared.
+    A call with a failed allocation may raise OSError, or succeed, since some allocations are
+    optional. The last call, without a failure, must succeed. `before` runs before each call,
+    without failures. Allocations below the kernel function `sparing` do not fail.
     """
-    # Descriptors, because opening a file allocates as well.
+    # Opened here, because opening a file allocates as well.
     nth = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
     try:
         with _below(where, 32, sparing, ignore_gfp_wait="N", probability=0):
             for number in count(1):
-                assert number <= most, "there is no end of it"
+                assert number <= most, f"more than {most} allocations"
                 before()
                 error = None
                 os.pwrite(nth, str(number).encode(), 0)

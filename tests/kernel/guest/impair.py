@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What the wires do to packets.
+"""Impairments of the wires: loss, reordering, duplication.
 
-netem works on every end of every wire and on `lo`, so that each packet meets it once per wire, in
-both directions. One-shot losses are nft rules that drop one packet per client port: on a wire of
-the client's side before conntrack and injector see it, on the listener's side after both.
+netem is on both ends of every wire and on `lo`, so that it acts on each packet once per wire. A
+one-shot loss is an nft rule that drops one packet per client port: on the client's side before
+conntrack and injector see the packet, on the listener's side after both.
 
               client's wire                    listener's wire
     client ──────────────────► gateway ──────────────────────────► server
                         raw prerouting, iif gc              raw prerouting, iif s0
 
-Where client or listener is the gateway itself, there is only the other wire; for `lo` the packets
-come back in through prerouting, iif lo, after the injector.
+Where client or listener is the gateway itself, there is only the other wire. Over `lo`, packets
+enter prerouting (iif lo) after the injector.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from .places import PORT, Place
 TABLE = "lose"
 
 _FIRST_DATA = "meta length > 200"
-# An acknowledgement has 52 bytes, 72 with IPv6; the shortest header segment 80 and 124.
+# An acknowledgement has 52 bytes, 72 with IPv6; the shortest segment with a header has 80 and 124.
 _WITH_PAYLOAD = {4: "meta length > 75", 6: "meta length > 100"}
 _NOT_SYN = "tcp flags & (syn | rst) == 0"
 
 
 @dataclass(frozen=True)
 class Impairment:
-    """`netem`: words for tc. `client_side`, `listener_side`: the packet that is lost there."""
+    """`netem` is for tc; `client_side` and `listener_side` match the packet that is lost there."""
 
     name: str
     netem: str = ""
     client_side: str = ""
     listener_side: str = ""
-    """`{payload}` stands for the match of any payload."""
+    """`{payload}` stands for a match of any payload."""
 
     @property
     def once(self) -> bool:
-        """It takes one packet per connection, and it is known which."""
+        """It loses a known packet of each connection, once."""
         return bool(self.client_side or self.listener_side)
 
 
@@ -55,10 +55,9 @@ IMPAIRMENTS = {
         Impairment("duplicate", "duplicate 10%"),
         Impairment("duplicate30", "duplicate 30%"),
         Impairment("storm", "delay 2ms reorder 30% loss 3% duplicate 10%"),
-        # On each wire, so that after the first transmission is lost before the injector, the
-        # second is lost behind it.
+        # On both wires: the first transmission is lost before the injector, the second behind it.
         Impairment("data-lost", "", _FIRST_DATA, _FIRST_DATA),
-        # The first packet that is no SYN. Only before the injector: behind it this is the header.
+        # The first packet that is no SYN, before the injector; behind it, that is the header.
         Impairment("ack-lost", "", _NOT_SYN),
         Impairment("header-lost", "", "", "{payload}"),
     )
@@ -66,17 +65,17 @@ IMPAIRMENTS = {
 
 
 class Wires:
-    """The impairment that holds now. Calls tools only for what changes."""
+    """Sets the impairment. Runs tc and nft only for what changes."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._netem = ""
         self._rules: dict[str, str] = {}
-        """The chain's one rule, by namespace."""
+        """The rule of the one-shot loss, by namespace."""
         self._taken = 0
 
     def set_netem(self, netem: str) -> None:
-        """On every device; the empty one takes it away."""
+        """Sets netem on every device; an empty string removes it."""
         if netem == self._netem:
             return
         verb = f"replace dev {{}} root netem limit 20000 {netem}" if netem else "del dev {} root"
@@ -87,7 +86,7 @@ class Wires:
         self._netem = netem
 
     def lose(self, impairment: Impairment, place: Place) -> None:
-        """The one-shot losses of this impairment at this place, none if it has none."""
+        """Sets the one-shot losses of this impairment at this place, or removes the last ones."""
         rules = {}
         if impairment.client_side and not place.output:
             rules["gateway"] = f'iifname "gc" {impairment.client_side}'
@@ -103,7 +102,7 @@ class Wires:
         self._taken = self._count()
 
     def _replace(self, space: str, rule: str | None) -> None:
-        # Added before it is deleted, for there may be none.
+        # Added before it is deleted, because deleting a missing table is an error.
         text = f"table inet {TABLE} {{\n}}\ndelete table inet {TABLE}\n"
         if rule:
             text += f"""table inet {TABLE} {{
@@ -124,7 +123,7 @@ class Wires:
         self._lab.spaces[space].nft(text)
 
     def lost(self) -> int:
-        """How many packets the one-shot losses have taken since `lose`."""
+        """How many packets the one-shot losses have dropped since `lose`."""
         return self._count() - self._taken
 
     def _count(self) -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What is under test: how connections are selected, how it is loaded, what it writes and counts.
+"""The injectors under test: how each is loaded, selects connections, writes, and counts.
 
-`Injector` is also the control: it writes nothing. The cases know nothing else of an injector, so
-that another kind of it needs a class here and no change there.
+`Injector` is also the control, which writes nothing. The cases use this interface only, so that a
+new injector needs a class here and no change in the cases.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from .net import Namespace
 from .places import SELECTED, Address
 
 MARK = 0x61
-"""What the rule marks a connection with that the eBPF program is to select."""
+"""The connection mark that selects for the eBPF program."""
 
 
 class Injector:
-    """The control: NAT, and nobody who writes anything."""
+    """The control: NAT without an injector."""
 
     name = "none"
     versions: Collection[int] = (4, 6)
-    """IP versions that it serves."""
+    """The IP versions that it supports."""
     places: Collection[str] = (
         *("dnat", "redirect", "gateway", "lo", "behind", "direct", "direct-local"),
         *("dnat6", "gateway6", "lo6", "behind6"),
     )
     per_connection = False
-    """It writes once per connection, not per segment."""
+    """It writes once per connection, and not into every segment."""
     datagrams = True
-    """It has something to do with UDP, if only nothing."""
+    """It supports UDP."""
     outlives_conntrack = False
-    """A connection whose entry is gone, and is made anew in mid-stream, goes on with its header."""
+    """A connection goes on after conntrack has lost its entry and made a new one in mid-stream."""
     bounds_move = True
-    """They can be changed with connections open."""
+    """Its limits can change while connections are open."""
 
     def decoder(self) -> Decoder:
-        """For one connection's stream, as it arrives at the listener."""
+        """A decoder for one connection's stream at the listener."""
         return Decoder()
 
     def datagram(self, data: bytes) -> tuple[Address | None, Address | None, bytes]:
@@ -55,57 +55,56 @@ class Injector:
         return None, None, data
 
     def enter(self, gateway: Namespace) -> None:
-        """Its cases begin. The module is there from the start."""
+        """Called before its cases. The module is already loaded."""
 
     def leave(self, gateway: Namespace) -> None:
-        """Its cases are over."""
+        """Called after its cases."""
 
     def load(self, gateway: Namespace) -> None:
-        """Makes the kernel know it."""
+        """Loads it into the kernel."""
 
     def unload(self, gateway: Namespace) -> None:
-        """Makes the kernel forget it. Rules that name it are gone before."""
+        """Unloads it from the kernel. The caller has removed the rules that name it."""
 
     def rules(self) -> str:
-        """The nft tables for the gateway that select what is bound for SELECTED."""
+        """The gateway's nft table that selects connections to SELECTED."""
         return ""
 
     def without_rules(self) -> str:
-        """Takes `rules()` away."""
+        """The nft command that removes `rules()`."""
         return ""
 
     def counters(self, gateway: Namespace) -> dict[str, int]:
-        """Its gauges and counters by the module's names; those that it has not are missing."""
+        """Its gauges and counters, under the module's names as far as it has them."""
         return {}
 
     def set_keys(self, gateway: Namespace, lines: str) -> None:
-        """Lines `ID HEX` set a key for signing, `ID` alone removes it."""
+        """A line `ID HEX` sets a key for signing; `ID` alone removes it."""
 
     @contextmanager
     def limits(self, **values: int) -> Iterator[None]:
-        """Bounds, by the module's names, that hold inside the `with`."""
+        """Sets limits, under the module's names, for the `with`."""
         yield
 
 
 class WritesHeaders(Injector):
-    """One PROXY v2 header before a connection's first byte."""
+    """The base of those that write a PROXY v2 header before a connection's first byte."""
 
     per_connection = True
     _keys: KeyRing | None = None
 
     def decoder(self) -> Decoder:
-        """One header."""
         return ProxyDecoder(self._keys)
 
     def signed_by(self, keys: KeyRing) -> WritesHeaders:
-        """The same, read by somebody who has these keys and insists on a signature."""
+        """The same injector, with decoders that have these keys and require a signature."""
         reader = copy.copy(self)
         reader._keys = keys
         return reader
 
 
 class Helper(Injector):
-    """The kernel module, selected by a conntrack helper's name."""
+    """The kernel module. A rule selects it by a conntrack helper's name."""
 
     protocols = ("tcp", "udp")
 
@@ -115,19 +114,16 @@ class Helper(Injector):
 
     @property
     def file(self) -> Path:
-        """The .ko."""
         return Path(self._module)
 
     def load(self, gateway: Namespace | None = None) -> None:
-        """insmod."""
         _run("insmod", self._module)
 
     def unload(self, gateway: Namespace | None = None) -> None:
-        """rmmod."""
         _run("rmmod", self._name)
 
     def rules(self) -> str:
-        """`ct helper set` on the first packet, before NAT, for TCP and UDP."""
+        """`ct helper set` on the first packet of TCP and UDP, before NAT."""
         chosen = "".join(
             f"    meta l4proto {protocol} {'ip' if version == 4 else 'ip6'} daddr"
             f' {{ {SELECTED[version]} }} ct helper set "over_{protocol}"\n'
@@ -149,23 +145,22 @@ class Helper(Injector):
 """
 
     def without_rules(self) -> str:
-        """Takes the table away."""
         return "delete table inet select\n"
 
     def counters(self, gateway: Namespace) -> dict[str, int]:
-        """/proc/net/ctinject; nothing when the module is not loaded."""
+        """Reads /proc/net/ctinject; empty when the module is not loaded."""
         with suppress(FileNotFoundError):
             pairs = (line.split() for line in gateway.proc("ctinject").splitlines())
             return {name: int(value) for name, value in pairs}
         return {}
 
     def set_keys(self, gateway: Namespace, lines: str) -> None:
-        """/proc/net/ctinject_keys of the gateway's namespace."""
+        """Writes to /proc/net/ctinject_keys of the gateway's namespace."""
         gateway.write_proc("ctinject_keys", lines)
 
     @contextmanager
     def limits(self, **values: int) -> Iterator[None]:
-        """The module's parameters, which can be changed while it runs."""
+        """Sets the module's parameters, which may change while it runs."""
         former = {name: self._parameter(name, str(value)) for name, value in values.items()}
         try:
             yield
@@ -181,35 +176,33 @@ class Helper(Injector):
 
 
 class Ctframe(Helper):
-    """8 bytes before every segment."""
+    """The module's ctframe: 8 bytes before every segment."""
 
     name = "ctframe"
     versions = (4,)
     places = ("dnat", "redirect", "gateway", "lo", "behind", "direct", "direct-local")
 
     def decoder(self) -> Decoder:
-        """Frames."""
         return CtframeDecoder()
 
     def datagram(self, data: bytes) -> tuple[Address | None, Address | None, bytes]:
-        """Six bytes before the payload."""
+        """A datagram has six bytes before its payload."""
         destination, payload = ctframe.decode_datagram(data)
         return destination, None, payload
 
 
 class Ctproxy(WritesHeaders, Helper):
-    """A PROXY v2 header before the first byte, of datagrams too."""
+    """The module's ctproxy: a PROXY v2 header before the first byte, also of datagrams."""
 
     name = "ctproxy"
 
     def datagram(self, data: bytes) -> tuple[Address | None, Address | None, bytes]:
-        """A header before the payload."""
         header, payload = proxy.decode_datagram(data, keys=self._keys)
         return header.dst, header.src, payload
 
 
 class Ebpf(WritesHeaders):
-    """The eBPF program on the device to the servers, selected by a conntrack mark."""
+    """The eBPF program on the device to the servers. A conntrack mark selects for it."""
 
     name = "ebpf"
     datagrams = False
@@ -222,15 +215,13 @@ class Ebpf(WritesHeaders):
         self._secrets: dict[int, Key] = {}
 
     def enter(self, gateway: Namespace) -> None:
-        """Attached for its own cases only: others have nothing to do with it."""
+        """Attaches the program for its own cases only."""
         self.load(gateway)
 
     def leave(self, gateway: Namespace) -> None:
-        """Detached."""
         self.unload(gateway)
 
     def load(self, gateway: Namespace) -> None:
-        """Attach."""
         self._attach(gateway, MAX_FLOWS)
 
     def _attach(self, gateway: Namespace, max_flows: int) -> None:
@@ -241,13 +232,12 @@ class Ebpf(WritesHeaders):
         self._attached[gateway] = found
 
     def unload(self, gateway: Namespace) -> None:
-        """Detach."""
         with gateway.entered():
             self._attached.pop(gateway).detach()
 
     @contextmanager
     def limits(self, **values: int) -> Iterator[None]:
-        """The table has its size from the beginning: inside the `with` it is another one."""
+        """Attaches again with a table of another size, because a table cannot be resized."""
         gateways = [g for g in self._attached if g.is_open and "max_flows" in values]
         for gateway in gateways:
             self._resize(gateway, values["max_flows"])
@@ -258,7 +248,7 @@ class Ebpf(WritesHeaders):
                 self._resize(gateway, MAX_FLOWS)
 
     def _resize(self, gateway: Namespace, max_flows: int) -> None:
-        """Meanwhile nothing begins, or it would have begun without the program."""
+        """Drops SYNs meanwhile, because such a connection would begin without the program."""
         gateway.nft(
             "table inet resize {\nchain forward {\ntype filter hook forward priority 10;\n"
             "tcp flags & (syn | ack) == syn drop\n}\n}\n"
@@ -268,7 +258,7 @@ class Ebpf(WritesHeaders):
         gateway.nft("delete table inet resize\n")
 
     def rules(self) -> str:
-        """The mark is set on the first packet, before NAT."""
+        """Sets the mark on the first packet, before NAT."""
         chosen = "".join(
             f"    {'ip' if version == 4 else 'ip6'} daddr {{ {SELECTED[version]} }}"
             f" ct state new ct mark set {MARK}\n"
@@ -282,15 +272,14 @@ class Ebpf(WritesHeaders):
 """
 
     def without_rules(self) -> str:
-        """Takes the table away."""
         return "delete table inet select\n"
 
     def counters(self, gateway: Namespace) -> dict[str, int]:
-        """Those of the device; nothing when it is not attached."""
+        """The counters of the device; empty when the program is not attached."""
         return self._attached[gateway].counters() if gateway in self._attached else {}
 
     def set_keys(self, gateway: Namespace, lines: str) -> None:
-        """The lowest id signs."""
+        """Sets and removes keys. The key with the lowest id signs."""
         for line in filter(str.strip, lines.splitlines()):
             number, _, digits = line.strip().partition(" ")
             self._secrets.pop(int(number), None)

@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: MIT
-"""What every case asserts: see this package's docstring for the list.
+"""The checks of every conversation; the package's docstring has the list.
 
-A `Failure` says what was seen and what was expected, short enough for a table.
+The text of a `Failure` says what was seen and what was expected, short enough for a table.
 """
 
 from __future__ import annotations
 
-from .endpoints import POOL, Accepted, Client, End
+from .endpoints import POOL, Accepted, Client, Endpoint
 from .places import PORT
 from .talk import Pair, Talk
 
 
 class Failure(Exception):
-    """A case's assertion did not hold."""
+    """A check of a case failed."""
 
 
 def require(condition: object, why: str) -> None:
-    """Failure unless the condition holds."""
+    """Raises Failure unless the condition holds."""
     if not condition:
         raise Failure(why)
 
 
 def judge_talk(talk: Talk) -> None:
-    """The connections of a talk that has ended by itself."""
+    """Checks all connections of a talk that has ended by itself."""
     count = talk.load.connections
-    require(not talk.strays, f"connections that nobody made: {talk.strays[:3]}")
+    require(not talk.unexpected, f"connections that nobody made: {talk.unexpected[:3]}")
     require(len(talk.pairs) == count, f"{len(talk.pairs)} of {count} connections made")
     bad = []
     for pair in talk.pairs.values():
@@ -37,7 +37,7 @@ def judge_talk(talk: Talk) -> None:
 
 
 def judge_pair(pair: Pair, talk: Talk) -> None:
-    """One connection: payload, addresses, end."""
+    """Checks one connection: payload, addresses, end."""
     client, there = pair.client, pair.accepted
     require(not pair.errors, "; ".join(pair.errors))
     require(there, "never accepted")
@@ -54,7 +54,7 @@ def judge_pair(pair: Pair, talk: Talk) -> None:
 
 
 def judge_origin(client: Client, there: Accepted, talk: Talk) -> None:
-    """What the decoder found at the listener."""
+    """Checks the addresses that the decoder found at the listener."""
     injector = talk.injector
     if not talk.load.origin and there.decoder.destination is None:
         return
@@ -68,8 +68,8 @@ def judge_origin(client: Client, there: Accepted, talk: Talk) -> None:
         require(not there.split_header, f"a first look shows only {there.split_header!r}")
 
 
-def same_payload(sender: End, receiver: End, way: str) -> None:
-    """By sha256; where they part is told for the reader of a failure."""
+def same_payload(sender: Endpoint, receiver: Endpoint, way: str) -> None:
+    """Compares by sha256. A failure's text has the first byte that differs."""
     if sender.sent_digest() == receiver.digest():
         return
     expected, got = POOL[sender.start : sender.start + sender.sent], receiver.received

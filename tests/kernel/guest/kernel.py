@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the kernel says of itself: conntrack's counters, its log, who is still connected."""
+"""The kernel's state: conntrack's counters, open sockets, the log."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .net import Namespace
 
 NETLINK_NETFILTER = 12
 _FLUSH = struct.pack("=IHHII BBH", 20, 1 << 8 | 2, 0x1 | 0x4, 1, 0, 0, 0, 0)
-"""nlmsghdr and nfgenmsg: CTNETLINK's DELETE without a tuple, REQUEST | ACK. In netlink because
-`conntrack -F` takes a third of a second to start under TCG, and every case ends with one."""
+"""nlmsghdr and nfgenmsg: CTNETLINK's DELETE without a tuple, REQUEST | ACK. Every case ends with
+it, and `conntrack -F` would take a third of a second to start under emulation."""
 
 TIME_WAIT, LISTEN = "06", "0A"
 
@@ -30,7 +30,7 @@ def conntrack(space: Namespace) -> dict[str, int]:
 
 
 def flush_conntrack(space: Namespace) -> None:
-    """Deletes every entry."""
+    """Deletes every conntrack entry."""
     with space.socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) as sock:
         sock.setblocking(True)
         sock.settimeout(20)
@@ -42,14 +42,14 @@ def flush_conntrack(space: Namespace) -> None:
 
 
 def unsettled(space: Namespace) -> list[str]:
-    """States of the TCP sockets that are neither listening, gone, nor in TIME_WAIT, as in /proc."""
+    """The states, as in /proc, of TCP sockets that neither listen nor are in TIME_WAIT."""
     lines = (space.proc("tcp") + space.proc("tcp6")).splitlines()
     states = [fields[3] for fields in map(str.split, lines) if fields[0] != "sl"]
     return [state for state in states if state not in (TIME_WAIT, LISTEN)]
 
 
 async def until(event: Callable[[], object], what: str, limit: float = 30.0) -> None:
-    """Until `event()` is true; TimeoutError that names `what` after `limit` seconds."""
+    """Waits until `event()` is true. After `limit` seconds it raises TimeoutError with `what`."""
     end = time.monotonic() + limit
     pause = 0.002
     while not event():
@@ -60,26 +60,26 @@ async def until(event: Callable[[], object], what: str, limit: float = 30.0) -> 
 
 
 class Log:
-    """The kernel's log from now on. What is written here marks the cases in it."""
+    """Reads the kernel's log from now on, and writes marks for the cases to it."""
 
     def __init__(self) -> None:
         self._fd = os.open("/dev/kmsg", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(self._fd, 0, os.SEEK_END)
 
     def mark(self, suite: str, case: str) -> None:
-        """What tests/kernel/kmsg.py reads from outside when the guest did not live to tell."""
+        """Writes the mark by which tests/kernel/kmsg.py assigns complaints to cases."""
         self.complaints()
         os.write(self._fd, f"ctwsgi: case {suite}/{case}".encode())
 
     def complaints(self) -> list[str]:
-        """What the kernel has complained of since the last call."""
+        """The kernel's complaints since the last call."""
         lines = []
         while True:
             try:
                 record = os.read(self._fd, 8192).decode(errors="replace")
             except BlockingIOError:
                 break
-            except BrokenPipeError:  # records were overwritten before they were read
+            except BrokenPipeError:  # the kernel overwrote records before they were read
                 continue
             head, _, text = record.partition(";")
             priority, _, stamp, *_ = head.split(",")

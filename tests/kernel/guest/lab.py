@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Four namespaces and three wires, and what a case may change about them.
+"""Four namespaces and three wires, with the settings that a case may change.
 
       client                  gateway                 server                far
     ┌────────┐           ┌──────────────┐          ┌──────────┐          ┌───────┐
@@ -9,9 +9,8 @@
     fd61:1::2  fd61:1::1 └──────────────┘ fd61:2::1  :2::2  :3::1       fd61:3::2
 
 The original destinations, 198.18.0.0/15 and 2001:db8::/32, exist nowhere. Only the gateway tracks
-connections. `far` is for the cases where a router lies between gateway and listener. Each end has a
-fixed hardware address and knows its neighbour, so that what is lost is never ARP or neighbour
-discovery.
+connections. `far` is for cases with a router between gateway and listener. Hardware addresses and
+neighbour entries are fixed, so that impairments never lose ARP or neighbour discovery.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from .net import CommandError, Namespace
 ORIGINAL = {4: "198.18.0.0/15", 6: "2001:db8::/32"}
 
 RTO_MIN = "20ms"
-"""The stock minimum of 200 ms would make the lossy cases wait ten times as long for nothing."""
+"""The default of 200 ms would make cases with losses ten times slower."""
 
 
 @dataclass(frozen=True)
 class Wire:
-    """A veth pair: (namespace, device) at each end, `number` is that of its subnets."""
+    """A veth pair: (namespace, device) of both ends, and the number in its subnets."""
 
     number: int
     left: tuple[str, str]
@@ -49,14 +48,14 @@ SYSCTLS = {
     "net.ipv6.conf.all.accept_dad": 0,
     "net.ipv6.conf.default.accept_dad": 0,
     "net.ipv6.conf.all.forwarding": 0,
-    # A case binds its clients' ports itself.
+    # Cases bind their clients' ports below this range.
     "net.ipv4.ip_local_port_range": "60100 65000",
     "net.ipv4.tcp_max_syn_backlog": 8192,
 }
 
 
 class Lab:
-    """The namespaces, ready; `close()` lets go of them."""
+    """The namespaces with their addresses and routes; `close()` removes them."""
 
     def __init__(self) -> None:
         names = ("client", "gateway", "server", "far")
@@ -81,7 +80,7 @@ class Lab:
         )
 
     def _lines(self, space: Namespace, version: int) -> list[str]:
-        """Addresses, neighbours and routes, as commands of `ip`; IPv4's switch the devices on."""
+        """Commands of `ip` for addresses, neighbours and routes. IPv4's also set the devices up."""
         lines = []
         for wire in WIRES:
             for end, (name, device) in enumerate((wire.left, wire.right), 1):
@@ -92,12 +91,12 @@ class Lab:
         ]
 
     def devices(self) -> list[tuple[Namespace, str]]:
-        """All ends of all wires."""
+        """(namespace, device) of all ends of all wires."""
         ends = [end for wire in WIRES for end in (wire.left, wire.right)]
         return [(self.spaces[name], device) for name, device in ends]
 
     def offloads(self, values: Mapping[str, bool]) -> None:
-        """Switches features on every device, and on `lo` those that it has."""
+        """Switches features on every device, and on `lo` those that it supports."""
         for space, device in self.devices():
             space.offloads(device, values)
         for feature, on in values.items():
@@ -109,8 +108,8 @@ class Lab:
 
     @contextmanager
     def narrowed(self, mtu: int, *ends: tuple[str, str]) -> Iterator[None]:
-        """These (namespace, device) have that MTU inside the `with`. Below 1280 bytes the kernel
-        takes IPv6 off a device; it is put back afterwards."""
+        """Sets the MTU of these (namespace, device) in the `with`. Below 1280 bytes the kernel
+        removes a device's IPv6 addresses, which are added again at the end."""
         for name, device in ends:
             self.spaces[name].set_mtu(device, mtu)
         try:
@@ -122,13 +121,13 @@ class Lab:
                 self.spaces[name].batch("ip", *self._lines(self.spaces[name], 6))
 
     def kill_sockets(self) -> None:
-        """Ends every TCP connection on the spot, as far as the kernel can."""
+        """Destroys every TCP socket that the kernel allows to destroy."""
         for space in self.spaces.values():
             with suppress(CommandError):
                 space.run("ss", "-K", "-t", "state", "connected")
 
     def close(self) -> None:
-        """The namespaces go away with their last socket."""
+        """Closes the namespaces. The kernel removes each after its last socket."""
         for space in self.spaces.values():
             space.close()
 
@@ -149,8 +148,8 @@ def _address_lines(wire: Wire, end: int, device: str, version: int) -> list[str]
 
 
 def _routes(name: str, version: int) -> list[str]:
-    """Without their metrics. The gateway's own sockets need them as well: what goes to an original
-    destination is routed before OUTPUT's NAT."""
+    """Routes without metrics. The gateway needs routes to the original destinations for its own
+    sockets, because routing comes before NAT in OUTPUT."""
     v4 = version == 4
     one, two, three = (f"10.61.{n}." if v4 else f"fd61:{n}::" for n in (1, 2, 3))
     return {

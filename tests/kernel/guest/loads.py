@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The conversations. Each is written twice, as the client and as the server see it.
+"""The conversations: for each a function for the client and one for the server.
 
-Whoever sends first, each conversation ends with a FIN from both sides that the other side reads as
-EOF, unless its name says otherwise. The first piece that a client sends is longer than 200 bytes:
-impair.py knows a data segment by its length.
+Each conversation ends with a FIN from both sides, read as EOF by the other side, unless its name
+says otherwise. A client's first piece is longer than 200 bytes, because impair.py recognizes a data
+segment by its length.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .endpoints import Accepted, Client
 
 @dataclass(frozen=True)
 class Load:
-    """A conversation, how often it is held, and how it ends for each side."""
+    """A conversation, the number of connections, and how it ends for each side."""
 
     name: str
     client: Callable[[Client], Awaitable[None]]
@@ -30,9 +30,9 @@ class Load:
     data: bool = True
     """The client sends payload."""
     origin: bool = True
-    """The server reads far enough to learn the origin."""
+    """The server reads enough to learn the origin."""
     connects: bool = True
-    """The client is connected when its part begins."""
+    """The client connects before its function begins."""
 
 
 def upload(name: str, up: int, down: int) -> Load:
@@ -52,7 +52,7 @@ def upload(name: str, up: int, down: int) -> Load:
 
 
 def keepalive(requests: int) -> Load:
-    """Requests of varied sizes on one connection, one after the other; the client closes first."""
+    """Requests of different sizes on one connection, in turn; the client closes first."""
     draw = random.Random(requests)
     sizes = [(300, 100)]
     for number in range(1, requests):
@@ -82,8 +82,8 @@ def parallel(connections: int, at_once: int | None = None) -> Load:
 
 
 def small_writes(writes: int) -> Load:
-    """Segments of a hundred bytes or so. Lost ones are sent again joined to full ones, which then
-    hold many frames, and which the MTU cuts anywhere, in the midst of a frame's header too."""
+    """Segments of about a hundred bytes. TCP joins lost ones into full segments, which hold many
+    frames and end anywhere, also within a frame's header."""
     sizes = [60 + 37 * number % 211 for number in range(writes)]
 
     async def client(end: Client) -> None:
@@ -151,7 +151,8 @@ MEGABYTE = 1 << 20
 
 
 def matrix_loads(full: bool) -> dict[str, Load]:
-    """The axis of the matrix. In the plain run the bigger ones are smaller: TCG's time is short."""
+    """The loads of the matrix. Without --full the big ones are smaller, because emulation is
+    slow."""
     loads = (
         SMALL,
         upload("1mb", MEGABYTE, MEGABYTE // 8),

@@ -14,21 +14,21 @@ from .loads import Load, matrix_loads
 from .places import PLACES
 
 PLAIN = 0.4
-"""The part of them that the plain run takes."""
+"""The share of the cases that belongs to the plain run."""
 
 PLACE_NAMES = ("gateway", "dnat", "lo", "redirect", "gateway6", "dnat6")
 
 
 async def _body(load: Load, trial: Trial) -> None:
-    # Behind a first frame that was lost, a probe in the middle of it: before the server has
-    # acknowledged one it might bring a SYN cookie back, and is dropped. The client sends it again.
+    # The first frame was lost, and the client probes with a segment from the middle of it. Before
+    # the server has acknowledged a frame, such a segment might return a SYN cookie: it is dropped.
     if trial.case.impairment.listener_side and not trial.injector.per_connection:
         trial.may_drop = ("drop_early",)
     await trial.talk(load)
 
 
 def cases(injector: Injector, full: bool) -> Iterator[Case]:
-    """All pairs. The plain run has the first ones, which cover most of them."""
+    """Cases that cover all pairs. The first ones, which cover most pairs, are the plain run."""
     places = [name for name in PLACE_NAMES if name in injector.places]
     loads = matrix_loads(full)
     chosen = cover(combinations(injector, places))

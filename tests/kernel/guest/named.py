@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Named cases: a body, and the places and injectors that it is run with.
+"""Named cases: a body, and the places and injectors that it runs with.
 
     @named("ends", "gateway", "dnat")
     async def half_close(trial): ...
 
-makes a case `INJECTOR/gateway/half-close` and one for `dnat`, for each injector that serves them.
-Every file cases_*.py is imported, and registers its own.
+makes the cases `INJECTOR/gateway/half-close` and `INJECTOR/dnat/half-close` for each injector that
+supports the place. `cases` imports every file cases_*.py, which registers its cases.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WRITERS = (*MODULE, "ebpf")
 
 @dataclass(frozen=True)
 class Named:
-    """A body that was registered, and how it is run."""
+    """A registered body and its parameters."""
 
     suite: str
     name: str
@@ -45,7 +45,7 @@ class Named:
     limit: float
 
     def cases(self, injector: Injector) -> Iterator[Case]:
-        """One for each place that the injector serves."""
+        """A case for each place that the injector supports."""
         if self.suite == "udp" and not injector.datagrams:
             return
         for place in self.places:
@@ -76,8 +76,8 @@ def named(
     plain: tuple[str, ...] | None = None,
     limit: float = 60,
 ) -> Callable[[Body], Body]:
-    """Registers a body under its own name. `plain` are the places that the plain run tries it at,
-    all of them unless told otherwise."""
+    """Registers a body under its own name. `plain` are the places of the plain run, by default
+    all."""
 
     def register(body: Body) -> Body:
         title = name or body.__name__.replace("_", "-")

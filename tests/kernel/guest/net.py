@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Network namespaces, entered from this one process: sockets, commands, settings, counters.
+"""Network namespaces, which this process enters: sockets, commands, settings, counters.
 
-A `Namespace` has no name in the file system; it lives as long as this object, its devices' peers
-do not keep it alive, and so closing it while traffic flows is a test of its own.
+A `Namespace` has no name in the file system and lives as long as this object. The other ends of its
+wires do not keep it alive, so a case can remove it while traffic flows.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from socket import socket as Socket
 CLONE_NEWNET = 0x40000000
 SIOCSIFMTU, SIOCETHTOOL = 0x8922, 0x8946
 
-# linux/ethtool.h: the commands that set one feature. Asked by ioctl, because a start of ethtool
-# takes a fifth of a second under TCG and a case changes ten features.
+# linux/ethtool.h: the ioctl commands that set one feature. ethtool itself takes 0.2 s to start
+# under emulation, and a case changes ten features.
 ETHTOOL_SET = {"rx": 0x15, "tx": 0x17, "sg": 0x19, "tso": 0x1F, "gso": 0x24, "gro": 0x2C}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,16 +35,16 @@ def _call(name: str, *arguments: int) -> None:
 
 
 def _own() -> int:
-    # thread-self: /proc/self is the main thread's namespace, which may be another one.
+    # thread-self, because /proc/self has the main thread's namespace, which may be another one.
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 class CommandError(Exception):
-    """A tool failed: the command, and what it said."""
+    """A command failed; the text has the command and its output."""
 
 
 class Namespace:
-    """A network namespace of our own, empty but for `lo`, which is up."""
+    """A new network namespace with `lo` up."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -64,18 +64,18 @@ class Namespace:
 
     @property
     def is_open(self) -> bool:
-        """Not closed yet."""
+        """Whether `close()` was not called."""
         return self._fd >= 0
 
     def close(self) -> None:
-        """Lets go of it, once: the kernel takes it down when no socket of it is left."""
+        """Closes it; a second call does nothing. The kernel removes it after its last socket."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """This thread is inside; what it opens or starts stays there."""
+        """Moves this thread into it. Sockets and processes made in the `with` stay there."""
         before = _own()
         try:
             _call("setns", self._fd, CLONE_NEWNET)
@@ -87,7 +87,7 @@ class Namespace:
             os.close(before)
 
     def run(self, *command: str, text: str | None = None) -> str:
-        """What the command printed; CommandError when it fails."""
+        """Runs the command and returns its output. CommandError when it fails."""
         with self.entered():
             done = subprocess.run(
                 command,
@@ -102,22 +102,22 @@ class Namespace:
         return done.stdout
 
     def nft(self, text: str) -> str:
-        """One transaction of nft's language."""
+        """Loads rules in nft's language, in one transaction."""
         return self.run("nft", "-f", "-", text=text)
 
     def batch(self, tool: str, *lines: str) -> None:
-        """Several commands of `ip` or `tc` in one process."""
+        """Runs several commands of `ip` or `tc` in one process."""
         self.run(tool, "-batch", "-", text="\n".join(lines) + "\n")
 
     def socket(self, family: int, kind: int = SOCK_STREAM, protocol: int = 0) -> Socket:
-        """A non-blocking socket that stays inside."""
+        """A non-blocking socket of this namespace."""
         with self.entered():
             made = Socket(family, kind, protocol)
         made.setblocking(False)
         return made
 
     def sysctl(self, values: Mapping[str, object]) -> dict[str, str]:
-        """Sets parameters named as in sysctl(8); gives their former values."""
+        """Sets parameters, named as in sysctl(8). Returns their former values."""
         former = {}
         with self.entered():
             for name, value in values.items():
@@ -130,7 +130,7 @@ class Namespace:
 
     @contextmanager
     def sysctls(self, values: Mapping[str, object]) -> Iterator[None]:
-        """The parameters hold inside the `with`."""
+        """Sets the parameters in the `with`."""
         former = self.sysctl(values)
         try:
             yield
@@ -138,12 +138,12 @@ class Namespace:
             self.sysctl(former)
 
     def proc(self, name: str) -> str:
-        """The text of /proc/net/NAME as seen from inside."""
+        """The text of this namespace's /proc/net/NAME."""
         with self.entered(), open(f"/proc/thread-self/net/{name}") as file:
             return file.read()
 
     def write_proc(self, name: str, text: str) -> None:
-        """Writes to /proc/net/NAME from inside, in one write."""
+        """Writes to this namespace's /proc/net/NAME, in one write()."""
         with self.entered():
             descriptor = os.open(f"/proc/thread-self/net/{name}", os.O_WRONLY)
         try:
@@ -152,7 +152,7 @@ class Namespace:
             os.close(descriptor)
 
     def offloads(self, device: str, values: Mapping[str, bool]) -> None:
-        """Switches features of ETHTOOL_SET; OSError (EOPNOTSUPP) for one that cannot change."""
+        """Switches features of ETHTOOL_SET. OSError (EOPNOTSUPP) for a fixed one."""
         with self.entered(), Socket(AF_INET, SOCK_DGRAM) as control:
             for feature, on in values.items():
                 # struct ethtool_value behind struct ifreq's pointer
@@ -161,13 +161,12 @@ class Namespace:
                 fcntl.ioctl(control, SIOCETHTOOL, request)
 
     def set_mtu(self, device: str, mtu: int) -> None:
-        """Of a device here."""
         with self.entered(), Socket(AF_INET, SOCK_DGRAM) as control:
             request = struct.pack("16si12x", device.encode(), mtu)  # struct ifreq
             fcntl.ioctl(control, SIOCSIFMTU, request)
 
     def counters(self) -> dict[str, int]:
-        """TcpExt, MPTcpExt, ... of /proc/net/netstat and Tcp, Udp, Ip of /proc/net/snmp, joined."""
+        """The counters of /proc/net/netstat (TcpExt...) and /proc/net/snmp (Tcp...)."""
         found: dict[str, int] = {}
         for name in ("netstat", "snmp"):
             lines = self.proc(name).splitlines()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The deployments: where the client is, where the listener is, which NAT rule lies between.
+"""The deployments: where client and listener are, and the NAT rule between them.
 
     dnat      client ──► gateway: DNAT to the gateway's own address (LOCAL_IN)
     redirect  client ──► gateway: REDIRECT (LOCAL_IN)
@@ -10,9 +10,9 @@
     direct, direct-local   no NAT: client ──► server, client ──► gateway
 
 
-All NAT rules stand all the time: the original destination says which place is meant, and its first
-bits whether the injector's rule selects it. So a case can hold the same conversation with and
-without injector, and nothing needs to change between cases.
+All NAT rules are loaded all the time. The original destination determines the place, and whether
+the injector's rule selects it, so that a case can run with and without injector under the same
+rules.
 
                198.18.PLACE.x   selected         2001:db8:PLACE::x
                198.19.PLACE.x   not selected     2001:db8:100 + PLACE::x
@@ -25,11 +25,11 @@ from dataclasses import dataclass
 Address = tuple[str, int]
 
 PORT = 8080
-"""Where every listener is."""
+"""The port of every listener."""
 
 SELECTED = {4: "198.18.0.0/16, 10.61.0.0/16", 6: "2001:db8::/40, fd61::/16"}
-"""What an injector's rule selects. The real addresses as well: such a connection was not
-translated, and an injector must leave it alone."""
+"""The destinations that an injector's rule selects. The real addresses are among them: there is no
+NAT for such a connection, and an injector must not change it."""
 
 CLIENT = {4: "10.61.1.2", 6: "fd61:1::2"}
 GATEWAY = {4: "10.61.1.1", 6: "fd61:1::1"}
@@ -37,7 +37,7 @@ SERVER = {4: "10.61.2.2", 6: "fd61:2::2"}
 FAR = {4: "10.61.3.2", 6: "fd61:3::2"}
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 ROUTED = {4: "10.61.2.1", 6: "fd61:2::1"}
-"""The gateway's source address for what it sends to an original destination itself."""
+"""The gateway's source address for its own connections to original destinations."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class Place:
     client: str
     listener: str
     nat: str
-    """The NAT statement, in nft's language; empty where nothing is translated."""
+    """The NAT statement in nft's language; empty without NAT."""
     target: str
     """The address that the listener's socket has."""
     source: str
     """The client's address."""
     local: bool = False
-    """No wire lies between injector and listener."""
+    """The listener is on the injector's own host."""
     seen_as: str = ""
     """The client's address as the listener sees it."""
 
@@ -66,13 +66,13 @@ class Place:
         return self.client == "gateway"
 
     def network(self, selected: bool) -> str:
-        """The original destinations that mean this place."""
+        """The original destinations of this place."""
         if self.version == 4:
             return f"198.{18 if selected else 19}.{self.number}.0/24"
         return f"2001:db8:{self.number if selected else 0x100 + self.number:x}::/48"
 
     def original(self, index: int, selected: bool = True) -> Address:
-        """The original destination of connection `index`: no two alike in a row."""
+        """The original destination of connection `index`; the next index has another one."""
         if not self.nat:
             return self.target, PORT
         network = self.network(selected)
@@ -130,7 +130,7 @@ PLACES = {
 
 
 def nat_rules() -> str:
-    """The table that translates for every place; it stands from the first case to the last."""
+    """The nft table with the NAT rules of all places."""
     chains = {False: "", True: ""}
     for place in filter(lambda place: place.nat, PLACES.values()):
         family = "ip" if place.version == 4 else "ip6"

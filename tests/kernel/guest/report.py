@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The report: JSON lines for the harness outside, which reads them even when the guest dies.
+"""Writes the report: JSON lines that tests/kernel/report.py reads on the host.
 
-`{"begin": case, "suite": suite}` when a case begins; when it has ended
-`{"suite", "case", "ok", "why", "seconds", "facts"}`. Flushed to the file each time.
+Each line is flushed, so that the host has it even when the guest dies.
 """
 
 from __future__ import annotations
@@ -13,18 +12,17 @@ from typing import Any
 
 
 class Report:
-    """Writes to `path`, if there is one, and prints a line a case."""
+    """Writes to `path`, if there is one, and prints a line for each case."""
 
     def __init__(self, path: Path | None) -> None:
         self._file = path.open("w") if path else None
         self.passed = self.failed = 0
 
     def begin(self, suite: str, case: str) -> None:
-        """A case begins."""
         self._write({"begin": case, "suite": suite})
 
     def end(self, suite: str, case: str, why: str, seconds: float, facts: dict[str, Any]) -> None:
-        """A case has ended; `why` is empty when it passed."""
+        """`why` is empty for a case that passed."""
         line = {"suite": suite, "case": case, "ok": not why, "why": why}
         self._write({**line, "seconds": round(seconds, 2), "facts": facts})
         self.passed += not why

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs cases one after the other: sets the lab up for each, judges what is left behind by it."""
+"""Runs cases in turn: sets the lab up for each, and judges the state that it leaves."""
 
 from __future__ import annotations
 
@@ -19,12 +19,19 @@ from .report import Report
 
 GAUGES = ("flows", "memory")
 
-STRAYS = ("drop_closed", "drop_synack", "drop_early", "drop_ack", "drop_below", "drop_no_syn")
-"""What comes late, twice or too early may be dropped for these reasons; on clean wires nothing."""
+DROPS_ON_BAD_WIRES = (
+    "drop_closed",
+    "drop_synack",
+    "drop_early",
+    "drop_ack",
+    "drop_below",
+    "drop_no_syn",
+)
+"""Counters that may rise where wires reorder, duplicate or lose packets."""
 
 
 class Runner:
-    """Holds the lab and the injector whose rules stand."""
+    """Owns the lab, and knows the injector whose rules are loaded."""
 
     def __init__(self, report: Report) -> None:
         self.session = Session()
@@ -33,7 +40,7 @@ class Runner:
         self.session.lab.gateway.nft(nat_rules())
 
     async def run(self, cases: Iterable[Case], to_first_failure: bool = False) -> None:
-        """All of them, in the order that needs the fewest changes to the lab."""
+        """Runs the cases in the order that needs the fewest changes to the lab."""
         for case in sorted(cases, key=_order):
             began = time.monotonic()
             self.report.begin(case.suite, case.name)
@@ -53,7 +60,7 @@ class Runner:
             await self._judge(trial)
         except (Failure, TimeoutError, CommandError) as e:
             why = str(e)
-        except Exception as e:  # a bug in the case is a failed case, and the others are run
+        except Exception as e:  # an error in a case fails that case only
             traceback.print_exc()
             why = f"{type(e).__name__}: {e}"
         else:
@@ -65,7 +72,7 @@ class Runner:
         task = asyncio.ensure_future(trial.case.body(trial))
         done, _ = await asyncio.wait([task], timeout=trial.case.limit)
         if not done:
-            unfinished = trial.unfinished()  # as long as the connections are still there
+            unfinished = trial.unfinished()  # before the cancelled task closes the connections
             task.cancel()
             await asyncio.wait([task])
             raise Failure(f"not done within {trial.case.limit:g} s; {unfinished}")
@@ -82,7 +89,7 @@ class Runner:
         session.wires.lose(case.impairment, case.place)
 
     def close(self) -> None:
-        """The injector leaves, and the namespaces go."""
+        """Unloads the injector and closes the namespaces."""
         self._injector.leave(self.session.lab.gateway)
         self.session.lab.close()
 
@@ -97,7 +104,7 @@ class Runner:
             gateway.nft(rules)
 
     async def _judge(self, trial: Trial) -> None:
-        """What every case must leave behind."""
+        """Checks the state after a case."""
         case = trial.case
         facts = trial.facts
         await self._settle()
@@ -107,8 +114,8 @@ class Runner:
             facts["lost"] = lost = self.session.wires.lost()
             require(lost >= trial.connections, f"{lost} packets of {trial.connections} were lost")
         drops = {name: n for name, n in trial.risen().items() if name.startswith("drop_")}
-        fair = (*trial.may_drop, *(STRAYS if case.impairment.netem else ()))
-        drops = {name: n for name, n in drops.items() if name not in fair}
+        allowed = (*trial.may_drop, *(DROPS_ON_BAD_WIRES if case.impairment.netem else ()))
+        drops = {name: n for name, n in drops.items() if name not in allowed}
         require(trial.drops_expected or not drops, f"the module dropped: {drops}")
         require(
             trial.invalid_expected or not trial.invalid(), f"conntrack INVALID: {trial.invalid()}"
@@ -122,7 +129,7 @@ class Runner:
         try:
             await self._sockets_end(10)
         except TimeoutError:
-            # A FIN that chance loses again and again waits for twice as long each time.
+            # A FIN that netem loses again and again is retransmitted at doubling intervals.
             self.session.wires.set_netem("")
             await self._sockets_end(120)
 
@@ -143,7 +150,7 @@ class Runner:
             raise Failure(f"the module still holds {held()}") from None
 
     async def _clean_up(self) -> None:
-        """After a failure: what is left of it must not fail the next case."""
+        """Removes what a failed case has left, so that the next case does not fail."""
         self.session.wires.set_netem("")
         self.session.lab.kill_sockets()
         flush_conntrack(self.session.lab.gateway)

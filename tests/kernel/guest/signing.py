@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""TCP-MD5 (RFC 2385), which signs every segment of a socket."""
+"""TCP-MD5 (RFC 2385): the kernel signs every segment of a socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TCP_MD5SIG_EXT = 32
 
 
 def sign(sock: Socket, family: int) -> None:
-    """Whatever the socket sends from now on is signed, whoever it connects to."""
+    """Signs all that the socket sends from now on, to any peer."""
     address = int(family).to_bytes(2, "little").ljust(128, b"\0")
     # struct tcp_md5sig: address, flags, prefix and key lengths, interface, key
     flags = bytes([1, 0, 4, 0, 0, 0, 0, 0])  # TCP_MD5SIG_FLAG_PREFIX, of length 0
@@ -19,13 +19,13 @@ def sign(sock: Socket, family: int) -> None:
 
 
 def signing() -> Socket:
-    """A socket to be kept as long as cases run: the kernel has begun to look for signatures.
+    """A socket that signs. The caller keeps it open while cases run.
 
-    It rewrites its own code for the first socket that signs, and again a second after the last one
-    was closed (the static key tcp_md5_needed). QEMU's emulation may meet such an instruction half
-    written, beside traffic: a full run of 6.12 ended there with `Oops: int3`.
+    The kernel rewrites its own code when the first such socket is made, and again a second after
+    the last one was closed (the static key tcp_md5_needed). Beside traffic, QEMU may execute such
+    an instruction half written, and the guest dies with `Oops: int3`.
     """
     sock = Socket(AF_INET)
-    with suppress(OSError):  # a kernel without TCP-MD5 has nothing to rewrite
+    with suppress(OSError):  # a kernel without TCP-MD5 rewrites nothing
         sign(sock, AF_INET)
     return sock

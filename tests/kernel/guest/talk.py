@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Holds a conversation over real connections, both ends in this process."""
+"""Holds a conversation over real connections, with both endpoints in this process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .net import Namespace
 from .places import PORT, Place
 
 LONGEST = 11 << 20
-"""Bytes that one end may send."""
+"""Bytes that an endpoint may send."""
 
 
 class Overtaken(Exception):
-    """A client's RST came before the last ACK of its handshake, on another processor: the listener
-    has dropped the half-open connection, and nobody will ever accept it."""
+    """A client's RST came before the last ACK of its handshake, on another processor. The listener
+    has dropped the half-open connection and never accepts it."""
 
 
 @dataclass
@@ -33,11 +33,11 @@ class Pair:
     client: Client
     accepted: Accepted | None = None
     errors: list[str] = field(default_factory=list)
-    """What went wrong besides the connection's end."""
+    """Errors other than how the connection ended."""
 
     @property
-    def hasty(self) -> bool:
-        """The client has reset without having sent anything or heard of the server."""
+    def reset_at_once(self) -> bool:
+        """The client has reset without having sent or received payload."""
         return self.client.ended == "reset" and not (self.client.sent or self.client.received)
 
     def __str__(self) -> str:
@@ -55,14 +55,13 @@ class Pair:
 
 @dataclass
 class Sockets:
-    """How the two kinds of sockets are made; a case may replace either."""
+    """The functions that make sockets; a case may replace either."""
 
     client: Callable[[Namespace, int], Socket]
     listener: Callable[[Namespace, int], Socket]
 
 
 def plain_client(space: Namespace, family: int) -> Socket:
-    """A TCP socket."""
     return space.socket(family)
 
 
@@ -85,9 +84,9 @@ PLAIN = Sockets(plain_client, plain_listener)
 
 
 class Talk:
-    """One run of a load at a place. `pairs` has what came of it.
+    """One run of a load at a place. `pairs` has the connections.
 
-    Without injector the connections go to destinations that no injector's rule selects.
+    Without an injector the clients dial destinations that no injector's rule selects.
     """
 
     def __init__(
@@ -106,21 +105,21 @@ class Talk:
         self._client, self._listener = spaces[place.client], spaces[place.listener]
         self._family = AF_INET if place.version == 4 else AF_INET6
         self.pairs: dict[int, Pair] = {}
-        """By the client's port."""
-        self.strays: list[str] = []
-        """Connections that no client of ours made."""
+        """Connections by the client's port."""
+        self.unexpected: list[str] = []
+        """Accepted connections that no client here made."""
         self._servers: list[asyncio.Task[None]] = []
         self._accepting: asyncio.Task[None]
 
     async def run(self) -> None:
-        """Until every connection has ended on both sides, or Overtaken."""
+        """Returns when every connection has ended on both sides; may raise Overtaken."""
         half_open_resets = self._half_open_resets()
         with self.listening():
             turn = asyncio.Semaphore(self.load.at_once)
             await asyncio.gather(
                 *(self._connection(number, turn) for number in range(self.load.connections))
             )
-            # A client may be done before the listener has seen the last of its handshake.
+            # A client may have ended before the listener has the last ACK of its handshake.
             await until(lambda: self._all_told(half_open_resets), "connections accepted", 120)
             await asyncio.gather(*self._servers)
         if self._missing():
@@ -128,10 +127,10 @@ class Talk:
 
     def _all_told(self, half_open_resets: int) -> bool:
         if self._accepting.done():
-            self._accepting.result()  # raises: it never ends by itself
+            self._accepting.result()  # raises its exception: the task ends only with one
         missing = self._missing()
         overtaken = self._half_open_resets() - half_open_resets if missing else 0
-        return len(missing) == overtaken and all(pair.hasty for pair in missing)
+        return len(missing) == overtaken and all(pair.reset_at_once for pair in missing)
 
     def _missing(self) -> list[Pair]:
         return [p for p in self.pairs.values() if p.client.connected and not p.accepted]
@@ -141,7 +140,7 @@ class Talk:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Connections are accepted inside the `with`; whatever is open at its end is reset."""
+        """Accepts connections in the `with`, and resets those that are open at its end."""
         listener = self._sockets.listener(self._listener, self._family)
         self._accepting = asyncio.ensure_future(self._accept(listener))
         try:
@@ -184,7 +183,7 @@ class Talk:
             sock, peer = await loop.sock_accept(listener)
             pair = self.pairs.get(peer[1])
             if pair is None or pair.accepted:
-                self.strays.append(f"{peer[:2]}{' again' if pair else ''}")
+                self.unexpected.append(f"{peer[:2]}{' again' if pair else ''}")
                 sock.close()
                 continue
             sock.setblocking(False)
@@ -198,7 +197,7 @@ class Talk:
             await self.load.server(end)
         except Lost:
             pass
-        except Exception as e:  # whatever a decoder raises belongs to this connection
+        except Exception as e:  # any error of a decoder fails this connection
             pair.errors.append(f"{type(e).__name__}: {e}")
             end.reset()
             return

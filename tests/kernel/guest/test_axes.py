@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The matrix covers what it says: all pairs of the axes, and enough cases."""
+"""The matrix covers all pairs of its axes, and the suites have enough cases."""
 
 from __future__ import annotations
 

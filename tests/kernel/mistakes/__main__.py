@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.kernel import boot as guest
-from tests.kernel.kernels import SERIES, Kernel, get
+from tests.kernel.kernels import SERIES, Kernel, NotOfferedError, first_of
 from tests.kernel.suites import add_options, run
 from tests.mistakes import numbered, title
 
@@ -39,14 +39,19 @@ def main() -> int:
     parser.add_argument(
         "--mistake", type=int, action="append", choices=PARTS, help="only this one; repeatable"
     )
-    parser.add_argument("--kernel", choices=SERIES, default="6.12")
+    parser.add_argument("--kernel", choices=SERIES, help="the newest by default")
     parser.set_defaults(first=True)
     options = parser.parse_args()
     if lacking := guest.lacking():
         print(f"the deliberate mistakes are skipped: install {' '.join(lacking)}")
         print("\n0 passed, 0 failed, 1 skipped")
         return 5
-    kernel = get(options.kernel)
+    try:
+        kernel = first_of(*([options.kernel] if options.kernel else []))
+    except NotOfferedError as error:
+        print(f"the deliberate mistakes are skipped: {error}")
+        print("\n0 passed, 0 failed, 1 skipped")
+        return 5
 
     def look_for(mistake: int) -> tuple[float, str]:
         began = time.monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The link for a file of tests, a field for each; and why they are skipped."""
+"""A link for each test file, a field for each test; skips where there is no root, nft or ip."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`ctwsgi relay` behind a real REDIRECT, its upstream, and the client's sockets.
 
-Sockets are made inside a namespace and used from outside, so one process plays all parts but the
-relay's.
+The test's process opens its sockets inside the namespaces and uses them from outside, so it plays
+every part but the relay's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEY_1, KEY_2 = "1 " + "11" * 16, "2 " + "22" * 32
 
 
 class RelayProcess:
-    """`ctwsgi relay` in the gateway; what it logs is in `log()`."""
+    """`ctwsgi relay` on the gateway; `log()` is its log."""
 
     def __init__(
         self, link: Link, stack: ExitStack, path: Path, arguments: tuple[str, ...]
@@ -56,7 +56,7 @@ class RelayProcess:
         return [int(port) for port in re.findall(r"listening on \S+:(\d+)", self.log())]
 
     def counters(self) -> dict[str, int]:
-        """Asked of the process with SIGUSR1."""
+        """The counters that the process logs on SIGUSR1."""
         before = self.log().count("counters:")
         self.process.send_signal(signal.SIGUSR1)
         until(lambda: self.log().count("counters:") > before, "the counters")
@@ -85,7 +85,7 @@ class Field:
         self._path = path
 
     def start(self, *arguments: str, upstream: str | None = None) -> RelayProcess:
-        """With an upstream of ours, unless one is named; and everything is redirected to it."""
+        """Starts the relay and redirects everything to it; the default upstream is the field's."""
         if upstream is None:
             with self.link.gateway.inside():
                 self.upstream = self.stack.enter_context(
@@ -103,7 +103,7 @@ class Field:
         return self.relay
 
     def start_v6(self, *arguments: str, upstream: str | None = None) -> RelayProcess:
-        """As start(), but what is redirected is what arrives over IPv6."""
+        """As start(), but redirects to the relay's IPv6 listener."""
         relay = self.start("--listen", "[::]:0", *arguments, upstream=upstream)
         self.link.clear()
         self.link.redirect(relay.ports()[1])
@@ -130,7 +130,7 @@ def assert_dial_is_reset(field: Field, address: tuple[str, int] | None = None) -
 
 
 def serve_echo(field: Field) -> None:
-    """An upstream that takes the header, echoes until the end, and closes: in threads."""
+    """Has the upstream read the header, echo until the end, and close, in threads."""
 
     def echo(sock: socket.socket) -> None:
         with sock:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A client namespace and a gateway namespace, one veth pair between them, and its REDIRECT rule.
+"""A client namespace and a gateway namespace with a veth pair between them, and a REDIRECT rule.
 
     client 198.18.0.2, 2001:db8::2 --- 198.18.0.1, 2001:db8::1 gateway (relay, upstream)
 
@@ -28,7 +28,7 @@ def run(*command: str, stdin: str | None = None) -> str:
 
 
 class Namespace:
-    """A network namespace; `with` puts the current thread, and what it starts, inside."""
+    """A network namespace."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,6 +46,7 @@ class Namespace:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
+        """Inside the `with`, this thread and the processes that it starts are in the namespace."""
         setns = ctypes.CDLL(None, use_errno=True).setns
         with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{self.name}") as there:
             assert setns(there.fileno(), _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
@@ -72,7 +73,7 @@ class Link:
             ns.ip("link", "set", device, "up")
         self.client.ip("route", "add", "default", "via", GATEWAY)
         self.client.ip("-6", "route", "add", "default", "via", GATEWAY_V6)
-        # Something has to route them, or the gateway could not answer in their name.
+        # Without a route to the dialled addresses, the gateway does not answer in their name.
         self.gateway.ip("route", "add", "default", "via", CLIENT)
         self.gateway.ip("-6", "route", "add", "default", "via", CLIENT_V6)
 
@@ -98,7 +99,7 @@ class Link:
 
 
 def somewhere() -> tuple[str, int]:
-    """An address and a port that exist nowhere; not in the gateway's own network."""
+    """An address that exists nowhere, outside the gateway's own network, and a port."""
     return f"198.19.{random.randrange(256)}.{random.randrange(256)}", random.randrange(1, 65536)
 
 

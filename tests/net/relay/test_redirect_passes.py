@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What passes through `ctwsgi relay`: bytes, ends, resets, crowds, within bounded memory."""
+"""`ctwsgi relay` passes on bytes, ends and resets, for many clients, within bounded memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_ten_megabytes_both_ways_and_half_close(field, format_):
             thread.start()
         send_and_finish(*first)
         other = threads[1] if client_ends_first else threads[0]
-        other.join(DEADLINE)  # one side has seen the end, and the other direction still goes
+        other.join(DEADLINE)  # one side has seen the end, and the other direction is still open
         send_and_finish(*second)
         for thread in threads:
             thread.join(DEADLINE)
@@ -112,7 +112,7 @@ def test_memory_is_bounded_while_the_upstream_stalls(field, format_):
 
 
 def wait_until_still(value: Callable[[], int], seconds: float = 1.0) -> None:
-    """Until `value` is above 0 and has not changed for a while."""
+    """Waits until `value` is above 0 and has not changed for `seconds`."""
     deadline = time.monotonic() + DEADLINE
     last, since = value(), time.monotonic()
     while not last or time.monotonic() - since < seconds:

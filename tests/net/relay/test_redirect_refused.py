@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `ctwsgi relay` refuses behind a real REDIRECT, loops among it."""
+"""`ctwsgi relay` refuses loops and direct connections behind a real REDIRECT."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_loops_and_direct_connections_are_refused(field):
 
 
 def test_a_redirect_rule_that_catches_the_relay_itself_is_a_loop(field):
-    """The classic: nat OUTPUT redirects all, the relay's call to the upstream among it."""
+    """A common mistake: nat OUTPUT redirects also the relay's connection to the upstream."""
     upstream = somewhere()
     relay = field.start("--format", "proxy", upstream="%s:%d" % upstream)
     field.link.redirect(relay.ports()[0], "output", f"ip daddr {upstream[0]}")
@@ -55,15 +55,17 @@ def test_a_redirect_rule_that_catches_the_relay_itself_is_a_loop(field):
 
 
 def test_an_upstream_that_refuses(field):
-    with field.link.gateway.inside(), socket.create_server(("127.0.0.1", 0)) as taken:
-        upstream = "127.0.0.1:%d" % taken.getsockname()[1]
+    with field.link.gateway.inside():
+        taken = field.stack.enter_context(socket.socket())
+    taken.bind(("127.0.0.1", 0))  # bound, so that nobody else gets the port; not listening
+    upstream = "127.0.0.1:%d" % taken.getsockname()[1]
     relay = field.start("--format", "proxy", upstream=upstream)
     assert_dial_is_reset(field)
     relay.wait_count("upstream:ECONNREFUSED")
 
 
 def test_the_rules_of_the_manual(field):
-    """docs/relay.md, word for word but for the device and the port."""
+    """The rules of docs/relay.md, with another device and port."""
     relay = field.start_v6("--format", "proxy")
     v4, v6 = relay.ports()
     field.link.clear()

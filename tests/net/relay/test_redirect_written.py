@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `ctwsgi relay` writes in front of what a real REDIRECT brings it."""
+"""`ctwsgi relay` writes the origin in front of each stream behind a real REDIRECT."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CHECK = [sys.executable, "-m", "ctwsgi", "check"]
 
 
 def check(path, *options):
-    """With the programs of `path`."""
+    """Runs `ctwsgi check` with `path` as PATH."""
     environ = {**os.environ, "PATH": path}
     return subprocess.run(
         [*CHECK, *options], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60
@@ -29,7 +29,7 @@ def check(path, *options):
 
 
 def nft_that(tmp_path, script):
-    """A directory with an nft of our own, in front of what this machine has."""
+    """A PATH whose first folder has an nft that runs `script`."""
     nft = tmp_path / "nft"
     nft.write_text(f"#!/bin/sh\n{script}\n")
     nft.chmod(stat.S_IRWXU)
@@ -63,7 +63,7 @@ def test_without_nft(tmp_path):
 
 @pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 def test_in_a_namespace_with_rules_of_its_own():
-    """The ruleset is that of the namespace: a nat rule that marks nobody."""
+    """The ruleset of the namespace is read: a nat rule that marks no connection."""
     with Lab() as lab, lab.server.rules(redirect(8000)):
         done = lab.server.run(["env", f"PATH={SEARCH}", f"PYTHONPATH={ROOT}", *CHECK], check=False)
     assert (done.returncode, done.stderr) == (0, "")

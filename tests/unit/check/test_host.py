@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `ctwsgi check` says of a host, told as files below a directory."""
+"""What `ctwsgi check` says of a host, which is given as files below a folder."""
 
 from __future__ import annotations
 

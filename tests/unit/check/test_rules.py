@@ -22,7 +22,7 @@ OWN = {"10.0.0.1", "fd00::1", "127.0.0.1", "::1"}
 
 
 def judge(name, signed=False, change=lambda entries: entries):
-    """(level, text) of each finding; `change` gets the list of entries and gives another."""
+    """The findings for a captured ruleset; `change` gets its entries and returns others."""
     listing = json.loads((CAPTURED / f"{name}.json").read_text())
     listing["nftables"] = change(listing["nftables"])
     return list(check_rules(json.dumps(listing), signed, OWN.__contains__))
@@ -82,7 +82,7 @@ def test_the_rule_that_is_missing():
     assert v4.remedy == (
         "table inet ctwsgi_guard {\n"
         "    chain forward {\n"
-        "        type filter hook forward priority filter;\n"
+        "        type filter hook forward priority filter; policy accept;\n"
         "        ip daddr 10.0.0.5 tcp dport 8080 ct status ! dnat drop\n"
         "        ip daddr 10.0.0.5 tcp dport 8080 ct state invalid,untracked drop\n"
         "    }\n"
@@ -94,7 +94,7 @@ def test_the_rule_that_is_missing():
 
 @pytest.mark.parametrize("name", ["local", "gateway", "datagrams", "frames"])
 def test_a_guard_that_lets_through_what_conntrack_does_not_follow(name):
-    """`ct status ! dnat` alone: an ACK of no connection, which may bring a SYN cookie, passes."""
+    """With `ct status ! dnat` alone an ACK of no connection passes, which may have a SYN cookie."""
 
     def one_line(entries):
         return [e for e in entries if '"untracked"' not in json.dumps(e)]
@@ -117,7 +117,7 @@ def test_signed_headers_need_no_guard_but_frames_do():
 
 
 def test_ipv6_under_a_rule_of_ctframe():
-    """An inet rule selects no IPv6; the same redirect translates it all the same."""
+    """A `ctframe` rule in an inet table selects no IPv6, but the redirect translates it."""
     v4, v6 = judge("frames-open")
     assert told([v4, v6]) == [("todo", f"ctframe, {V4}"), ("todo", f"ctframe, {V6}")]
     assert "not marked" in v6.text
@@ -140,7 +140,7 @@ def test_ipv6_that_another_rule_marks_is_no_leak():
 
 
 def test_only_what_a_rule_selects_is_looked_at():
-    """Another network's translation is none of ours; unselected IPv6 to a server is."""
+    """A translation of another network is ignored; unselected IPv6 to a server is a finding."""
     v4, v6 = judge("header-open")
     assert v4.text.startswith("ctproxy, tcp over IPv4 to 10.0.0.5:8080: no guard")
     assert v6.text.startswith("ctproxy, tcp over IPv6 to [fd00::5]:8080: translated, but not mark")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `ctwsgi gateway rules` prints; that it works is tests/bpf's."""
+"""What `ctwsgi gateway rules` prints. tests/bpf loads it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def printed(*words: str) -> str:
 
 
 def test_one_table_for_both_ip_versions() -> None:
-    """Loaded one after the other, two tables of one name would leave the second alone."""
+    """With two tables of one name, loading the second would delete the first."""
     text = printed("eth1", "--server", "10.0.0.5:8080", "--server", "[fd00::5]:81", "--port", "88")
     assert text.startswith(
         "# before these rules: "
@@ -43,7 +43,7 @@ def test_the_unit_names_the_device_as_systemd_does() -> None:
         (("eth1", "--server", "10.0.0.5:80", "--clients", "a b"), "is no name of a device"),
     ],
 )
-def test_what_would_be_other_rules_is_refused(words: tuple[str, ...], reason: str) -> None:
+def test_a_setup_without_clear_rules_is_refused(words: tuple[str, ...], reason: str) -> None:
     outcome = CliRunner().invoke(gateway, ["rules", *words])
     assert outcome.exit_code == 2
     assert reason in outcome.output

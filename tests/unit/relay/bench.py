@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A relay over loopback, with real sockets; only the original destination is given, not asked.
+"""A relay over loopback, with real sockets; only the original destination is made up.
 
 The relay runs in a thread with a gevent hub of its own, the test plays client and upstream with
 blocking sockets. What needs a real redirect is in tests/net/relay.
@@ -111,7 +111,7 @@ class Bench:
         return self._stack.enter_context(sock)
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
-        """A client and the upstream's end of it."""
+        """A client's socket, and the upstream's socket for the same connection."""
         client = self.dial()
         return client, self.accept()
 
@@ -125,13 +125,13 @@ def assert_reset(sock: socket.socket) -> None:
 
 
 def assert_dial_is_reset(b: Bench) -> None:
-    """The RST may be there before connect() has returned."""
+    """Accepts that connect() itself fails, when the RST arrives before it returns."""
     with pytest.raises(ConnectionResetError):
         receive_all(b.dial())
 
 
 def fill(sock: socket.socket, limit: int = 1 << 30) -> int:
-    """Send until the other side has not taken a byte for a while; returns how many went."""
+    """Sends until the other side takes no more for a while; returns the number of bytes sent."""
     sock.setblocking(False)
     chunk, sent = bytes(1 << 18), 0
     while sent < limit and select.select([], [sock], [], 0.5)[1]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `ctwsgi relay` understands, and what it says when it cannot start."""
+"""The options of `ctwsgi relay`, and its messages when it cannot start."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ USUAL = ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--listen", "127.0.0.1", *USUAL[2:], "--format", "proxy"), "not ADDR:PORT"),
+        (("--listen", "127.0.0.1", *USUAL[2:], "--format", "proxy"), "not HOST:PORT"),
         (("--listen", "192.0.2.1:80", *USUAL[2:], "--format", "proxy"), "choose a free address"),
         ((*USUAL[:2], "--upstream", "unix:", "--format", "proxy"), "names no path"),
         ((*USUAL, "--format", "proxy", "--self", "here"), "neither ADDR nor ADDR:PORT"),
@@ -106,7 +106,7 @@ def test_a_bad_key_is_not_shown(tmp_path):
 
 
 def test_a_life_by_signals(tmp_path):
-    """The process itself: starts on a free port, survives SIGHUP, counts, ends with 0."""
+    """The process starts on a free port, survives SIGHUP, counts, and exits with 0."""
     keys, path = tmp_path / "keys", tmp_path / "log"
     keys.write_text("1 " + "ab" * 16)
     keys.chmod(0o600)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How many connections and bytes the relay takes at once."""
+"""Bounds on connections and on bytes held."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_stalled_receiver_holds_the_sender_back_and_loses_nothing(bench):
 
 
 def test_a_stalled_connection_does_not_spoil_another(bench):
-    """Both use one scratch buffer."""
+    """The two connections share one scratch buffer."""
     b = bench(Ctframe())
     stalled, slow = b.pair()
     pattern = bytes(range(256)) * 1024

@@ -62,7 +62,7 @@ def test_the_kernel_says_that_a_direct_connection_was_not_redirected(bench):
 
 
 def test_a_listener_on_an_address_of_no_interface_is_a_loop(bench):
-    """127.0.0.0/8 is local anyway, so the guard itself is asked."""
+    """Asks the guard directly, because 127.0.0.0/8 would be refused as local."""
     b = bench(listens=("127.0.0.1:0", "127.0.0.2:0"), own=[("198.18.0.1", 8000)])
     guard = b.relay._guard
     assert all(guard.refuses(address) for address in b.addresses)
@@ -71,12 +71,12 @@ def test_a_listener_on_an_address_of_no_interface_is_a_loop(bench):
 
 
 def test_our_own_call_that_comes_back_is_a_loop(bench):
-    """As when the redirect rule catches the relay's own connections: its upstream is itself."""
+    """The redirect rule catches the relay's own connections, so its upstream is itself."""
     arrived: list[Any] = []
 
     def destination(sock: socket.socket) -> Any:
         arrived.append(sock.getpeername())
-        # The first connection is a client's; the second was dialled to the upstream by us.
+        # The first connection is a client's; the relay made the second to its upstream.
         return DIALLED if len(arrived) == 1 else upstream
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -87,7 +87,7 @@ def test_our_own_call_that_comes_back_is_a_loop(bench):
         listens=(f"127.0.0.1:{port}",),
         destination=destination,
     )
-    # 127.0.0.1 is local and would be refused for that already: let only the calls decide.
+    # 127.0.0.1 would be refused as local: leave only the check of the relay's own calls.
     b.relay._guard = NoGuard()
     assert_dial_is_reset(b)
     b.wait_count("refused:loop")

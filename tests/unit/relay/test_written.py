@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the relay writes upstream, and that no byte of either side is lost."""
+"""The relay writes the origin upstream, and loses no byte of either side."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Greenlets are used again only when nobody can tell."""
+"""A greenlet is reused only when nothing of its last task is attached to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pool():
 
 
 def run(pool, task):
-    """Runs `task` in the pool; returns the id of the greenlet that it had."""
+    """Runs `task` in the pool; returns the id of its greenlet."""
     done = gevent.event.Event()
     ids = []
 
@@ -63,7 +63,7 @@ assert len(ids) == 3 and len(set(ids)) == 1, ids
 
 
 def test_a_clean_greenlet_is_used_again():
-    """In a process of its own: coverage's tracer clings to every greenlet that it sees."""
+    """In its own process: coverage's tracer keeps a reference to every greenlet that it sees."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
     subprocess.run([sys.executable, "-c", REUSE], check=True, env=environ)
 

@@ -163,13 +163,13 @@ REFUSED = [
 
 @pytest.mark.parametrize(("header", "reason"), REFUSED)
 def test_refused_headers(header, reason, caplog):
-    # Signed now, not when the tests were collected: that may be longer ago than its time may be.
+    # Signed now, because the tests may have been collected before the time window.
     header = header or proxy.encode_v2(CLIENT, SHOP, key=Key(7, SECRET))
     source = inline(keys=KeyRing.parse(f"7 {SECRET.hex()}"))
     with caplog.at_level(logging.WARNING, "ctwsgi"), running(tell_origin, source=source) as runner:
         assert refused(runner, header) == {f"refused:{reason}"}
         assert f"origin refused: {reason}" in caplog.text
-        assert SHOP[0] not in caplog.text  # nobody has vouched for it
+        assert SHOP[0] not in caplog.text  # an origin that was not verified is not logged
 
 
 def test_untrusted_peer_is_closed_before_a_byte_is_read():
@@ -180,13 +180,13 @@ def test_untrusted_peer_is_closed_before_a_byte_is_read():
 
 
 def test_closing_without_a_byte_is_no_refusal():
-    """Health checks and port scans do it all day."""
+    """Health checks and port scans connect and send nothing."""
     with running(tell_origin, source="proxy") as runner:
         assert refused(runner, b"") == set()
 
 
 def test_no_origin_is_shown_before_a_head_has_parsed(caplog):
-    """`GET / HTTP/1.1` passes for a frame: only the request behind it can tell."""
+    """Any bytes can pass for a frame: only a valid request behind them shows that they were one."""
     seen = []
     frame = encode_stream(SHOP, b"\x16\x03\x01 no request\r\n\r\n")
     with caplog.at_level(logging.DEBUG), running(tell_origin, source="ctframe") as runner:
@@ -212,7 +212,7 @@ def test_direct_connections_are_counted():
 
 @pytest.mark.parametrize("source", ["proxy", "ctframe"])
 def test_drain_answers_what_came_with_the_origin(source):
-    """Header and first bytes in one segment: begun is begun."""
+    """A request counts as begun when its first bytes come in one segment with the header."""
     first, rest = encode_stream(SHOP, GET[:8]), encode_stream(SHOP, GET[8:])
     if source == "proxy":
         first, rest = proxy.encode_v2(CLIENT, SHOP) + GET[:8], GET[8:]
@@ -220,7 +220,9 @@ def test_drain_answers_what_came_with_the_origin(source):
         sock.sendall(first)
         assert runner.call(lambda: _until_begun(runner.server))
         stopper = drain_in_thread(runner)
-        runner.call(lambda: gevent.sleep(0.8))  # longer than an idle connection is given
+        runner.call(
+            lambda: gevent.sleep(0.8)
+        )  # longer than a draining server keeps an idle connection
         sock.sendall(rest)
         assert read_json(sock)["ct.orig_dst"] == list(SHOP)
         sock.close()
@@ -279,7 +281,7 @@ def test_drain_closes_idle_connections_and_answers_begun_requests():
     with running(tell_origin) as runner, dial(runner) as idle, dial(runner) as begun:
         ask(idle)
         begun.sendall(GET[:5])
-        # Seen by the server, not only sent: the connection is no longer idle.
+        # The server has received it: the connection is no longer idle.
         assert runner.call(lambda: _until_begun(runner.server))
         stopper = drain_in_thread(runner)
         assert idle.recv(1) == b""
@@ -377,7 +379,7 @@ def test_slow_reader_does_not_hold_others():
 
 
 def test_stop_cuts_what_does_not_end():
-    """A request that never gets whole, and a caller that goes on after stop()."""
+    """stop() ends a request that never becomes complete, and returns."""
     with running(tell_origin) as runner, dial(runner) as begun:
         begun.sendall(GET[:5])
         assert runner.call(lambda: _until_begun(runner.server))

@@ -14,11 +14,11 @@ from ctwsgi.wire import proxy
 VECTORS = Path(__file__).parent / "vectors"
 
 Outcome = tuple[proxy.Header, int] | Reason | None
-"""What a decoder made of some bytes: header and size, why they were refused, or incomplete."""
+"""A decoder's result: header and size, the reason of a refusal, or incomplete."""
 
 
 def outcome(data: Any, **options: Any) -> Outcome:
-    """One call. Anything but OriginError escapes and fails the test."""
+    """Calls the decoder once. Any exception but OriginError fails the test."""
     try:
         return proxy.decode(data, **options)
     except OriginError as e:
@@ -26,7 +26,10 @@ def outcome(data: Any, **options: Any) -> Outcome:
 
 
 def outcome_in_pieces(data: bytes, cuts: Iterable[int], **options: Any) -> tuple[Outcome, int]:
-    """As a receiver does it: ask again with each longer prefix. Also how much it took to decide."""
+    """Calls the decoder with each longer prefix, as a receiver does.
+
+    Also returns the length of the prefix that gave the result.
+    """
     for cut in [*sorted(cuts), len(data)]:
         found = outcome(data[:cut], **options)
         if found is not None:

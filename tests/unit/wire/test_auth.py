@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The authentication TLV against bytes that this file lays itself, and the key file."""
+"""The authentication TLV against bytes that this file composes, and the key file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_tag_over_hand_laid_bytes() -> None:
 
 
 def test_digest_length_is_a_parameter() -> None:
-    """A truncated 32-byte digest is another value: BLAKE2s mixes the length in."""
+    """BLAKE2s depends on the digest length: a truncated 32-byte digest differs."""
     header = encode_v2(SRC, DST, key=Key(7, bytes(32)), now=1)
     blank = header[:-16] + bytes(16)
     assert header[-16:] != hashlib.blake2s(blank, key=bytes(32)).digest()[:16]
@@ -46,7 +46,7 @@ def test_digest_length_is_a_parameter() -> None:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=by_name)
 def test_vector_is_what_the_design_says(vector: dict[str, Any]) -> None:
-    """Not our code but the file itself: other injectors are checked against it."""
+    """Checks the file without our codec, because other injectors are checked against it."""
     header = bytearray.fromhex(vector["header"])
     tag, crc = slice(vector["tag_at"], vector["tag_at"] + 16), vector["crc_at"]
     assert header[tag].hex() == vector["tag"]
@@ -138,7 +138,7 @@ def test_signing_twice_is_refused() -> None:
 
 
 def test_a_given_checksum_is_blank_under_the_tag() -> None:
-    """Whoever lays the checksum itself can put it in after signing."""
+    """A sender may add the checksum after it has signed the header."""
     key = Key(1, bytes(16))
     one = encode_v2(SRC, DST, tlvs=[(3, b"\0\0\0\0")], key=key, now=1)
     two = encode_v2(SRC, DST, tlvs=[(3, b"\1\2\3\4")], key=key, now=1)

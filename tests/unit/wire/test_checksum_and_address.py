@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""CRC32C against RFC 3720's vectors, and addresses in the one spelling of the contract."""
+"""CRC32C against RFC 3720's vectors, and the spelling of addresses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The frame decoder and encoders: what a receiver with one reused buffer relies on."""
+"""The frame decoder with one reused buffer, and the encoders."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_destination_is_known_with_the_first_header() -> None:
 
 
 def test_an_http_request_parses_as_a_frame() -> None:
-    """Nothing in the format tells them apart: DESIGN 3.1, and why the guard is needed."""
+    """The format cannot tell them apart; that is why the guard is needed (docs/threat-model.md)."""
     decoder = FrameDecoder()
     assert decoder.feed(b"GET / HTTP/1.1\r\n") == b"TP/1.1\r\n"
     assert decoder.destination == ("71.69.84.32", 8239)

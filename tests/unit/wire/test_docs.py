@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""docs/wire-formats.md: its hexdumps are what we write, its table has every reason."""
+"""docs/wire-formats.md shows the bytes that the encoders write, and lists every reason."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Hypothesis: for every stream and every split, what was encoded comes out, and nothing else."""
+"""For generated streams and splits, the decoders return what was encoded, and nothing else."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def pieces(data: bytes, at: list[int]) -> list[bytes]:
 
 
 def unframed(parts: list[bytes]) -> tuple[bytes, Any] | Reason:
-    """Payload and destination as a receiver with one reused buffer sees them, or the refusal."""
+    """Payload and destination from a receiver with one reused buffer, or the refusal."""
     decoder, buffer, payload = FrameDecoder(), bytearray(4096), b""
     try:
         for part in parts:
@@ -160,7 +160,7 @@ def options() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def nearly_v2() -> st.SearchStrategy[bytes]:
-    """Headers whose fields are small enough to be right now and then."""
+    """Headers whose fields have few values, so that some of them are valid."""
     return st.builds(
         lambda cut, command, family, length, body: (
             SIGNATURE[:cut] + bytes((command, family)) + length.to_bytes(2, "big") + body
@@ -207,7 +207,7 @@ hostile = st.one_of(st.binary(max_size=120), nearly_v2(), nearly_v1(), vectors()
 def test_any_bytes_end_the_same_however_split(
     data: bytes, chosen: dict[str, Any], at: list[int]
 ) -> None:
-    """And raise nothing but OriginError, which `outcome` alone would let pass."""
+    """They raise nothing but OriginError: outcome() catches no other exception."""
     whole = outcome(data, **chosen)
     assert outcome_in_pieces(data, (min(cut, len(data)) for cut in at), **chosen)[0] == whole
     assert outcome(memoryview(bytearray(data)), **chosen) == whole

@@ -20,7 +20,7 @@ SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
 def test_v2_bytes_ipv4() -> None:
     assert encode_v2(*V4) == SIGNATURE + bytes.fromhex(
         "21 11 000c  c0000207 c6336401 c350 0050"
-    )  # laid by hand
+    )  # composed by hand
 
 
 def test_v2_bytes_ipv6() -> None:
@@ -44,7 +44,7 @@ def test_v2_sizes_are_those_of_the_design() -> None:
     ],
 )
 def test_mixed_families(src: str, dst: str, family: int) -> None:
-    """One IPv6 address makes both INET6; what was v4-mapped is read as IPv4 again."""
+    """With one IPv6 address the header is INET6; a v4-mapped address is read as IPv4 again."""
     header = encode_v2((src, 1), (dst, 2))
     assert header[13] == family
     expected = tuple((host.removeprefix("::ffff:"), port) for host, port in ((src, 1), (dst, 2)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every reason that the codecs can give, and the first byte at which they give it."""
+"""Every reason of the codecs, and the first byte at which they raise it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Case:
     data: bytes
     reason: Reason
     at: int
-    """How many bytes have to be there for the refusal, and not one more."""
+    """The refusal comes when this many bytes are there, and not earlier."""
     options: dict[str, Any] = field(default_factory=dict)
 
 

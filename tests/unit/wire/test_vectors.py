@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Headers that other projects test with, and our own: see `source` and `differs` in the files.
 
-A vector is whole: `hex` is what arrives, and then `header` and `rest`, or `refused`, or
-`incomplete` is what must come of it.
+In a vector `hex` is the input; the expected result is `header` and `rest`, `refused`, or
+`incomplete`.
 """
 
 from __future__ import annotations

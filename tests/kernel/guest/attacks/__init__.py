@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Attackers: a client that sends any packet it likes, and the rules that must hold all the same.
+"""Attacks: a client sends any packet that it likes, and the listener must not see a false origin.
 
-The client has a raw socket and an address of its own that no kernel answers for (wire.py). It can
-send any segment (segment.py) at any place of a connection's numbers (peer.py), sees what comes
-back, and can send packets in the server's name from its own wire. The server is a real listener of
-the kernel's; what its application does (server.py) is chosen by the attacker too: a web server
-answers, closes and resets when it is asked to.
+The attacker has a raw socket and addresses that no kernel answers for (wire.py). It can send any
+segment (segment.py) with any sequence numbers (peer.py), sees the replies, and can send packets in
+the server's name from its own wire. The server is a real listener of the kernel. The attacker also
+decides what the server's application does (server.py), because a web server answers, closes and
+resets on request.
 
-What must hold of every connection that the listener ever accepts (oracle.py): its stream is empty,
-or it begins with exactly what the injector writes for the true original destination and the true
-client. Nothing else is asked: an attacker may break its own connections in any way.
+oracle.py checks every connection that the listener accepts: its stream is empty, or it begins with
+exactly what the injector writes for the true original destination and the true client. An attacker
+may break its own connections in any other way.
 
-attack.py joins these for one case. cases_*.py have the named attacks, walk.py draws thousands from
-a grammar of the same actions.
+attack.py runs one case. The files cases_*.py have the named attacks; walk.py draws thousands of
+random ones from the actions of grammar.py.
 """

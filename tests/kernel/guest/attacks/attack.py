@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One case's attack: wire, server and peers, and what is judged in the end."""
+"""Runs one attack: makes wire, server and peers, and judges what the listener accepted."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SHORT_ENDS = {
     "net.ipv4.tcp_synack_retries": 1,
     "net.ipv4.tcp_fin_timeout": 1,
 }
-"""Nobody is there to end what an attack leaves behind."""
+"""The attacker answers nothing at the end, so the kernel must give up its sockets soon."""
 
 
 class Attack:
-    """What a case's function is given. Made by `attack`."""
+    """What a case's function can use."""
 
     def __init__(self, trial: Trial, keys: KeyRing | None) -> None:
         self.trial = trial
@@ -41,40 +41,39 @@ class Attack:
         self.place = trial.place
         self.random = random.Random(trial.case.name)
         self.header = header_size(self.place.version, keys)
-        """H."""
+        """H: the size of the injector's header in bytes."""
         self.wire = Wire(trial.lab, self.place.version)
         self.server = Server(trial.listener, self.place.version)
         self.peers: dict[int, Peer] = {}
-        self.doing = ""
-        """Which of a case's variants, for the reader of a failure."""
+        self.variant = ""
+        """The variant that is running, for a failure's text."""
 
     def close(self) -> None:
-        """Nothing is left."""
         self.wire.close()
         self.server.close()
 
     @property
     def framed(self) -> bool:
-        """The injector is ctframe."""
+        """Whether the injector is ctframe."""
         return self.trial.injector.name == "ctframe"
 
     def peer(self, isn: int | None = None) -> Peer:
-        """A port from which nothing has been sent so far."""
+        """A peer on a port that was not used before."""
         port = next(self.trial.session.ports)
         number = self.random.getrandbits(32) if isn is None else isn
         self.peers[port] = Peer(self.wire, self.place, port, number)
         return self.peers[port]
 
     def settle(self) -> None:
-        """All that was sent has been dealt with, by the server's application too."""
+        """Waits until kernel and application have handled all that was sent; takes the replies."""
         self.wire.fence(self.place.target)
-        self.server.pump()
+        self.server.serve()
         for segment in self.wire.received():
             if peer := self.peers.get(segment.destination[1]):
                 peer.take(segment)
 
     def open(self, isn: int | None = None, **fields: Any) -> Peer:
-        """A peer whose SYN was answered; `fields` are the SYN's."""
+        """A peer that has sent a SYN with these `fields`, and has its SYN-ACK."""
         peer = self.peer(isn)
         peer.syn(**{"options": mss(1460), **fields})
         self.settle()
@@ -84,7 +83,7 @@ class Attack:
     def establish(
         self, data: bytes = b"GET / HTTP/1.1\r\n\r\n", **fields: Any
     ) -> tuple[Peer, Accepted]:
-        """A connection as any client makes it, with a request that has arrived."""
+        """An ordinary connection, whose request has arrived."""
         peer = self.open(**fields)
         peer.send()
         peer.send(0, data, "PA")
@@ -92,36 +91,36 @@ class Attack:
         return peer, self.accepted(peer)
 
     def accepted(self, peer: Peer) -> Accepted:
-        """The latest connection from this peer."""
+        """The last accepted connection from this peer."""
         return self.all_accepted(peer)[-1]
 
     def all_accepted(self, peer: Peer) -> list[Accepted]:
-        """All of them; there is one."""
+        """All accepted connections from this peer, at least one."""
         found = [each for each in self.server.accepted if each.peer == peer.source]
         require(found, f"nothing accepted from {peer.source}")
         return found
 
     def judge(self) -> None:
-        """Of all that was accepted so far."""
+        """Judges all connections that were accepted so far."""
         self.settle()
         judge(self.server.accepted, self.peers, self.trial.injector, self.keys)
 
     def forget_conntrack(self) -> None:
-        """As if every entry had run out."""
+        """Deletes every conntrack entry, as if all had timed out."""
         flush_conntrack(self.trial.gateway)
 
     def require_counted(self, *names: str) -> None:
-        """The attack was seen for what it is, and not lost on the way to the module."""
+        """Fails unless one of these counters rose: the attack has reached the injector."""
         risen = self.trial.risen()
         require(any(risen.get(name) for name in names), f"none of {names} in {risen}")
 
     def each(self, function: Callable[..., None], *axes: Mapping[str, Any]) -> None:
         """Calls `function(attack, value, ...)` for every combination, and judges after each."""
         for combination in itertools.product(*(axis.items() for axis in axes)):
-            self.doing = " ".join(name for name, _ in combination)
+            self.variant = " ".join(name for name, _ in combination)
             function(self, *(value for _, value in combination))
             self.judge()
-        self.doing = ""
+        self.variant = ""
 
 
 Function = Callable[[Attack], None]
@@ -130,7 +129,7 @@ Function = Callable[[Attack], None]
 def attack(
     function: Function, sysctls: Mapping[str, object] | None = None, signed: bool = False
 ) -> Callable[[Trial], Awaitable[None]]:
-    """A case's body. `sysctls` are the listener's, `signed` gives the injector a key."""
+    """A case's body. `sysctls` apply to the listener; `signed` gives the injector a key."""
 
     async def body(trial: Trial) -> None:
         trial.drops_expected = trial.invalid_expected = True
@@ -144,7 +143,7 @@ def attack(
                 _still_serves(made)
                 trial.facts["accepted"] = len(made.server.accepted)
             except (Failure, TimeoutError) as e:
-                raise Failure(f"{made.doing}: {e}" if made.doing else str(e)) from None
+                raise Failure(f"{made.variant}: {e}" if made.variant else str(e)) from None
             finally:
                 made.close()
                 await until(lambda: not unsettled(trial.listener), "the listener's sockets end")
@@ -153,7 +152,7 @@ def attack(
 
 
 def _still_serves(attack: Attack) -> None:
-    """The judge was not blind: an honest client's connection is accepted, and read by the same."""
+    """Checks after the attack that an ordinary client is served, and that the judge sees it."""
     _, accepted = attack.establish(b"an honest client")
     attack.judge()
     require(accepted.received.endswith(b"an honest client"), "an honest client is not served")
@@ -161,7 +160,7 @@ def _still_serves(attack: Attack) -> None:
 
 @contextmanager
 def _one_processor() -> Iterator[None]:
-    """See wire.py."""
+    """Keeps this process on one processor; wire.py says why."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The suite `attacks`: every attack at every place, in three worlds."""
+"""The suite `attacks`: every attack at every place, with three settings of listener and
+injector."""
 
 from __future__ import annotations
 
@@ -32,34 +33,35 @@ NAMED = {
 
 COOKIES = "net.ipv4.tcp_syncookies"
 
-WORLDS = {
-    # The listener keeps no SYN, which is the most that an attacker can wish for.
+SETTINGS = {
+    # The listener always uses SYN cookies, which helps an attacker most.
     "": ({COOKIES: 2}, False, ("gateway", "dnat", "gateway6")),
-    # It keeps each, and nothing is a cookie.
+    # It never uses them.
     "kept/": ({COOKIES: 0}, False, ("gateway",)),
-    # As the first, and the injector signs.
+    # SYN cookies, and the injector signs.
     "signed/": ({COOKIES: 2}, True, ("gateway",)),
 }
-"""Settings of the listener's, whether the injector has a key, and the plain run's places."""
+"""By prefix of the case's name: the listener's sysctls, whether the injector signs, and the places
+of the plain run."""
 
 
 def cases(injector: Injector, full: bool) -> Iterator[Case]:
-    """All of one injector's; the control has no attackers."""
+    """All attacks on one injector; there are none on the control."""
     if injector.name == "none":
         return
     for place in PLACE_NAMES:
         if place not in injector.places:
             continue
-        for world, (sysctls, signed, plain) in WORLDS.items():
+        for setting, (sysctls, signed, plain) in SETTINGS.items():
             if signed and not injector.per_connection:
                 continue
-            functions = NAMED | walk.cases(full) | ({} if world else cases_cookie.SLOW)
-            if injector.outlives_conntrack and not world:
+            functions = NAMED | walk.cases(full) | ({} if setting else cases_cookie.SLOW)
+            if injector.outlives_conntrack and not setting:
                 functions |= cases_cookie.OTHER_KINDS
             for name, function in functions.items():
                 yield Case(
                     SUITE,
-                    f"{injector.name}/{place}/{world}{name}",
+                    f"{injector.name}/{place}/{setting}{name}",
                     injector,
                     PLACES[place],
                     attack(function, sysctls, signed),

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""SYN cookies: a listener that keeps nothing takes whatever ACK names a cookie of its own.
+"""SYN cookies: a listener without memory of a SYN accepts any ACK that carries a valid cookie.
 
-Linux adds the client's ISN to the cookie: who was given cookie C for ISN X knows that C+d is the
-one for X+d, for any d. And the two low bits that hold the MSS let seq be wrong by up to three. So
-it is not one number that has to be guarded, but every pair (seq, ack) on that diagonal, as long as
-the listener may be reached: whenever the server has forgotten the connection.
+Linux adds the client's ISN to the cookie. A client with cookie C for ISN X therefore knows that C+d
+is the cookie for X+d, for any d. The cookie's two lowest bits encode the MSS, so that seq may be
+wrong by up to three. An injector must therefore watch all pairs (seq, ack) on this diagonal,
+whenever the server may have forgotten the connection.
 
-Here H + k bytes have come from the server, and the ack of just these in a segment at the client's
-byte k is the cookie of an ISN that is k + H higher.
+In these cases the server has sent H + k bytes. A segment at the client's byte k that acknowledges
+exactly these carries the cookie for an ISN that is k + H higher.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ PORTS = 60
 NEVER = {"net.ipv4.tcp_syncookies": 0}
 
 AHEAD, FURTHEST = 1 << 16, 1 << 23
-"""Where the place is to be, and as far as a window reaches; in between the clock takes half a
-second."""
+"""Where the cookie's place should be, and where the window ends. The ISN clock covers the distance
+in half a second."""
 
 TRIES = 5
-"""On a machine that is sometimes slower than that."""
+"""A slow machine may miss that half second."""
 
 REUSED = 100
-"""`at` of the segment that is to open a second connection; k above."""
+"""`at` of the segment that tries to open a second connection: k in the docstring above."""
 
 BEFORE = 20
 
 
 def _replay(attack: Attack, peer: Peer) -> None:
-    """A segment at REUSED whose ack makes it belong to the connection's cookie."""
+    """Sends a segment at REUSED whose ack is on the diagonal of the connection's cookie."""
     ack = REUSED + (0 if attack.framed else attack.header)
     if attack.framed:
-        # One frame's header lies before it in the server's numbers.
+        # In the server's numbers there is one frame's header before it.
         ack += 8
     peer.send(REUSED, forged(attack, peer), "PA", ack)
     attack.settle()
@@ -65,13 +65,14 @@ def _answered(attack: Attack) -> tuple[Peer, Accepted]:
 
 
 def diagonal_after_abort(attack: Attack) -> None:
-    """The server resets. Its number is beyond what the client has acknowledged, so for conntrack
-    the RST may be anybody's and the connection stays ESTABLISHED.
+    """The server resets. The RST's number is beyond what the client has acknowledged, so conntrack
+    does not trust it and keeps the connection ESTABLISHED.
     """
     peer, accepted = _answered(attack)
     peer.send(len(REQUEST), b"more", "PA")
     attack.settle()
-    peer.send(len(REQUEST))  # or the RST follows upon the server's own ACK, and is believed
+    # Otherwise the RST follows the server's own ACK, and conntrack trusts it.
+    peer.send(len(REQUEST))
     attack.settle()
     accepted.abort()
     attack.settle()
@@ -79,7 +80,7 @@ def diagonal_after_abort(attack: Attack) -> None:
 
 
 def diagonal_after_fin_wait(attack: Attack) -> None:
-    """The server closes, the client acknowledges and stays: FIN_WAIT2 runs out without a word."""
+    """The server closes, the client does not: FIN_WAIT2 times out without a packet."""
     peer, accepted = _answered(attack)
     accepted.finish()
     attack.settle()
@@ -90,14 +91,14 @@ def diagonal_after_fin_wait(attack: Attack) -> None:
 
 
 def diagonal_after_loss(attack: Attack) -> None:
-    """The server forgets the connection, and its RST is lost or there is none."""
+    """The server forgets the connection without an RST, or the RST is lost."""
     peer, accepted = _answered(attack)
     accepted.vanish()
     _replay(attack, peer)
 
 
 def bare_ack_then_data(attack: Attack) -> None:
-    """The same, but the cookie comes with a bare ACK, and the bytes behind it."""
+    """The same, but an ACK without data carries the cookie, and the data follows."""
     peer, accepted = _answered(attack)
     accepted.vanish()
     ack = REUSED + (8 if attack.framed else attack.header)
@@ -107,7 +108,7 @@ def bare_ack_then_data(attack: Attack) -> None:
 
 
 def mss_slack_below_first(attack: Attack) -> None:
-    """Three bytes before the first one: the MSS's bits make up for them."""
+    """Segments up to three bytes before the first byte, which the MSS bits of a cookie allow."""
     peer = attack.open(options=mss(536))
     data = forged(attack, peer)
     for before in (3, 2, 1):
@@ -118,7 +119,7 @@ def mss_slack_below_first(attack: Attack) -> None:
 
 
 def mss_slack_at_header(attack: Attack) -> None:
-    """The same around the header's place."""
+    """The same around the place of the header."""
     peer = attack.open(options=mss(536))
     data = forged(attack, peer)
     for off in range(-4, 5):
@@ -128,10 +129,10 @@ def mss_slack_at_header(attack: Attack) -> None:
 
 
 def other_minute(attack: Attack) -> None:
-    """Each minute has its own diagonal. A SYN of the last one was answered with C, one of this
-    minute with C'; then the ack of C' makes a cookie of the last minute's at some place ahead,
-    which is in the window for some of many ports: all the more when the window was opened wide by
-    an acknowledgement in the server's name.
+    """Each minute has its own diagonal. The SYN-ACK of the last minute had cookie C, the one of
+    this minute has C'. At some sequence number ahead, the ack of C' is a cookie of the last minute.
+    For some of many ports this number is in the window, and an acknowledgement in the server's name
+    can make the window larger.
     """
     options = mss(1460) + window_scale(14) + timestamps(1)
     peers = [attack.peer() for _ in range(PORTS)]
@@ -162,8 +163,9 @@ def other_minute(attack: Attack) -> None:
 
 
 def _in_a_frame(there: int) -> int:
-    """The client's number that gets to be `there` in the server's when it is in the middle of a
-    frame, BEFORE bytes behind its beginning, and all before that frame is one gap; or 0.
+    """The client's number that becomes `there` in the server's numbers. It lies within a frame,
+    BEFORE bytes after the frame's start, and all before that frame is one gap. 0 when there is
+    none.
     """
     for gaps in range(1, 130):
         place = there - 8 * (gaps + 1)
@@ -183,16 +185,16 @@ def _diagonal(attack: Attack, peer: Peer, options: bytes, reset: bool = True) ->
 
 
 SLOW = {"other-minute": other_minute}
-"""It takes a minute."""
+"""Cases that take a minute."""
 
 
 def _other_kind(between: Callable[[Attack], None], attack: Attack) -> None:
-    """Numbers that are no cookie's have a diagonal of their own as well: the server answers one SYN
-    with a cookie, another without, and has its socket; then it gives that up, and the connection's
-    ack is the first SYN's cookie at some place ahead.
+    """The server answers one SYN with a cookie and another without, for which it has a socket.
+    After it has given up that socket, the connection's ack is the first SYN's cookie at some number
+    ahead.
 
-    What a server without cookies answers is a constant for these ports and a clock (RFC 6528), so
-    the client's number can be chosen to fit.
+    A server's ISN without a cookie is a constant for these ports plus a clock (RFC 6528), so the
+    client can choose its own number so that this place is in the window.
     """
     options = mss(1460) + window_scale(7)
     peer = attack.peer()
@@ -215,10 +217,10 @@ def _other_kind(between: Callable[[Attack], None], attack: Attack) -> None:
 
 
 def _forgotten(attack: Attack) -> None:
-    """Conntrack has no entry any more, and who is forgotten with it is gone.
+    """Deletes all conntrack entries, and waits until the injector has removed their flows.
 
-    Flows are looked at in turn, and go when they were found to be over twice: that is so when
-    another one, made after the first look, has been found so once.
+    The injector visits its flows in turn, and removes one that it found without an entry twice.
+    That is certain once it has removed another flow that was made after the first visit.
     """
     end = time.monotonic() + 20
     for _ in range(2):
@@ -235,7 +237,7 @@ OTHER_KINDS: dict[str, Function] = {
     "other-kind-reset": partial(_other_kind, lambda attack: None),
     "other-kind-forgotten": partial(_other_kind, _forgotten),
 }
-"""For injectors that remember what a port was told; to a framed stream the place is another one."""
+"""For injectors with `outlives_conntrack`. In a framed stream the place is another one."""
 
 CASES: dict[str, Function] = {
     function.__name__.replace("_", "-"): function

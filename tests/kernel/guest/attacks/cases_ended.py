@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A connection that is over or nearly, in each state that conntrack can have for it, and then again
-the cookies of its SYN and of an earlier one, with bytes of the client's where a header belongs.
+"""Cookies used after a connection has ended, in each state that conntrack can then have for it.
+
+The client sends the cookie of the connection's SYN, or of an earlier SYN, together with bytes of
+its own at the place of the header.
 """
 
 from __future__ import annotations
@@ -14,29 +16,29 @@ from .server import Accepted
 
 REQUEST = b"the request"
 
-End = Callable[[Attack, Peer, Accepted], None]
+Ending = Callable[[Attack, Peer, Accepted], None]
 
-# The client's next byte is at len(REQUEST), the server's at 0.
+# `at` of the client's next byte; the server's next byte is at 0.
 _NEXT = len(REQUEST)
 
 
 def client_resets(attack: Attack, peer: Peer, accepted: Accepted) -> None:
-    """CLOSE, on both sides."""
+    """CLOSE for conntrack and for the server."""
     peer.send(_NEXT, flags="R")
 
 
 def client_seems_to_reset(attack: Attack, peer: Peer, accepted: Accepted) -> None:
-    """CLOSE for conntrack, at whose number the server only asks."""
+    """CLOSE for conntrack. To the server the number is wrong: it answers with an ACK."""
     peer.send(_NEXT + 5, flags="R")
 
 
 def server_resets(attack: Attack, peer: Peer, accepted: Accepted) -> None:
-    """CLOSE."""
+    """CLOSE, by the server's RST."""
     accepted.abort()
 
 
 def client_first(attack: Attack, peer: Peer, accepted: Accepted) -> None:
-    """FINs of both, the client's first: LAST_ACK, TIME_WAIT; the server keeps nothing."""
+    """Both FINs, the client's first: LAST_ACK, then TIME_WAIT. The server keeps no socket."""
     peer.send(_NEXT, flags="FA")
     attack.settle()
     accepted.close()
@@ -45,7 +47,7 @@ def client_first(attack: Attack, peer: Peer, accepted: Accepted) -> None:
 
 
 def server_first(attack: Attack, peer: Peer, accepted: Accepted) -> None:
-    """The server's first: its TIME_WAIT, which is then gone as after its minute."""
+    """Both FINs, the server's first. Its TIME_WAIT is removed, as after a minute."""
     accepted.finish()
     attack.settle()
     peer.send(_NEXT, ack=1)
@@ -55,7 +57,7 @@ def server_first(attack: Attack, peer: Peer, accepted: Accepted) -> None:
 
 
 def server_waits(attack: Attack, peer: Peer, accepted: Accepted) -> None:
-    """CLOSE_WAIT: the client's FIN is missing, and FIN_WAIT2 is over."""
+    """CLOSE_WAIT: the client sends no FIN, and the server's FIN_WAIT2 has timed out."""
     accepted.finish()
     attack.settle()
     peer.send(_NEXT, ack=1)
@@ -63,7 +65,7 @@ def server_waits(attack: Attack, peer: Peer, accepted: Accepted) -> None:
 
 
 def last_ack(attack: Attack, peer: Peer, accepted: Accepted) -> None:
-    """LAST_ACK: both FINs, and the last ACK is missing."""
+    """LAST_ACK: both FINs, without the last ACK."""
     peer.send(_NEXT, flags="FA")
     attack.settle()
     accepted.finish()
@@ -72,7 +74,7 @@ def last_ack(attack: Attack, peer: Peer, accepted: Accepted) -> None:
 
 
 def fin_beyond_hole(attack: Attack, peer: Peer, accepted: Accepted) -> None:
-    """A FIN that the server never acknowledges, and all that conntrack needs for TIME_WAIT."""
+    """TIME_WAIT for conntrack, with a FIN that the server never acknowledged."""
     peer.send(_NEXT + 1000, flags="FA")
     attack.settle()
     accepted.finish()
@@ -83,11 +85,11 @@ def fin_beyond_hole(attack: Attack, peer: Peer, accepted: Accepted) -> None:
 
 
 def vanished(attack: Attack, peer: Peer, accepted: Accepted) -> None:
-    """ESTABLISHED: the server has forgotten it without a word."""
+    """ESTABLISHED: the server has forgotten the connection without a packet."""
     accepted.vanish()
 
 
-ENDS: dict[str, End] = {
+ENDINGS: dict[str, Ending] = {
     end.__name__.replace("_", "-"): end
     for end in (
         client_resets,
@@ -103,16 +105,16 @@ ENDS: dict[str, End] = {
 }
 
 
-def replayed(attack: Attack, end: End) -> None:
-    """The connection's own cookie."""
+def replayed(attack: Attack, end: Ending) -> None:
+    """The cookie of the connection's own SYN."""
     peer, accepted = attack.establish(REQUEST)
     end(attack, peer, accepted)
     attack.settle()
     use(attack, peer, [cookie(peer)])
 
 
-def replayed_earlier(attack: Attack, end: End, delta: int) -> None:
-    """The cookie of a SYN that was reset before this connection, from `delta` away."""
+def replayed_earlier(attack: Attack, end: Ending, delta: int) -> None:
+    """The cookie of an earlier SYN, `delta` away, that was reset before this connection."""
     peer = attack.open()
     first: Cookie = cookie(peer)
     peer.send(flags="R")
@@ -128,8 +130,8 @@ def replayed_earlier(attack: Attack, end: End, delta: int) -> None:
     use(attack, peer, [first, cookie(peer)])
 
 
-def reused(attack: Attack, end: End, delta: int) -> None:
-    """A new SYN on the same port, from `delta` away: the old one's cookie in the new connection."""
+def reused(attack: Attack, end: Ending, delta: int) -> None:
+    """A new SYN on the same port, `delta` away, and then the old SYN's cookie."""
     peer, accepted = attack.establish(REQUEST)
     first: Cookie = cookie(peer)
     end(attack, peer, accepted)
@@ -146,7 +148,7 @@ def reused(attack: Attack, end: End, delta: int) -> None:
 DELTAS = {f"{delta:+}": delta for delta in (0, 50, -50, 100000)}
 
 CASES: dict[str, Function] = {
-    "ended-replayed": lambda attack: attack.each(replayed, ENDS),
-    "ended-replayed-earlier": lambda attack: attack.each(replayed_earlier, ENDS, DELTAS),
-    "ended-reused": lambda attack: attack.each(reused, ENDS, DELTAS),
+    "ended-replayed": lambda attack: attack.each(replayed, ENDINGS),
+    "ended-replayed-earlier": lambda attack: attack.each(replayed_earlier, ENDINGS, DELTAS),
+    "ended-reused": lambda attack: attack.each(reused, ENDINGS, DELTAS),
 }

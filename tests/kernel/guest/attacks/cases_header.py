@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Bytes of the client's where the header belongs, in [X+1-H, X+1), or below the first frame.
+"""Bytes of the client at the header's place, in [X+1-H, X+1), or before the first frame.
 
-Each shape is tried on a connection of its own, at each of the moments; and afterwards the
-connection must do its work, as if nothing had been sent there.
+Each shape is sent on a connection of its own, at each of the MOMENTS. Afterwards the connection
+must work as if nothing had been sent there.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ SHAPES: dict[str, Shape] = {
 
 
 def before_synack(attack: Attack, shape: Shape) -> None:
-    """The module has seen the SYN, and the server has not."""
+    """The injector has seen the SYN; the server has not."""
     peer = attack.peer()
     with syn_lost(attack):
         peer.syn()
@@ -111,14 +111,14 @@ def before_synack(attack: Attack, shape: Shape) -> None:
 
 
 def after_synack(attack: Attack, shape: Shape) -> None:
-    """Instead of the handshake's last ACK."""
+    """In place of the handshake's last ACK."""
     peer = attack.open()
     shape(attack, peer)
     _works(attack, peer)
 
 
 def after_data_beyond(attack: Attack, shape: Shape) -> None:
-    """The server may have a socket, and data that it cannot give to anybody yet."""
+    """The server may have a socket, and data beyond a gap."""
     peer = attack.open()
     peer.send(len(REQUEST), b"behind the hole", "PA")
     attack.settle()
@@ -127,7 +127,7 @@ def after_data_beyond(attack: Attack, shape: Shape) -> None:
 
 
 def after_acknowledged(attack: Attack, shape: Shape) -> None:
-    """The header is where it belongs."""
+    """The server has acknowledged the header."""
     peer = attack.open()
     peer.send()
     attack.settle()
@@ -136,7 +136,7 @@ def after_acknowledged(attack: Attack, shape: Shape) -> None:
 
 
 def after_forgotten(attack: Attack, shape: Shape) -> None:
-    """The server knows nothing of the connection any more."""
+    """The server has forgotten the connection."""
     peer, accepted = attack.establish(REQUEST)
     accepted.vanish()
     shape(attack, peer)
@@ -146,7 +146,8 @@ def after_forgotten(attack: Attack, shape: Shape) -> None:
 
 
 MOMENTS = (before_synack, after_synack, after_data_beyond, after_acknowledged, after_forgotten)
-"""Nothing lies between the module and a local listener where the first's SYN could be lost."""
+"""The first one is not for a local listener, because no wire could lose the SYN behind the
+injector."""
 
 
 def _works(attack: Attack, peer: Peer) -> None:
@@ -155,13 +156,13 @@ def _works(attack: Attack, peer: Peer) -> None:
     attack.settle()
     attack.judge()
     if attack.framed:
-        return  # what lies below the first byte reaches the server, which resets or ignores it
+        return  # ctframe passes bytes before the first byte; the server resets or ignores them
     require(attack.accepted(peer).received, "nothing has arrived")
 
 
 @contextmanager
 def syn_lost(attack: Attack) -> Iterator[None]:
-    """On the wire between gateway and server."""
+    """Drops SYNs on the wire between gateway and server."""
     listener = attack.trial.listener
     listener.nft(
         """table inet lost {

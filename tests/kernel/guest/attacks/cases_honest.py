@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""An honest client whose numbers happen to be where an attacker's would: on a cookie's diagonal,
-with the ISN of the connection before. What is done against attackers must not be done to it.
+"""An honest client whose numbers look like an attacker's: on a cookie's diagonal, or with the ISN
+of the last connection. The defences must not harm it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from .server import Accepted
 REQUEST = b"r" * 300
 
 OFFSETS = {f"{offset:+}": offset for offset in range(-5, 6)}
-"""From the diagonal; a cookie's MSS makes it seven numbers wide."""
+"""Distances from the diagonal, which is seven numbers wide because of the cookie's MSS bits."""
 
 TRIES = 6
 
 SACK_PERMITTED, SACK = b"\x01\x01\x04\x02", b"\x01\x01\x05"
-"""The option in a SYN; how Linux begins the other one."""
+"""The option of a SYN, and how Linux begins a SACK option."""
 
 LATE = 12
-"""Bytes by which the module may lower an ack that could be a cookie's, while cookies live."""
+"""Bytes by which the injector may lower an ack that might be a cookie, while cookies are valid."""
 
 
 def _on_diagonal(attack: Attack, offset: int) -> tuple[Peer, Accepted, int]:
-    """The server has answered with so many bytes that their ack is on it, or beside it."""
+    """A connection whose server has sent so many bytes that their ack is `offset` from the
+    diagonal."""
     peer, accepted = attack.establish(REQUEST)
     answer = len(REQUEST) + (8 if attack.framed else attack.header) + offset
     accepted.send(answer)
@@ -38,7 +39,7 @@ def _on_diagonal(attack: Attack, offset: int) -> tuple[Peer, Accepted, int]:
 def _delivered(
     attack: Attack, peer: Peer, at: int, data: bytes, ack: int, flags: str = "PA"
 ) -> None:
-    """Sends until it is acknowledged, as a client does; a FIN with the last piece."""
+    """Sends again until it is acknowledged, as a client does."""
     end = at + len(data) + ("F" in flags)
     done = at
     for _ in range(TRIES):
@@ -52,7 +53,7 @@ def _delivered(
 
 
 def acknowledges(attack: Attack, offset: int) -> None:
-    """Bare ACKs: what the server has sent is acknowledged to it, the end perhaps with more data."""
+    """ACKs without data reach the server, the last one perhaps only with more data."""
     peer, accepted, answer = _on_diagonal(attack, offset)
     peer.send(len(REQUEST), ack=answer)
     attack.settle()
@@ -64,7 +65,7 @@ def acknowledges(attack: Attack, offset: int) -> None:
 
 
 def goes_on(attack: Attack, offset: int) -> None:
-    """The next request, as small and as large as a segment can be."""
+    """The client sends another request, in a segment of one byte or of the full size."""
     for size in (1, 100, 1460 if attack.place.version == 4 else 1440):
         peer, accepted, answer = _on_diagonal(attack, offset)
         _delivered(attack, peer, len(REQUEST), b"n" * size, answer)
@@ -73,13 +74,13 @@ def goes_on(attack: Attack, offset: int) -> None:
 
 
 def server_closes(attack: Attack, offset: int) -> None:
-    """The server's FIN first; the client has more to say, and closes as well."""
+    """The server sends its FIN first; the client sends more data, then its FIN."""
     peer, accepted, answer = _on_diagonal(attack, offset)
     accepted.finish()
     attack.settle()
 
     def seen() -> int:
-        # On a busy machine the answer is sent again before the FIN, which then has to wait.
+        # On a busy machine the server retransmits its answer first, and the FIN waits.
         return answer + bool(peer.replied("F"))
 
     _delivered(attack, peer, len(REQUEST), b"n" * 100, seen())
@@ -88,13 +89,13 @@ def server_closes(attack: Attack, offset: int) -> None:
 
 
 def client_closes(attack: Attack, offset: int) -> None:
-    """The client's FIN first; the server's is acknowledged, and its socket goes."""
+    """The client sends its FIN first. After both FINs the server has no socket."""
     peer, accepted, answer = _on_diagonal(attack, offset)
     _delivered(attack, peer, len(REQUEST), b"", answer, "FA")
     accepted.close()
     attack.settle()
-    # A slow guest's server may have sent its answer again by now, and holds the FIN back until that
-    # is acknowledged.
+    # In a slow guest the server may retransmit its answer, and sends the FIN only after that is
+    # acknowledged.
     for _ in range(TRIES):
         if peer.replied("F"):
             break
@@ -106,9 +107,9 @@ def client_closes(attack: Attack, offset: int) -> None:
 
 
 def same_isn_again(attack: Attack) -> None:
-    """Port and ISN are those of a connection that the server has reset: the header comes again.
+    """A connection with port and ISN of one that the server has reset gets a header again.
 
-    The first SYN ends what conntrack has of the old one, the client's next begins anew.
+    The first SYN ends conntrack's old entry, and the client's next SYN makes a new one.
     """
     peer, accepted = attack.establish(REQUEST)
     accepted.abort()
@@ -124,7 +125,7 @@ def same_isn_again(attack: Attack) -> None:
 
 
 def overtaken(attack: Attack) -> None:
-    """What the client sends first is lost, or comes last; then all is sent again."""
+    """The client's first data is lost, or comes last; then the client sends all again."""
     peer = attack.open()
     peer.send(100, REQUEST[100:], "PA")
     attack.settle()
@@ -136,8 +137,8 @@ def overtaken(attack: Attack) -> None:
 
 
 def header_lost_twice(attack: Attack) -> None:
-    """The server has data behind the header's place and says so: while the client is told that
-    its first byte is missing, no SACK block may tell it that it is not.
+    """The header is lost twice, and the server has the data behind it. As long as the client's
+    first byte is not acknowledged, no SACK block may report it as received.
     """
     listener = attack.trial.listener
     listener.nft(

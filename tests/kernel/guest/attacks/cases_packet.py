@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Packets that no client of good faith sends: without a connection, with impossible flags, in
-fragments, in the server's name, and ICMP errors about what was never wrong.
+"""Packets that an honest client does not send: without a connection, with impossible flags, in
+fragments, in the server's name, and false ICMP errors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REQUEST = b"the request"
 
 
 def no_syn(attack: Attack) -> None:
-    """Conntrack picks connections up in mid-stream; what has no beginning has no header."""
+    """Segments without a SYN: conntrack accepts them in mid-stream, but there is no header."""
     for flags in ("A", "PA", "FA", "UA", "FPA", "R", "RA", "SA", "SPA"):
         attack.peer().send(0, forged(attack, attack.peer()), flags)
     attack.settle()
@@ -35,7 +35,7 @@ def no_syn(attack: Attack) -> None:
 
 
 def flags(attack: Attack) -> None:
-    """All 256 of them, with data, before a SYN, before and after a handshake's last ACK."""
+    """All 256 combinations of flags, with data, before a SYN and around a handshake's last ACK."""
     every = ["".join(f for bit, f in enumerate(FLAGS) if n >> bit & 1) for n in range(256)]
     fresh, opened = attack.peer(), attack.open()
     known, _ = attack.establish(REQUEST)
@@ -49,7 +49,7 @@ def flags(attack: Attack) -> None:
 
 
 def syn_with_payload(attack: Attack) -> None:
-    """Data on the SYN, with and without Fast Open's option, and data that differs from it later."""
+    """Data on the SYN, with and without the Fast Open option, and later other data in its place."""
     for option in (b"", fast_open(), fast_open(bytes(8)), fast_open(b"cookie..")):
         peer = attack.peer()
         peer.syn(options=mss(1460) + option, data=forged(attack, peer))
@@ -62,18 +62,18 @@ def syn_with_payload(attack: Attack) -> None:
 
 
 def fast_open_cookie(attack: Attack) -> None:
-    """A real cookie of the server's, got without the injector's knowledge, is no use."""
+    """A valid Fast Open cookie, obtained without the injector, does not help."""
     peer, _ = attack.establish(REQUEST, options=mss(1460) + fast_open())
     require(not any(34 in reply.options for reply in peer.replied("SA")), "a cookie was given")
     with attack.trial.listener.sysctls({"net.ipv4.tcp_fastopen": 0x203}):
-        # Bit 9: data is taken without any cookie.
+        # Bit 9: the server accepts data without a cookie.
         peer = attack.peer()
         peer.syn(options=mss(1460) + fast_open(bytes(8)), data=forged(attack, peer))
         attack.settle()
 
 
 def overlapping_fragments(attack: Attack) -> None:
-    """Two contents for one place; and a segment whose header is in one, its payload in another."""
+    """Fragments that overlap with other content, and segments that are split after the header."""
     peer = attack.open()
     real = peer.segment(0, REQUEST.ljust(64, b"."), "PA")
     other = peer.segment(-attack.header, forged(attack, peer).ljust(64, b"!"), "PA")
@@ -94,7 +94,7 @@ def overlapping_fragments(attack: Attack) -> None:
 
 
 def bad_checksums(attack: Attack) -> None:
-    """Nobody may be told anything by a segment that is corrupt."""
+    """Corrupt segments change nothing, neither in the injector nor in the server."""
     peer = attack.peer()
     peer.syn(bad_checksum=True)
     attack.settle()
@@ -110,7 +110,7 @@ def bad_checksums(attack: Attack) -> None:
 
 
 def zero_windows(attack: Attack) -> None:
-    """The client closes its window in the SYN, and in all that follows."""
+    """The client announces a window of zero, in the SYN and always."""
     for window in (0, 1, 27, 28, 29):
         peer = attack.open(window=window)
         peer.send(window=0)
@@ -140,8 +140,8 @@ def behind_fin(attack: Attack) -> None:
 
 
 def in_the_servers_name(attack: Attack) -> None:
-    """SYN-ACKs, acknowledgements of the header, data, FINs and RSTs that come from the client's
-    wire: the module must not believe that the server has the header, or a socket.
+    """SYN-ACKs, acknowledgements of the header, data, FINs and RSTs in the server's name, from the
+    client's wire. They must not convince the injector that the server has the header or a socket.
     """
     size = attack.header
     for flags, at, ack, data in (
@@ -170,7 +170,7 @@ def in_the_servers_name(attack: Attack) -> None:
 
 
 def _after_spoofing(attack: Attack, peer: Peer) -> None:
-    """What would be dropped while the server may have no socket."""
+    """Sends what the injector drops as long as the server may have no socket."""
     data = forged(attack, peer)
     for at in (-attack.header, -1, 0, 1, 50, 100):
         for ack in (0, at + attack.header, at + 8, at):
@@ -179,8 +179,8 @@ def _after_spoofing(attack: Attack, peer: Peer) -> None:
 
 
 def spoofed_then_middle_of_a_frame(attack: Attack) -> None:
-    """ctframe: the server seems to have a socket, and to have sent enough for a cookie that belongs
-    into the middle of a frame. The frame is there already, by a segment that has no cookie.
+    """ctframe: forged packets pretend that the server has a socket, and has sent enough for a
+    cookie within a frame. A segment without a cookie has already brought that frame.
     """
     k = 50
     peer = attack.open(options=mss(1460))
@@ -195,7 +195,7 @@ def spoofed_then_middle_of_a_frame(attack: Attack) -> None:
 
 
 def icmp_errors(attack: Attack) -> None:
-    """About the SYN, the header and data, from the client and as if from the server."""
+    """ICMP errors about the SYN, the header and data, from the client and in the server's name."""
     peer = attack.open()
     v6 = attack.place.version == 6
     kinds = ((1, 4), (1, 3), (2, 0), (3, 0), (4, 1)) if v6 else ((3, 3), (3, 4), (11, 0), (12, 0))
@@ -218,8 +218,8 @@ def icmp_errors(attack: Attack) -> None:
 
 
 def wrapped_around(attack: Attack) -> None:
-    """Numbers that are brought around to the header's place by acknowledgements in the server's
-    name: conntrack believes them, and lets the window move on.
+    """Acknowledgements in the server's name move conntrack's window on, until the numbers wrap
+    around to the header's place.
     """
     peer, accepted = attack.establish(REQUEST, options=mss(1460) + b"\x01" + window_scale(14)[:3])
     at, step = len(REQUEST), 1 << 29
@@ -234,7 +234,7 @@ def wrapped_around(attack: Attack) -> None:
 
 
 def resent_otherwise(attack: Attack) -> None:
-    """ctframe's boundaries: the same places with other content, other lengths, in all orders."""
+    """ctframe: retransmissions with other content and other boundaries, in all orders."""
     peer = attack.open()
     data = forged(attack, peer) * 60
     order = [(at, size) for at in (0, 1, 7, 8, 9, 100, 95, 1300) for size in (1, 8, 9, 100, 1400)]
@@ -249,10 +249,10 @@ def resent_otherwise(attack: Attack) -> None:
 
 
 def too_many_frames(attack: Attack) -> None:
-    """The bound on frames that are not acknowledged is hit, and what does not fit is left out."""
+    """At the limit of unacknowledged frames, further segments are dropped."""
     with attack.trial.injector.limits(max_frames=20):
         peer = attack.open()
-        for at in range(1, 400, 7):  # the first byte is missing, and nothing is acknowledged
+        for at in range(1, 400, 7):  # without the first byte, so that nothing is acknowledged
             peer.send(at, forged(attack, peer)[:7], "PA")
         for at in range(0, 400, 5):
             peer.send(at, forged(attack, peer)[:30], "PA")
@@ -262,7 +262,7 @@ def too_many_frames(attack: Attack) -> None:
 
 
 def too_many_flows(attack: Attack) -> None:
-    """Without room for the flow, nothing passes unmarked."""
+    """At the limit of flows, nothing passes unmarked."""
     with attack.trial.injector.limits(max_flows=1):
         peers = [attack.peer() for _ in range(4)]
         for peer in peers:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Several SYNs on one connection, and what the server's answers to them could be used for.
+"""Several SYNs on one connection, and attempts to use the server's answers to all of them.
 
-With SYN cookies each SYN is answered, and every answer stays good for one to two minutes.
+With SYN cookies the server answers each SYN, and every answer stays valid for one to two minutes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from .segment import Segment
 REQUEST = b"the request"
 
 Cookie = tuple[int, Segment]
-"""An ISN, and the SYN-ACK that it was given."""
+"""An ISN and its SYN-ACK."""
 
 
 def cookie(peer: Peer) -> Cookie:
-    """Of the latest SYN."""
+    """The cookie of the last SYN."""
     assert peer.synack
     return peer.isn, peer.synack
 
 
 def use(attack: Attack, peer: Peer, cookies: list[Cookie]) -> None:
-    """Every number that could belong to the header's place of one of the SYNs, or to its first
-    byte, with every cookie: bytes of the client's, and the ACK alone before them.
+    """Uses each cookie at the header's place, and at the first byte, of each of the SYNs. It sends
+    an ACK without data and then bytes of the client.
     """
     data = forged(attack, peer)
     for _, synack in cookies:
@@ -38,7 +38,7 @@ def use(attack: Attack, peer: Peer, cookies: list[Cookie]) -> None:
             for before in {0, 1, attack.header, attack.header + 1}:
                 for content, flags in ((data, "PA"), (b"", "A"), (data[:1], "A"), (data, "FPA")):
                     _send_raw(peer, isn + 1 - before, synack.seq + 1, content, flags)
-            # The cookie of one moved along to the other.
+            # One SYN's cookie, moved along the diagonal to the other SYN.
             there = cookies[0][0]
             _send_raw(peer, isn + 1 - attack.header, synack.seq + 1 + isn - there, data, "PA")
             _send_raw(peer, isn + 1, synack.seq + 1 + isn - there, data, "PA")
@@ -50,14 +50,14 @@ def _send_raw(peer: Peer, seq: int, ack: int, data: bytes, flags: str) -> None:
 
 
 def second_after_synack(attack: Attack, delta: int) -> None:
-    """The first SYN-ACK has come: no other may."""
+    """After the first SYN-ACK the injector passes no second one."""
     peer = attack.open()
     first = cookie(peer)
     peer.syn(peer.isn + delta)
     attack.settle()
     synacks = {synack.seq for synack in peer.replied("SA")}
     require(len(synacks) == 1, f"{len(synacks)} SYN-ACKs have come")
-    # What the client can work out without having been told.
+    # The client can compute this cookie without a second SYN-ACK.
     guess = Segment(first[1].source, first[1].destination, "SA", first[1].seq + delta)
     use(attack, peer, [first, (peer.isn, guess)])
     peer.isn, peer.synack = first
@@ -66,7 +66,7 @@ def second_after_synack(attack: Attack, delta: int) -> None:
 
 
 def second_before_synack(attack: Attack, delta: int) -> None:
-    """Both SYNs are under way at once. The second counts, or neither."""
+    """Two SYNs before any SYN-ACK. Only the second may become a connection."""
     peer = attack.peer()
     peer.syn()
     isn = peer.isn
@@ -81,7 +81,7 @@ def second_before_synack(attack: Attack, delta: int) -> None:
 
 
 def after_reset(attack: Attack, delta: int) -> None:
-    """The client resets, so that conntrack begins anew; then the first SYN's cookie."""
+    """The client resets, so that conntrack makes a new entry; then it uses the first cookie."""
     peer = attack.open()
     first = cookie(peer)
     peer.send(flags="R")
@@ -94,7 +94,7 @@ def after_reset(attack: Attack, delta: int) -> None:
 
 
 def after_expiry(attack: Attack, delta: int) -> None:
-    """Conntrack has forgotten all; then the cookie; then the cookie behind another SYN."""
+    """After conntrack has forgotten all: the cookie, alone and after another SYN."""
     peer = attack.open()
     first = cookie(peer)
     attack.forget_conntrack()
@@ -108,8 +108,8 @@ def after_expiry(attack: Attack, delta: int) -> None:
 
 
 def within_the_window(attack: Attack, delta: int) -> None:
-    """A SYN in the window of one that the server has kept makes it forget that, and the next one
-    is kept. Numbers that the server then sends belong to a header elsewhere.
+    """A SYN in the window of a half-open connection ends it, and the server keeps the next SYN. The
+    server's next numbers belong to a header at another place.
     """
     for between in (1, abs(delta), attack.header - 1, attack.header, attack.header + 1):
         peer = attack.open()
@@ -133,7 +133,7 @@ def within_the_window(attack: Attack, delta: int) -> None:
 
 
 def three(attack: Attack, delta: int) -> None:
-    """A third and a fourth, lower and higher, around the ISN where numbers wrap."""
+    """A third and a fourth SYN, with lower and higher numbers, around the wrap to zero."""
     delta = abs(delta)
     peer = attack.open(isn=delta - 2)
     cookies = [cookie(peer)]

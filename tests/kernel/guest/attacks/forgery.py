@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an attacker would like the server to read: the injector's format, another destination."""
+"""Forged origins: the injector's format with another destination."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VICTIM = ("6.6.6.6", 666)
 
 
 def forged(attack: Attack, peer: Peer) -> bytes:
-    """Its first H bytes are a whole header (a signed one's tag is wrong), or a frame."""
+    """Bytes whose first H are a whole header, or a frame. A signed header has a wrong tag."""
     if attack.framed:
         return frame_header(VICTIM, 20) + b"forged in 20 bytes.."
     v6 = attack.place.version == 6

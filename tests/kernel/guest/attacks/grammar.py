@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What an attacker can do next, as values: drawn without looking, so that they can be replayed.
+"""An attacker's possible actions, as values. They are drawn in advance, so that they can be
+replayed.
 
-Places are symbolic and become numbers when the action is taken: "the header's place of the first
-SYN", "the cookie that belongs to this place".
+Sequence numbers are symbolic, such as "the header's place of the first SYN" or "the cookie for this
+place". They become numbers when the action runs.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ FLAGS = ("A",) * 8 + ("PA",) * 8 + ("FA", "FPA", "R", "RA", "SA", "UA", "UPA", "
 
 @dataclass(frozen=True)
 class Syn:
-    """From `delta` beyond the current ISN."""
+    """A SYN whose ISN is `delta` beyond the current one."""
 
     delta: int
     mss: int
-    """0: no option."""
+    """0 for no option."""
     data: int = 0
 
 
@@ -48,7 +49,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Spoof:
-    """In the server's name."""
+    """A segment in the server's name."""
 
     at: int
     ack: int
@@ -59,7 +60,7 @@ class Spoof:
 
 @dataclass(frozen=True)
 class Application:
-    """What the server's application does with its latest connection."""
+    """The server's application acts on its last connection."""
 
     what: str
     size: int = 0
@@ -67,14 +68,14 @@ class Application:
 
 @dataclass(frozen=True)
 class Forget:
-    """All of conntrack's entries run out."""
+    """All conntrack entries time out."""
 
 
 Action = Syn | Send | Spoof | Application | Forget
 
 
 def draw(random: Random) -> list[Action]:
-    """A sequence. Mostly it begins as connections do, for else it would not come far."""
+    """Draws a sequence. Most begin with a handshake, because others reach few states."""
     actions: list[Action] = [Syn(0, random.choice((0, 536, 1300, 1460, 1460)))]
     if random.random() < 0.6:
         actions.append(Send("first", 0, "none", 0, "empty", "A"))

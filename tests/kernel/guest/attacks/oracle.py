@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What must hold of every connection that the listener accepted.
+"""The check of every connection that the listener accepted.
 
-Its stream is empty, or begins with what the injector writes for the true client and the true
-original destination, whole, and then has bytes that the client has sent at just these places. Where
-it sent several at one place, any of them.
+Its stream is empty, or it begins with exactly what the injector writes for the true client and the
+true original destination. Each further byte is one that the client has sent at this place of the
+stream; where it sent several, any of them is right.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from .peer import Peer
 from .server import Accepted
 
 PLAIN = {4: 28, 6: 52}
-"""A header's length, by IP version."""
+"""The length of an unsigned header, by IP version."""
 
 AUTH = 25
-"""What the signature adds to it."""
+"""The length of the signature's TLV."""
 
 
 def header_size(version: int, keys: KeyRing | None) -> int:
-    """How many of the client's numbers `ctproxy` takes."""
+    """How many sequence numbers the header takes."""
     return PLAIN[version] + (AUTH if keys else 0)
 
 
 def judge(
     accepted: Iterable[Accepted], peers: dict[int, Peer], injector: Injector, keys: KeyRing | None
 ) -> None:
-    """Failure that shows the stream's first bytes."""
+    """Raises a Failure with the stream's first bytes when a connection is wrong."""
     for connection in accepted:
         peer = peers.get(connection.peer[1])
-        # Where an attacker has occupied a port's translation, NAT gives a connection another port.
+        # When an attacker occupies the NAT mapping of a port, NAT chooses another port.
         candidates = [peer] if peer else [*peers.values()]
         reasons = {_reason(connection, peer, injector, keys) for peer in candidates}
         if reasons and "" not in reasons:
@@ -47,7 +47,7 @@ def judge(
 
 
 def _reason(connection: Accepted, peer: Peer, injector: Injector, keys: KeyRing | None) -> str:
-    """Why it cannot be this peer's; empty when it can."""
+    """Why the stream cannot be this peer's; empty when it can."""
     try:
         payload = _payload(bytes(connection.received), peer, injector, keys)
         require(_was_sent(payload, peer), "payload that the client has not sent there")
@@ -57,7 +57,7 @@ def _reason(connection: Accepted, peer: Peer, injector: Injector, keys: KeyRing 
 
 
 def _payload(stream: bytes, peer: Peer, injector: Injector, keys: KeyRing | None) -> bytes:
-    """What is behind the header, or in the frames. Failure or OriginError for what cannot be."""
+    """The payload after the header, or in the frames. Failure or OriginError when it is wrong."""
     if not stream:
         return b""
     if injector.name == "ctframe":

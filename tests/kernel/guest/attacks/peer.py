@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The attacker's end of one connection: sends anything, remembers what, and what came back.
+"""The attacker's endpoint of one connection. It sends anything, and records it and the replies.
 
-Numbers are the client's. `at` counts from the first byte of the stream: 0 is where a well-behaved
-client's data begins, the injector's header takes [-H, 0) of the server's numbers. `ack` counts from
-the first byte of the server's stream.
+Numbers are the client's. `at` counts from the first byte of the stream: 0 is where an honest
+client's data begins, and the injector's header has [-H, 0) of the server's numbers. `ack` counts
+from the first byte of the server's stream.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .wire import Wire
 
 
 class Peer:
-    """A port of the attacker's, and the original destination that it dials."""
+    """A port of the attacker, and the original destination that it dials."""
 
     def __init__(self, wire: Wire, place: Place, port: int, isn: int) -> None:
         self._wire = wire
@@ -26,29 +26,29 @@ class Peer:
         self.original: Address = place.original(port)
         self.listener: Address = (place.target, PORT)
         self.isn = isn
-        """Of the latest SYN; where `at` counts from."""
+        """The last SYN's; `at` counts from it."""
         self.isns: list[int] = []
-        """Of all SYNs."""
+        """The ISNs of all SYNs."""
         self.synack: Segment | None = None
-        """The latest that has come; where `ack` counts from."""
+        """The last one; `ack` counts from its number."""
         self.sent: list[Segment] = []
-        """All but SYNs."""
+        """All sent segments but SYNs."""
         self.replies: list[Segment] = []
-        """All that has come, but what it had sent itself in the server's name."""
+        """All received segments but those that it had sent itself in the server's name."""
         self._spoofed: set[tuple[int, int, str]] = set()
 
     @property
     def first(self) -> int:
-        """Number of the stream's first byte."""
+        """The number of the stream's first byte."""
         return self.isn + 1
 
     @property
     def server(self) -> int:
-        """Number of the first byte of the server's stream."""
+        """The number of the first byte of the server's stream."""
         return self.synack.seq + 1 if self.synack else 0
 
     def take(self, segment: Segment) -> None:
-        """It has come from the wire."""
+        """Records a segment from the wire."""
         if (segment.seq, segment.ack, segment.flags) in self._spoofed:
             return
         self.replies.append(segment)
@@ -56,7 +56,7 @@ class Peer:
             self.synack = segment
 
     def syn(self, isn: int | None = None, **fields: Any) -> None:
-        """A SYN, whose ISN is the one to count from afterwards."""
+        """Sends a SYN; `at` counts from its ISN afterwards."""
         self.isn = (self.isn if isn is None else isn) % 2**32
         self.isns.append(self.isn)
         fields = {"flags": "S", "seq": self.isn, **fields}
@@ -65,13 +65,13 @@ class Peer:
     def send(
         self, at: int = 0, data: bytes = b"", flags: str = "A", ack: int = 0, **fields: Any
     ) -> None:
-        """A segment."""
+        """Sends a segment."""
         self._wire.send(self.segment(at, data, flags, ack, **fields).packet())
 
     def segment(
         self, at: int = 0, data: bytes = b"", flags: str = "A", ack: int = 0, **fields: Any
     ) -> Segment:
-        """The same, remembered as sent, but not sent."""
+        """The segment of `send`, recorded as sent, but not sent."""
         seq, acked = (self.first + at) % 2**32, (self.server + ack) % 2**32
         made = Segment(self.source, self.original, flags, seq, acked, data, **fields)
         self.sent.append(made)
@@ -80,13 +80,13 @@ class Peer:
         return made
 
     def send_raw(self, *packets: bytes) -> None:
-        """Whole packets."""
+        """Sends whole packets."""
         self._wire.send(*packets)
 
     def spoof(
         self, at: int = 0, data: bytes = b"", flags: str = "A", ack: int = 0, **fields: Any
     ) -> None:
-        """A segment in the server's name, with the roles of `at` and `ack` changed."""
+        """Sends a segment in the server's name, with the roles of `at` and `ack` exchanged."""
         mine = self.segment(ack, b"", flags, at)
         self.sent.pop()
         swapped = replace(
@@ -102,5 +102,5 @@ class Peer:
         self._wire.send(made.packet())
 
     def replied(self, flags: str) -> list[Segment]:
-        """What has come with all of these flags."""
+        """The replies that have all of these flags."""
         return [reply for reply in self.replies if set(flags) <= set(reply.flags)]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""TCP segments, ICMP messages and IP fragments as bytes. Nothing here knows of a connection.
+"""TCP segments, ICMP messages and IP fragments as bytes, without any state of a connection.
 
-`Segment` is both what is sent, with whatever is wrong with it on purpose, and what was received.
+A `Segment` is one to send, which may be wrong on purpose, or one that was received.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ class Segment:
 
     @property
     def end(self) -> int:
-        """The number after it."""
+        """The sequence number after the segment."""
         return (self.seq + len(self.data) + ("S" in self.flags) + ("F" in self.flags)) % 2**32
 
     def packet(self) -> bytes:
-        """With its IP header."""
+        """The segment with its IP header."""
         return ip_packet(self.source[0], self.destination[0], IPPROTO_TCP, self._tcp(), self.ttl)
 
     def fragments(self, size: int) -> list[bytes]:
-        """The same in IP fragments of `size` payload bytes, a multiple of eight."""
+        """The segment in IP fragments of `size` payload bytes, a multiple of eight."""
         return fragments(self.source[0], self.destination[0], IPPROTO_TCP, self._tcp(), size)
 
     def _tcp(self) -> bytes:
@@ -81,8 +81,8 @@ class Segment:
 
 
 def parse(packet: bytes) -> Segment | None:
-    """What `packet` is; None when it is no TCP segment. Checksums are not looked at: on a wire
-    between namespaces they may be left to a device that there is not.
+    """The TCP segment in `packet`, or None. It does not check checksums: a veth may leave them
+    incomplete.
     """
     if packet[0] >> 4 == 4:
         start, end = (packet[0] & 15) * 4, int.from_bytes(packet[2:4], "big")
@@ -111,22 +111,20 @@ def parse(packet: bytes) -> Segment | None:
 
 
 def mss(size: int) -> bytes:
-    """The option."""
     return struct.pack("!BBH", 2, 4, size)
 
 
 def window_scale(shift: int) -> bytes:
-    """The option."""
     return bytes((1, 3, 3, shift))
 
 
 def timestamps(value: int) -> bytes:
-    """The option, which echoes nothing."""
+    """The option, with an echo of 0."""
     return struct.pack("!HBBII", 0x0101, 8, 10, value, 0)
 
 
 def fast_open(cookie: bytes = b"") -> bytes:
-    """The option: a request for a cookie, or one of six bytes."""
+    """The option, with a cookie of six bytes or with a request for one."""
     option = bytes((34, 2 + len(cookie))) + cookie
     return b"\x01" * (-len(option) % 4) + option
 
@@ -139,7 +137,7 @@ def echo(source: str, destination: str, mark: int) -> bytes:
 
 
 def echo_replied(packet: bytes) -> int:
-    """The `mark` of the echo that it answers; 0 when it is none."""
+    """The `mark` of the echo request that the packet answers, or 0."""
     v4 = packet[0] >> 4 == 4
     start, protocol, kind = (20, packet[9], 0) if v4 else (40, packet[6], 129)
     if protocol not in (IPPROTO_ICMP, IPPROTO_ICMPV6) or packet[start] != kind:
@@ -150,13 +148,13 @@ def echo_replied(packet: bytes) -> int:
 def icmp_error(
     source: str, destination: str, kind: int, code: int, word: int, about: bytes
 ) -> bytes:
-    """A packet with an ICMP error; `word` is its second one, `about` the packet that it quotes."""
+    """A packet with an ICMP error that quotes `about`; `word` is the header's second word."""
     body = struct.pack("!BBHI", kind, code, 0, word) + about[:576]
     return icmp_packet(source, destination, body)
 
 
 def icmp_packet(source: str, destination: str, body: bytes) -> bytes:
-    """`body` has zeros for its checksum."""
+    """`body` has a checksum of zero, which is filled in."""
     protocol = IPPROTO_ICMPV6 if _is_v6(source) else IPPROTO_ICMP
     pseudo = b""
     if protocol == IPPROTO_ICMPV6:
@@ -168,7 +166,7 @@ def icmp_packet(source: str, destination: str, body: bytes) -> bytes:
 def ip_packet(
     source: str, destination: str, protocol: int, body: bytes, ttl: int = TTL, fragment: int = 0
 ) -> bytes:
-    """`fragment` is IPv4's field of flags and offset."""
+    """`fragment` is IPv4's field of flags and fragment offset."""
     if _is_v6(source):
         header = (6 << 28, len(body), protocol, ttl, _raw(source), _raw(destination))
         return _IPV6.pack(*header) + body
@@ -189,7 +187,7 @@ def fragments(source: str, destination: str, protocol: int, body: bytes, size: i
 def fragment(
     source: str, destination: str, protocol: int, piece: bytes, offset: int, more: bool
 ) -> bytes:
-    """One of them."""
+    """One IP fragment."""
     if not _is_v6(source):
         return ip_packet(source, destination, protocol, piece, TTL, more << 13 | offset >> 3)
     extension = struct.pack("!BBHI", protocol, 0, offset | more, 0x6161)
@@ -197,7 +195,7 @@ def fragment(
 
 
 def checksum(data: bytes) -> int:
-    """RFC 1071."""
+    """The Internet checksum of RFC 1071."""
     total = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
     total += data[-1] << 8 if len(data) & 1 else 0
     total = (total & 0xFFFF) + (total >> 16)

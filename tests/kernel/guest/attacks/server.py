@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The victim: a listener of the kernel's, and an application that does what the case wants."""
+"""The attacked server: a listener of the kernel, and an application that the case controls."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from tests.kernel.guest.talk import plain_listener
 TCP_REPAIR = 19
 
 KEPT = 1 << 16
-"""Bytes of a stream that are kept."""
+"""How many bytes of a stream are kept."""
 
 
 class Accepted:
-    """A connection that the listener has accepted. `received` is how its stream begins."""
+    """An accepted connection. `received` is the beginning of its stream."""
 
     def __init__(self, sock: Socket, peer: Address) -> None:
         self._socket = sock
         sock.setblocking(False)
-        # Or the byte that an urgent pointer names would be missing.
+        # Otherwise the byte at an urgent pointer would be missing from the stream.
         sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
         self.peer = peer
         self.received = bytearray()
         self.ended = ""
-        """How it ended, as the application saw it."""
+        """How the connection ended for the application; empty while it is open."""
 
     @property
     def open(self) -> bool:
-        """The application still has it."""
+        """Whether the application still has the socket."""
         return self._socket.fileno() >= 0
 
     def read(self) -> None:
-        """All that is there."""
+        """Reads all that has arrived."""
         while self.open and not self.ended:
             try:
                 data = self._socket.recv(KEPT)
@@ -54,27 +54,27 @@ class Accepted:
                 self.ended = "eof"
 
     def send(self, size: int) -> None:
-        """An answer of `size` bytes; as far as it can still be sent."""
+        """Sends an answer of `size` bytes, or records why it cannot."""
         try:
             self._socket.send(b"S" * size)
         except OSError as e:
             self.ended = self.ended or e.strerror or "error"
 
     def unacknowledged(self) -> int:
-        """Bytes that it has sent and the client, as far as it knows, has not received."""
+        """How many sent bytes the client has not acknowledged."""
         count = array.array("i", [0])
         fcntl.ioctl(self._socket, TIOCOUTQ, count)
         return count[0]
 
     def finish(self) -> None:
-        """Sends the FIN, and reads on."""
+        """Sends a FIN; reading goes on."""
         try:
             self._socket.shutdown(SHUT_WR)
         except OSError as e:
             self.ended = self.ended or e.strerror or "error"
 
     def close(self) -> None:
-        """As any application does; with data unread, the kernel sends an RST."""
+        """Closes the socket. With unread data the kernel sends an RST."""
         self._socket.close()
 
     def abort(self) -> None:
@@ -84,8 +84,8 @@ class Accepted:
             self._socket.close()
 
     def vanish(self) -> None:
-        """The kernel forgets the connection without a word, as it does when FIN_WAIT2 or the
-        retransmissions have lasted too long, or when the RST that it sends is lost.
+        """Makes the kernel forget the connection without a packet, as after the timeout of
+        FIN_WAIT2 or of retransmissions, or when its RST is lost.
         """
         if self.open:
             self._socket.setsockopt(IPPROTO_TCP, TCP_REPAIR, 1)
@@ -99,10 +99,10 @@ class Server:
         self._space = space
         self._listener = plain_listener(space, AF_INET if version == 4 else AF_INET6)
         self.accepted: list[Accepted] = []
-        """In their order."""
+        """In the order of accept()."""
 
-    def pump(self) -> None:
-        """Accepts and reads all that is there."""
+    def serve(self) -> None:
+        """Accepts and reads all that has arrived."""
         while True:
             try:
                 sock, peer = self._listener.accept()
@@ -113,13 +113,13 @@ class Server:
             each.read()
 
     def lingering(self, peer: Address) -> bool:
-        """The kernel has a socket for this peer that is not yet gone or in TIME_WAIT."""
+        """Whether the kernel has a socket for this peer that is not in TIME_WAIT."""
         table = self._space.proc("tcp") + self._space.proc("tcp6")
         rows = (line.split() for line in table.splitlines() if "local" not in line)
         return any(row[2].endswith(f":{peer[1]:04X}") and row[3] != TIME_WAIT for row in rows)
 
     def close(self) -> None:
-        """And every connection, at once."""
+        """Closes the listener, and resets every connection."""
         for each in self.accepted:
             each.abort()
         self._listener.close()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Random walks: thousands of drawn sequences of actions, the same in every run.
+"""Random walks: thousands of random sequences of actions, the same in every run.
 
-What fails is made as short as leaving actions out makes it, so that the failure's text is a case.
+A sequence that fails is shortened by leaving out actions, so that the failure's text is a short
+case.
 """
 
 from __future__ import annotations
@@ -19,25 +20,23 @@ from .grammar import Action, Application, Forget, Send, Spoof, Syn, draw
 from .segment import mss
 
 PARTS = 4
-"""Cases per place; each has its share of the sequences."""
+"""Cases per place, among which the sequences are divided."""
 
 TRIES = 40
-"""Of a failure that is made shorter."""
+"""How often a failure is shortened and run again."""
 
 
 class Walk:
-    """One sequence."""
-
     def __init__(self, attack: Attack) -> None:
         self._attack = attack
         self._peer = attack.peer()
         self._end = 0
         self._given = 0
-        """Bytes that the server has sent."""
+        """How many bytes the server has sent."""
         self._first: Cookie | None = None
 
     def run(self, actions: list[Action]) -> None:
-        """All of them; Failure when something was accepted that must not be."""
+        """Runs all actions. Failure when the listener accepted a wrong stream."""
         for action in actions:
             self.take(action)
             self._attack.settle()
@@ -47,7 +46,7 @@ class Walk:
 
     @singledispatchmethod
     def take(self, action: Action) -> None:
-        """Does it."""
+        """Runs one action."""
         raise TypeError(action)
 
     @take.register
@@ -73,7 +72,7 @@ class Walk:
         return {"empty": b"", "byte": b"b", "text": b"the request"}.get(name, data * 10)
 
     def _at(self, action: Send) -> int:
-        """Relative to the current SYN's first byte."""
+        """The `at` of the segment, relative to the current SYN's first byte."""
         base = action.base.removeprefix("old ")
         at = {"first": 0, "header": -self._attack.header, "end": self._end}[base] + action.offset
         if base != action.base and self._first:
@@ -111,7 +110,7 @@ class Walk:
 
 
 def _fails(attack: Attack, actions: list[Action]) -> str:
-    """Why; empty when it does not."""
+    """Why the sequence fails; empty when it passes."""
     try:
         Walk(attack).run(actions)
     except Failure as e:
@@ -138,7 +137,7 @@ def _shorten(attack: Attack, actions: list[Action]) -> list[Action]:
 
 
 def walk(count: int, part: int, attack: Attack) -> None:
-    """`count` sequences, other ones in each part."""
+    """Runs `count` sequences, different ones in each part."""
     for number in range(part * count, (part + 1) * count):
         random = Random(f"{attack.place.version} {number}")
         actions = draw(random)
@@ -150,7 +149,6 @@ def walk(count: int, part: int, attack: Attack) -> None:
 
 
 def cases(full: bool) -> dict[str, Function]:
-    """By name."""
     count = 500 if full else 50
     bodies: list[Callable[[Attack], None]] = [partial(walk, count, part) for part in range(PARTS)]
     return {f"walk-{part}": body for part, body in enumerate(bodies)}

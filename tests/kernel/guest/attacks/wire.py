@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The attacker's end of the client's wire: packets go in and come out as they are.
+"""The attacker's end of the client's wire, which sends and receives whole packets.
 
-The addresses belong to nobody: the client's kernel drops what arrives for them, and so answers
-nothing. All is done when a packet has been sent: on one processor, a packet's whole way over the
-virtual wires and through both kernels' stacks and back is one chain of soft interrupts that runs
-before send() returns. `fence` does not rely on it, it sends an echo behind and waits for the reply.
+No namespace has the attacker's addresses, so the client's kernel drops what arrives for them and
+answers nothing. On one processor send() returns after the packet has gone all its way, through both
+network stacks and back, because that is one chain of soft interrupts. `fence` does not rely on it:
+it sends an echo request after the packets and waits for the reply.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 
 _CLIENT_HARDWARE = bytes.fromhex("026100000102")
 _GATEWAY_HARDWARE = bytes.fromhex("026100000101")
-"""As lab.py gives them."""
+"""The hardware addresses that lab.py sets."""
 
 _FENCE_LIMIT = 20.0
 """Seconds; only a broken lab takes so long."""
 
 
 class Wire:
-    """One IP version's."""
+    """The attacker's address and raw socket for one IP version."""
 
     def __init__(self, lab: Lab, version: int) -> None:
         self.address = ATTACKER[version]
         ethertype = ETHERTYPE[version]
         self._ethernet = _GATEWAY_HARDWARE + _CLIENT_HARDWARE + ethertype.to_bytes(2, "big")
         self._socket = lab.client.socket(AF_PACKET, SOCK_RAW, 0)
-        # A protocol, and not all: so it does not see what is sent here.
+        # Bound to one protocol: a socket for all protocols would also see what it sends.
         self._socket.bind(("c0", ethertype))
         hardware = ":".join(f"{byte:02x}" for byte in _CLIENT_HARDWARE)
         lab.gateway.batch("ip", f"neigh replace {self.address} lladdr {hardware} dev gc")
@@ -47,17 +47,16 @@ class Wire:
         self._echoed = 0
 
     def close(self) -> None:
-        """No more packets."""
         self._socket.close()
 
     def send(self, *packets: bytes) -> None:
-        """In this order."""
+        """Sends the packets in this order."""
         for packet in packets:
             self._socket.send(self._ethernet + packet)
-            self._take()  # or the buffer for what comes back is full before it is read
+            self._take()  # otherwise replies may fill the receive buffer
 
     def fence(self, host: str) -> None:
-        """Until `host` has dealt with all that was sent before, and its answers are here."""
+        """Waits until `host` has handled all that was sent before and its answers have arrived."""
         mark = next(self._marks)
         self.send(echo(self.address, host, mark))
         end = time.monotonic() + _FENCE_LIMIT
@@ -69,13 +68,13 @@ class Wire:
             self._take()
 
     def received(self) -> list[Segment]:
-        """The segments that have come since the last call."""
+        """The segments that arrived since the last call."""
         self._take()
         taken, self._received = self._received, []
         return taken
 
     def _take(self) -> None:
-        """Reads all that is there."""
+        """Reads all packets that have arrived."""
         while True:
             try:
                 packet = self._socket.recv(1 << 16)[14:]

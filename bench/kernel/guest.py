@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The rounds, in the guest: `/usr/bin/python3 -m bench.kernel.inside`.
+"""The rounds, in the guest: `/usr/bin/python3 -m bench.kernel.guest`.
 
-In each round every side has its turn, in another order each time; a turn is one sample of each
-workload. Between two samples the guest rests until nothing of the one is left for the other: no
-TIME_WAIT, no conntrack entry, no freed memory on its way.
+In each round every side has one turn, in a drawn order. A turn is one sample of each workload. The
+guest rests between two samples, so that one leaves nothing behind for the next: no socket in
+TIME_WAIT, no conntrack entry, no memory that is yet to be freed.
 
-Without --module it also runs on a machine of one's own, against the clock on the wall; --rest 0
-then, and one processor (taskset): docs/kernel-benchmarks.md says what for.
+Without --module this also runs on any machine and measures time, with --rest 0 and one processor
+(taskset): docs/benchmarks.md#the-kernel-module says what for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from . import bpf_stats, gateway, hooks, programs
 from .plan import SIDES, WORKLOADS, Side, Workload
 
 LOOP = 100
-"""Million instructions, by which the clock is tried."""
+"""Million instructions, to check that the clock counts them."""
 
 MODULES = ("nf_conntrack", "nf_conntrack_netlink", "nft_ct", "nft_chain_nat", "nft_redir", "veth")
 MODULES += ("sch_ingress", "cls_bpf")
@@ -43,8 +43,8 @@ CONNTRACK = (
 )
 
 
-def room_for_connections() -> None:
-    """A guest of little memory has room for few."""
+def raise_conntrack_limits() -> None:
+    """Raise conntrack's limits, which are low in a guest with little memory."""
     for name, wanted in CONNTRACK:
         path = Path(name)
         if int(path.read_text()) < wanted and Path("/proc/1/comm").read_text() != "systemd\n":
@@ -52,11 +52,11 @@ def room_for_connections() -> None:
 
 
 class Bench:
-    """What stands from the first round to the last."""
+    """Namespaces and servers, which stay from the first round to the last."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
-        # In memory: during a sample nobody may wait for the host's file system.
-        for name in programs.INSIDE:
+        # Copied to memory: during a sample no process may wait for the host's file system.
+        for name in programs.FOR_GUEST:
             shutil.copy(options.programs / name, folder)
         self.folder = folder
         self.module = options.module and Path(shutil.copy(options.module, folder))
@@ -64,7 +64,7 @@ class Bench:
         haproxy.write_text(gateway.HAPROXY_CONFIGURATION)
         nginx.write_text(gateway.NGINX_CONFIGURATION.format(folder=folder))
         subprocess.run(["modprobe", "-qa", *MODULES], stdin=subprocess.DEVNULL)
-        room_for_connections()
+        raise_conntrack_limits()
         self._rest = options.rest
         self.row = gateway.Row()
         self._processes = [
@@ -77,7 +77,7 @@ class Bench:
         for space, port in waited:
             while not gateway.answers(space, port):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{space.name}: nobody listens on port {port}")
+                    raise TimeoutError(f"{space.name}: no server listens on port {port}")
                 time.sleep(0.1)
         self.rest()
 
@@ -87,7 +87,7 @@ class Bench:
             process.wait()
 
     def rest(self) -> None:
-        """See above. In the guest this takes no time at all."""
+        """Wait until the last sample has left nothing behind. In the guest this takes no time."""
         time.sleep(self._rest)
         if not self._rest:
             flush_conntrack(self.row.gateway)
@@ -100,17 +100,17 @@ class Bench:
         return found
 
     def received(self) -> dict[str, Any]:
-        """What the server has got since the last call."""
+        """What the server has received since the last call."""
         with self.row.server.entered(), create_connection(("127.0.0.1", 8082)) as connection:
             found: dict[str, Any] = json.loads(connection.makefile().read())
         return found
 
     def _counters(self, side: Side) -> dict[str, int]:
-        """Not where nothing is selected: to read them is to ask for the hooks."""
+        """Empty for a side that selects nothing: reading them would make the module add hooks."""
         return self.row.counters() if side.selects else {}
 
     def sample(self, side: Side, work: Workload) -> dict[str, Any]:
-        """One run of the client, and what was seen meanwhile."""
+        """Run the client once. Its report, the packets, the counters and the server's report."""
         self.row.big_segments(work.segments)
         self.rest()
         self.received()
@@ -131,9 +131,9 @@ class Bench:
 def time_programs(
     bench: Bench, sides: list[Side], works: list[Workload], tell: Callable[..., None]
 ) -> None:
-    """One more round of the sides that have eBPF programs, with the kernel's own count of them."""
+    """One more round of the sides with eBPF programs, with the kernel's statistics on them."""
     for side in (side for side in sides if side.ebpf):
-        with gateway.doing(side, bench.row, bench.module, bench.folder):
+        with gateway.set_up(side, bench.row, bench.module, bench.folder):
             for work in (work for work in works if work.taken(side)):
                 with bpf_stats.counted(bench.row.gateway, "gs") as counted:
                     sample = bench.sample(side, work)
@@ -141,8 +141,8 @@ def time_programs(
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench.kernel.inside", description=__doc__)
-    parser.add_argument("--programs", type=Path, required=True, help="where client and server are")
+    parser = argparse.ArgumentParser(prog="bench.kernel.guest", description=__doc__)
+    parser.add_argument("--programs", type=Path, required=True, help="folder of client and server")
     parser.add_argument("--report", type=Path, required=True, help="JSON lines")
     parser.add_argument("--module", type=Path, help="ctinject.ko")
     parser.add_argument("--rounds", type=int, default=15)
@@ -151,7 +151,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workloads", default=",".join(WORKLOADS))
     parser.add_argument("--hooks", action="store_true", help="time the module's hooks as well")
     parser.add_argument("--programs-time", action="store_true", help="and the eBPF programs' runs")
-    parser.add_argument("--symbols", type=Path, help="a folder for the kernel's symbols, by sample")
+    parser.add_argument("--symbols", type=Path, help="folder for each sample's kernel symbols")
     return parser.parse_args()
 
 
@@ -171,7 +171,7 @@ def main() -> None:
             samples = 0
             for number in range(options.rounds):
                 for side in random.Random(number).sample(sides, len(sides)):
-                    with gateway.doing(side, bench.row, bench.module, bench.folder):
+                    with gateway.set_up(side, bench.row, bench.module, bench.folder):
                         for work in (work for work in works if work.taken(side)):
                             tell(round=number, **bench.sample(side, work))
                             samples += 1
@@ -180,7 +180,7 @@ def main() -> None:
                 print(f"round {number + 1} of {options.rounds}", flush=True)
             if options.hooks:
                 for side in (side for side in sides if side.selects):
-                    with gateway.doing(side, bench.row, bench.module, bench.folder):
+                    with gateway.set_up(side, bench.row, bench.module, bench.folder):
                         for work in (work for work in works if work.taken(side)):
                             with hooks.traced() as trace:
                                 sample = bench.sample(side, work)

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+"""What the `drop_` counters mean that kernel module and eBPF program have in common."""
+
+from __future__ import annotations
+
+COMMON_HINTS = {
+    "early": "clients sent data before the server had answered",
+    "below": "clients sent data with the header's numbers: an attack, or a very late copy",
+    "ack": "clients acknowledged what the server never sent: an attack, or a very old connection",
+    "behind_fin": "data behind the end of a connection",
+    "synack": "SYN-ACKs that answer no SYN of the client: late, or sent in the server's name",
+    "signature_option": "TCP-MD5 and TCP-AO forbid any change: exempt these clients in the rule",
+    "malformed": "packets that contradict themselves",
+}
+"""For the counter `drop_NAME`: why packets were dropped, or what to do about it."""

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+"""The start of the command, `ctwsgi-portal` or `python -m ctwsgi_portal`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Runs the command. A Python package that is not installed ends it in one line."""
+    try:
+        from .cli import main as command
+
+        command(prog_name="ctwsgi-portal")
+    except ModuleNotFoundError as e:
+        package = (e.name or "").partition(".")[0]
+        if package in ("", __package__):
+            raise
+        install = f"{sys.executable} -m pip install {package}"
+        sys.exit(f"ctwsgi-portal: the Python package {package} is missing: {install}")
+
+
+if __name__ == "__main__":
+    main()

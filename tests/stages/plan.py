@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Which stages each target has, and the parts of each.
+
+The parts of a stage run side by side, the first two at once: long ones first. A part is a pytest of
+its own, or a module of ours that can write outcomes.
+"""
+
+from __future__ import annotations
+
+from tests import ROOT
+
+from .part import Part
+from .stage import Stage
+
+
+def _glob(pattern: str) -> tuple[str, ...]:
+    return tuple(sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)))
+
+
+_HOSTILE = _glob("tests/http/test_hostile*.py")
+_SLOW = ("tests/http/test_memory.py", "tests/http/test_deadlines.py")
+"""They wait, or move gigabytes."""
+
+_GATEWAY = _glob("tests/portal/test_gateway_*.py")
+
+_TRAFFIC = "tests/bpf/test_traffic.py"
+
+
+def _without(*paths: str) -> tuple[str, ...]:
+    return tuple(f"--ignore={path}" for path in paths)
+
+
+PYTHON = Stage(
+    "Python",
+    3,
+    (
+        Part("http", ("tests/http", *_without(*_HOSTILE, *_SLOW))),
+        Part("slow", (*_HOSTILE, *_SLOW)),
+        Part("unit", ("tests/unit", "bench")),
+        Part("lint", module=("tests.stages.lint",)),
+    ),
+)
+
+NAMESPACES = Stage(
+    "namespaces",
+    2.5,
+    (
+        Part("serve", ("tests/serve",)),
+        Part("net", ("tests/net",)),
+        Part("bpf", ("tests/bpf", *_without(_TRAFFIC))),
+        Part("traffic", (_TRAFFIC,)),
+    ),
+)
+
+PORTAL = Stage(
+    "portal",
+    2.5,
+    (
+        Part("gateway", (*_GATEWAY, "tests/browser")),
+        Part("portal", ("tests/portal", *_without(*_GATEWAY))),
+    ),
+)
+
+SMOKE = Stage(
+    "smoke",
+    1.5,
+    (
+        Part("guests", module=("tests.kernel", "--smoke"), alone=True),
+        Part("harness", ("tests/kernel",)),
+    ),
+)
+
+
+def _guests(*full: str) -> Stage:
+    return Stage(
+        "guests",
+        15,
+        (
+            Part("guests", module=("tests.kernel", *full), alone=True),
+            Part("native", module=("tests.bpf", *full)),
+        ),
+    )
+
+
+MISTAKES = Stage(
+    "mistakes",
+    20,
+    (
+        Part("module", module=("tests.kernel.mistakes",), alone=True),
+        Part("program", module=("tests.bpf.mistakes",), alone=True),
+    ),
+)
+
+TARGETS = {
+    "test": (PYTHON, NAMESPACES, PORTAL, SMOKE),
+    "test-kernel": (_guests(),),
+    "test-full": (PYTHON, NAMESPACES, PORTAL, SMOKE, _guests("--full"), MISTAKES),
+}
+
+STAGES = {stage.name: stage for stage in (*TARGETS["test"], *TARGETS["test-kernel"])}
+"""By name, for `make test-repeat`."""
+
+LIMITS = {"test": 600.0, "test-kernel": 1800.0, "test-full": 4 * 3600.0}
+"""Seconds for one part, after which it is killed and has failed."""

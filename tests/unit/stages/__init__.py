@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The runner of the make targets."""

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""The runner tells the truth about parts that pass, fail, hang, die and run nothing."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stages import repeat, stage, summary
+from tests.stages.outcomes import FAILED, FLAKY, PASSED, SKIPPED, Outcome
+from tests.stages.part import Part, RunningPart
+from tests.stages.stage import Options, Stage
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs `code` as a test file, in a pytest of its own; gives the outcomes."""
+
+    def run_code(code: str, *, limit: float = 60, retry: bool = False) -> list[Outcome]:
+        path = tmp_path / "test_sample.py"
+        path.write_text(textwrap.dedent(code))
+        options = Options(tmp_path / "logs", limit, {}, retry=retry)
+        results = stage.run(Stage("sample", 1, (Part("part", (str(path),)),)), options)
+        return [each for result in results for each in result.outcomes]
+
+    return run_code
+
+
+def told(outcomes: list[Outcome]) -> dict[str, str]:
+    return {each.case.rpartition("::")[2]: each.outcome for each in outcomes}
+
+
+def until(look: Callable[[], Any], seconds: float = 60) -> Any:
+    """What `look` gives as soon as that is true."""
+    last = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < last
+        time.sleep(0.02)
+    return seen
+
+
+def close(outcomes: list[Outcome]) -> int:
+    part = Part("part", ("x",))
+    result = stage.Result(part, outcomes, 1.0, Path("part.log"))
+    return summary.show([(Stage("sample", 1, (part,)), [result], 0.1)])
+
+
+MIXED = """
+    import pytest
+
+    def test_good(): pass
+    def test_bad(): assert 1 == 2
+    @pytest.mark.skip(reason="not today")
+    def test_left_out(): pass
+    @pytest.fixture
+    def late():
+        yield
+        raise OSError("gone")
+    def test_teardown(late): pass
+"""
+
+
+def test_each_case_is_told(run, tmp_path, capsys):
+    outcomes = run(MIXED)
+    assert told(outcomes) == {
+        "test_good": PASSED,
+        "test_bad": FAILED,
+        "test_left_out": SKIPPED,
+        "test_teardown": FAILED,
+    }
+    assert close(outcomes) == 1
+    words = capsys.readouterr().out
+    assert "assert 1 == 2" in words
+    bad = next(each.case for each in outcomes if each.case.endswith("test_bad"))
+    assert f"run it: .venv/bin/python -m pytest {tmp_path}/{bad}" in words
+    assert words.rstrip().endswith("1 passed, 2 failed, 1 skipped")
+
+
+def test_what_hangs_is_killed_and_named(tmp_path):
+    path = tmp_path / "test_sample.py"
+    path.write_text("def test_it():\n    import time; time.sleep(600)")
+    hanging = RunningPart(Part("part", (str(path),)), tmp_path, limit=600)
+    until(lambda: "::test_it" in hanging.state())
+    hanging.limit = 0
+    outcomes = until(hanging.poll).outcomes
+    assert told(outcomes) == {"test_it": FAILED}
+    assert outcomes[0].why == "killed after 0 s"
+
+
+def test_what_dies_is_named(run):
+    code = "def test_good(): pass\ndef test_it():\n    import os; os.kill(os.getpid(), 9)"
+    assert told(run(code)) == {"test_good": PASSED, "test_it": FAILED}
+
+
+def test_a_file_that_cannot_be_read_has_failed(run):
+    outcomes = run("import no_such_module_at_all")
+    assert [each.outcome for each in outcomes] == [FAILED]
+    assert "no_such_module_at_all" in outcomes[0].why
+
+
+def test_no_test_is_no_success(run):
+    outcomes = run("def helper(): pass")
+    assert [each.outcome for each in outcomes] == [SKIPPED]
+    assert close(outcomes) == 1
+
+
+FLAKY_CODE = """
+    from pathlib import Path
+    MARK = Path({mark!r})
+
+    def test_it():
+        first = not MARK.exists()
+        MARK.write_text("")
+        assert not first
+"""
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_only_where_asked_a_second_try_decides(run, tmp_path, capsys, retry):
+    outcomes = run(FLAKY_CODE.format(mark=str(tmp_path / "mark")), retry=retry)
+    assert told(outcomes) == {"test_it": FLAKY if retry else FAILED}
+    capsys.readouterr()
+    assert close(outcomes) == (0 if retry else 1)
+    words = capsys.readouterr().out
+    assert "test_it" in words
+    if retry:
+        assert words.rstrip().endswith("1 passed, 0 failed, 0 skipped")
+        logs = sorted(path.name for path in (tmp_path / "logs" / "sample").glob("*.log"))
+        assert len(logs) == 2
+
+
+def test_what_fails_twice_has_failed(run):
+    assert told(run("def test_it(): assert 0", retry=True)) == {"test_it": FAILED}
+
+
+def test_a_long_part_says_how_far_it_is(run, monkeypatch, capsys):
+    monkeypatch.setattr(stage, "EVERY", 0.2)
+    run("def test_it():\n    import time; time.sleep(1)")
+    assert re.search(r"part: \d+ s, 0 done, 0 failed; .*::test_it", capsys.readouterr().out)
+
+
+def test_repeat_counts_how_often_each_failed(capsys):
+    failure = Outcome("a::b", FAILED, "assert 0")
+    assert repeat.show(3, 4, [(1, failure), (3, failure)]) == 1
+    assert "2 of 3: a::b (rounds 1, 3)" in capsys.readouterr().out
+
+
+def test_the_busy_loops_end():
+    with repeat.load(1) as processes:
+        assert all(process.is_alive() for process in processes)
+    assert not any(process.is_alive() for process in processes)
