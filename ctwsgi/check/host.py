@@ -31,7 +31,7 @@ HINTS = {
     "gso": "several UDP datagrams in one packet: ethtool -K DEVICE rx-udp-gro-forwarding off",
     "unloading": "packets while the module was unloaded",
 }
-"""For each `drop_` counter of kmod/ctinject/stats.c."""
+"""For each `drop_` counter of kmod/ctinject/stats.h."""
 
 _ELSEWHERE = (
     "replies by another device than the one that leads to the server: somebody sends in its name, "

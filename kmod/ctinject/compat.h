@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What differs between the supported kernels (6.1 and 6.12). No other file asks for a version. */
+/* Differences between the supported kernels. No other file compares kernel versions. */
 #ifndef CTINJECT_COMPAT_H
 #define CTINJECT_COMPAT_H
 

@@ -1,53 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Which connections are ours, and how far each has come.
+ * Connections that a rule has selected, and the phase of each.
  *
- * A rule selects a connection by naming one of our conntrack helpers; the helper's 32 bytes
- * are its struct conn. The kernel calls ->destroy() for confirmed conntracks only, so until
- * one is confirmed everything we know of it is in these bytes.
+ * A rule selects a connection by assigning one of the module's conntrack helpers to it. The 32
+ * bytes that conntrack keeps for the helper are the connection's struct conn.
  *
- *	         SYN           SYN-ACK of the latest SYN      as only a socket answers
- *	NEW ------------> SYN -------------------------> OPEN ------------------------> PROVEN
- *	 |                                                ^                               |
- *	 | not translated                                 +-------------------------------+
- *	 v                                                  SYN and its SYN-ACK: the server
- *	DIRECT                                              had forgotten the connection
+ *	         SYN        SYN-ACK for the latest SYN    answer that only a socket sends
+ *	NEW ------------> SYN -----------------------> OPEN ------------------------> PROVEN
+ *	 |                                              ^                               |
+ *	 | not translated                               +-------------------------------+
+ *	 v                                                another SYN and its SYN-ACK: the
+ *	DIRECT                                            server has forgotten the connection
  *
- * An attacker is the client: it can send any segment at any time, and sees what the server
- * answers. What it must not get is a server socket whose first bytes are its own. The server
- * makes a socket for two reasons. It took a SYN: then what follows goes by the phases.
- *  - NEW: a connection that was picked up in mid-stream is dropped: where in the stream its
- *    header belongs is unknown.
- *  - SYN: nothing but SYN and RST passes, since nobody but the server knows which SYN it took.
- *  - OPEN: one SYN-ACK counts, and acks must name what it began.
- *  - PROVEN: the server has a socket, and the place of the header is taken.
- * Or it sees a SYN cookie come back, and that need not be where its SYN-ACK said. For addresses,
- * ports and a minute a cookie is a constant plus the client's number (tcp_syncookies.c): with
- * one, the client knows those of all numbers. A segment is taken for one that brings a cookie
- * if it is as far ahead of the SYN as its ack is of the SYN-ACK, give or take the index of an
- * MSS. So while cookies live
- *  - in OPEN the ack settles the place, and there nothing passes but the header, or an ack. To
- *    who also has a cookie of the minute before, the same ack is good for a second place, up to
- *    2^25 ahead: ctframe passes nothing but frames with their headers, and ctproxy no more than
- *    a first window, behind the header;
- *  - in PROVEN, when the server has a socket unless it has lost it, see conn_spoil_cookie().
+ * The attacker is the client: it can send any segment at any time, and it sees the server's
+ * answers. It must not get a server socket whose first bytes are the client's own. A server makes
+ * a socket in two cases.
+ *
+ * It has accepted a SYN. Then the phases protect the beginning of the stream:
+ *  - NEW: drop a connection that conntrack has picked up in mid-stream. It is unknown where in the
+ *    stream its header belongs.
+ *  - SYN: pass only SYN and RST. Only the server knows which SYN it has accepted.
+ *  - OPEN: accept one SYN-ACK. Acks must be of what that SYN-ACK began.
+ *  - PROVEN: the server has a socket, and the header's place in the stream is taken.
+ *
+ * Or a segment brings back a SYN cookie (docs/injectors.md#syn-cookies). For given addresses and
+ * ports and within a minute, a cookie is a constant plus the client's number (tcp_syncookies.c).
+ * So a segment brings back a cookie if its seq is as far ahead of the SYN's as its ack is ahead of
+ * the SYN-ACK's; the two distances may differ by the index of an MSS. While cookies are valid:
+ *  - OPEN: the ack is known, so the cookie fits one seq only, and there only the header or a bare
+ *    ack passes. A client that also has a cookie of the previous minute can make the same ack fit
+ *    a second seq, up to 2^25 ahead. For that, ctframe passes only frames with their headers, and
+ *    ctproxy passes only the first window behind the header.
+ *  - PROVEN: the server may have lost its socket. See conn_spoil_cookie().
  */
 
 #include <linux/module.h>
+#include <net/netfilter/nf_conntrack_core.h>
 #include <net/netfilter/nf_conntrack_expect.h>
 #include <net/tcp.h>
 
 #include "conn.h"
-#include "ctproxy.h"
 #include "flow.h"
-#include "hooks.h"
+#include "header.h"
 #include "keys.h"
+#include "pernet.h"
+#include "segment.h"
+#include "stats.h"
 #include "tcpopt.h"
 
-/* A cookie names one of four MSS: so many numbers may it be off. */
+bool conn_check_device = true;
+module_param_named(check_device, conn_check_device, bool, 0644);
+MODULE_PARM_DESC(check_device, "believe a reply only from the device that leads to the server");
+
+/*
+ * A cookie contains an index of four MSS values, 0 to 3. It makes the number differ by that much.
+ */
 #define COOKIE_SLACK 3u
 
-/* Seconds after which no cookie is good any more: two minutes, and a margin. */
+/* Seconds after which no cookie is valid any more: two minutes, and a margin. */
 #define COOKIE_LIFE 180
 
 static const struct {
@@ -66,7 +76,7 @@ static const struct {
 
 static struct nf_conntrack_helper helpers[ARRAY_SIZE(kinds)] __read_mostly;
 
-/* What a connection that a rule gave to one of our helpers remembers, or NULL. Under RCU. */
+/* The struct conn of a connection that has one of our helpers, else NULL. Under RCU. */
 struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format)
 {
 	const struct nf_conn_help *help = nfct_help(ct);
@@ -81,7 +91,39 @@ struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format)
 	return (struct conn *)help->data;
 }
 
-/* Whether the client was going somewhere else than where the connection went. */
+/**
+ * conn_find() - find the connection of a packet from the server
+ * @net: namespace
+ * @zone: zone of the packet
+ * @tuple: addresses and ports of the packet
+ * @format: set to the format that the rule asked for, if there is a connection
+ *
+ * Return: the conntrack, confirmed and with a reference, if it has one of our helpers; or NULL.
+ */
+struct nf_conn *conn_find(struct net *net, const struct nf_conntrack_zone *zone,
+			  const struct nf_conntrack_tuple *tuple, enum ctinject_format *format)
+{
+	struct nf_conntrack_tuple_hash *hash = nf_conntrack_find_get(net, zone, tuple);
+	struct nf_conn *ct;
+
+	if (!hash)
+		return NULL;
+	ct = nf_ct_tuplehash_to_ctrack(hash);
+	if (NF_CT_DIRECTION(hash) == IP_CT_DIR_REPLY && conn_of(ct, format))
+		return ct;
+	nf_ct_put(ct);
+	return NULL;
+}
+
+/* Whether the conntrack of a flow is being destroyed, or has lost our helper. Under RCU. */
+bool conn_is_orphan(const struct flow *flow)
+{
+	enum ctinject_format format;
+
+	return nf_ct_is_dying(flow->ct) || conn_of(flow->ct, &format) != flow->conn;
+}
+
+/* Whether the destination was changed by NAT. */
 bool conn_translated(const struct nf_conn *ct)
 {
 	const struct nf_conntrack_tuple *original = nf_ct_tuple(ct, IP_CT_DIR_ORIGINAL);
@@ -92,8 +134,8 @@ bool conn_translated(const struct nf_conn *ct)
 }
 
 /*
- * By which device the server is reached; 0: it is on this host, and its replies begin at
- * LOCAL_OUT.
+ * The device that leads to the server; 0 if the server is on this host: then its replies come
+ * through LOCAL_OUT.
  */
 int conn_device(const struct nf_hook_state *state)
 {
@@ -102,15 +144,15 @@ int conn_device(const struct nf_hook_state *state)
 	return state->out->ifindex;
 }
 
-/* How many sequence numbers the header takes, and who signs it: settled by the first SYN. */
-static void reserve_room(struct conn *conn, const struct nf_conn *ct, enum ctinject_format format)
+/* At the first SYN: how many sequence numbers the header will occupy, and which key signs it. */
+static void reserve_header(struct conn *conn, const struct nf_conn *ct, enum ctinject_format format)
 {
 	const struct signing_key *key;
 
 	if (format == CTINJECT_CTFRAME)
 		return;
 	key = keys_signing(nf_ct_net(ct));
-	conn->room = header_size(nf_ct_l3num(ct), key);
+	conn->header_len = header_size(nf_ct_l3num(ct), key);
 	conn->key_id = key ? key->id : 0;
 }
 
@@ -130,8 +172,9 @@ static void expect_replies(struct ctinject_net *cn, const struct nf_conn *ct)
  * @format: what its rule asked for
  * @state: hook
  *
- * For ctproxy it leaves with a lower number, so that the header has its place before the client's
- * first byte. Any number of SYNs may pass, with any numbers: which one counts, the server says.
+ * For ctproxy the SYN leaves with a lower number: the numbers in between are the header's place
+ * before the client's first byte. Several SYNs with different numbers may pass; the server's
+ * SYN-ACK says which one counts.
  */
 unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_conn *ct,
 			 enum ctinject_format format, const struct nf_hook_state *state)
@@ -147,17 +190,17 @@ unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_con
 		return stats_drop(state->net, STAT_drop_signature_option);
 	if (options == TCPOPT_SYN_CLEARED)
 		stats_inc(state->net, STAT_options_cleared);
-	/* Fast Open's data: not acknowledged, so the client sends it again. */
+	/* Data of Fast Open. The server will not acknowledge it, so the client sends it again. */
 	if (seg->len && segment_trim(skb, seg, 0))
 		return stats_drop(state->net, STAT_drop_build);
 
-	expect_replies(ctinject_pernet(state->net), ct);
+	expect_replies(pernet_of(state->net), ct);
 	spin_lock_bh(&ct->lock);
 	if (conn->phase == CONN_NEW) {
-		reserve_room(conn, ct, format);
+		reserve_header(conn, ct, format);
 		conn->phase = CONN_SYN;
 	}
-	/* Where the FIN was is not forgotten: this SYN's SYN-ACK will end the conntrack. */
+	/* Keep fin_end, which shares memory with latest: this SYN's SYN-ACK ends the conntrack. */
 	if (conn->phase != CONN_PROVEN || !conn->fin)
 		conn->latest = seq + 1;
 	if (conn->phase != CONN_OPEN) {
@@ -167,50 +210,47 @@ unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_con
 		conn->client_scales = tcpopt_window_scale(segment_tcp(skb, seg)) >= 0;
 	}
 	spin_unlock_bh(&ct->lock);
-	segment_set_seq(skb, seg, seq - conn->room);
+	segment_set_seq(skb, seg, seq - conn->header_len);
 	return NF_ACCEPT;
 }
 
-enum synack {
-	SYNACK_OPENS,		/* of the latest SYN, while none is settled */
-	SYNACK_AGAIN,		/* of the SYN that is settled */
-	SYNACK_FOREIGN,
-};
-
-/* What the server's SYN-ACK means, and the step that follows from it. Under ct->lock. */
-static enum synack settle(struct conn *conn, u32 first, const struct sk_buff *skb,
-			  const struct segment *seg)
+/* Says what a SYN-ACK means, and enters CONN_OPEN if it opens the connection. Under ct->lock. */
+static enum conn_synack settle(struct conn *conn, u32 first, const struct sk_buff *skb,
+			       const struct segment *seg)
 {
 	int scale;
 
 	if (conn->phase == CONN_OPEN && first == conn->first &&
 	    segment_seq(skb, seg) + 1 == conn->server)
-		return SYNACK_AGAIN;
-	if (conn->phase == CONN_OPEN && CTINJECT_BUG != 7)
-		return SYNACK_FOREIGN;
+		return CONN_SYNACK_AGAIN;
+	if (conn->phase == CONN_OPEN)
+		return CONN_SYNACK_FOREIGN;
 	if (conn->phase != CONN_OPEN && (first != conn->latest || !conn->reopens || conn->fin))
-		return SYNACK_FOREIGN;
+		return CONN_SYNACK_FOREIGN;
 	/*
-	 * A late duplicate, or a server that has forgotten a connection whose client uses the
-	 * same number again: there could be no telling what is a retransmission of which.
+	 * A late duplicate; or the server has forgotten the connection, and the client uses the
+	 * same number again. Then segments of the two connections could not be told apart.
 	 */
 	if (conn->phase == CONN_PROVEN && first == conn->first)
-		return SYNACK_FOREIGN;
+		return CONN_SYNACK_FOREIGN;
 	scale = tcpopt_window_scale(segment_tcp(skb, seg));
 	conn->first = first;
 	conn->server = segment_seq(skb, seg) + 1;
 	conn->scale = conn->client_scales && scale > 0 ? scale : 0;
 	conn->reopens = 0;
-	/* Whoever sees the phase without a lock sees the rest. */
+	/* A reader that sees the phase without the lock also sees the other members. */
 	smp_store_release(&conn->phase, CONN_OPEN);
-	return SYNACK_OPENS;
+	return CONN_SYNACK_OPENS;
 }
 
 /*
- * Whether a SYN-ACK that does not count shows that the server has forgotten what does: one for
- * another SYN, or with a cookie of another minute, while the client may have seen neither; or one
- * for the number of a proven connection, which its client uses again, and no late duplicate. Then
- * the conntrack goes, the client sends its SYN once more, and both begin anew.
+ * Whether a SYN-ACK that is not accepted shows that the server has forgotten the connection. Then
+ * the caller ends the conntrack, the client sends its SYN again, and everything begins anew.
+ *
+ * CONN_OPEN: the SYN-ACK answers another SYN, or has a cookie of another minute. The client may not
+ * have seen the accepted SYN-ACK. CONN_PROVEN: the client uses the same number for a new
+ * connection. A late duplicate shows nothing: it has the server's old number, and the conntrack is
+ * still established.
  */
 static bool begins_anew(const struct nf_conn *ct, const struct conn *conn, u32 number)
 {
@@ -227,50 +267,38 @@ static bool begins_anew(const struct nf_conn *ct, const struct conn *conn, u32 n
  * @skb: the SYN-ACK; checksum and device are right
  * @seg: its offsets
  * @ct: conntrack of its reply tuple, confirmed
- * @format: what the rule asked for
- * @state: hook
  *
- * Its ack tells which SYN the server took, and that is the beginning of the stream.
+ * Its ack names the SYN that the server has accepted, and so where the stream begins.
  */
-unsigned int conn_on_synack(struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,
-			    enum ctinject_format format, const struct nf_hook_state *state)
+enum conn_synack conn_on_synack(const struct sk_buff *skb, const struct segment *seg,
+				struct nf_conn *ct)
 {
 	struct conn *conn = nfct_help_data(ct);
-	enum synack meaning;
+	enum conn_synack meaning;
 	struct flow *old;
-	enum stat_id why;
 	u32 first;
 
-	if (READ_ONCE(ctinject_closing))
-		return stats_drop(state->net, STAT_drop_unloading);
-	if (segment_writable(skb, seg))
-		return stats_drop(state->net, STAT_drop_build);
-	first = ntohl(segment_tcp(skb, seg)->ack_seq) + READ_ONCE(conn->room);
+	first = ntohl(segment_tcp(skb, seg)->ack_seq) + READ_ONCE(conn->header_len);
 	spin_lock_bh(&ct->lock);
 	meaning = settle(conn, first, skb, seg);
 	spin_unlock_bh(&ct->lock);
-	if (meaning == SYNACK_FOREIGN) {
-		if (begins_anew(ct, conn, segment_seq(skb, seg) + 1))
-			nf_ct_kill(ct);
-		return stats_drop(state->net, STAT_drop_synack);
-	}
-	if (meaning == SYNACK_OPENS) {
-		old = READ_ONCE(conn->flow);
-		if (old)
-			flow_kill(old);
-		if (format == CTINJECT_CTPROXY && ctproxy_open(ct, conn, &why)) {
-			spin_lock_bh(&ct->lock);
-			conn->phase = CONN_SYN;
-			conn->reopens = 1;
-			spin_unlock_bh(&ct->lock);
-			return stats_drop(state->net, why);
-		}
-	}
-	if (format == CTINJECT_CTPROXY)
-		ctproxy_raise_synack(skb, seg, conn);
-	else
-		tcpopt_lower_mss(skb, segment_tcp(skb, seg), FRAMEMAP_HEADER);
-	return NF_ACCEPT;
+	if (meaning == CONN_SYNACK_FOREIGN && begins_anew(ct, conn, segment_seq(skb, seg) + 1))
+		nf_ct_kill(ct);
+	if (meaning != CONN_SYNACK_OPENS)
+		return meaning;
+	old = READ_ONCE(conn->flow);
+	if (old)
+		flow_kill(old);
+	return meaning;
+}
+
+/* Undoes CONN_SYNACK_OPENS for a SYN-ACK that is dropped: the next SYN-ACK may open. */
+void conn_unsettle(struct nf_conn *ct, struct conn *conn)
+{
+	spin_lock_bh(&ct->lock);
+	conn->phase = CONN_SYN;
+	conn->reopens = 1;
+	spin_unlock_bh(&ct->lock);
 }
 
 /**
@@ -278,7 +306,7 @@ unsigned int conn_on_synack(struct sk_buff *skb, const struct segment *seg, stru
  * @ct: conntrack
  * @conn: its data; nothing happens unless in phase CONN_OPEN
  * @fin: whether the client has sent its FIN already
- * @fin_end: number after it
+ * @fin_end: number after the FIN
  */
 void conn_prove(struct nf_conn *ct, struct conn *conn, bool fin, u32 fin_end)
 {
@@ -286,7 +314,7 @@ void conn_prove(struct nf_conn *ct, struct conn *conn, bool fin, u32 fin_end)
 	if (conn->phase == CONN_OPEN) {
 		conn->fin = fin;
 		conn->fin_end = fin_end;
-		/* Whoever sees the phase without a lock sees the rest. */
+		/* A reader that sees the phase without the lock also sees the FIN. */
 		smp_store_release(&conn->phase, CONN_PROVEN);
 	}
 	spin_unlock_bh(&ct->lock);
@@ -299,7 +327,7 @@ void conn_prove(struct nf_conn *ct, struct conn *conn, bool fin, u32 fin_end)
  * @ct: its conntrack
  * @conn: its data, proven
  *
- * Notes the first FIN. Nothing follows one, and the first one tells where that is.
+ * Records the client's first FIN, which marks the end of the stream.
  */
 bool conn_behind_fin(const struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,
 		     struct conn *conn)
@@ -320,18 +348,19 @@ bool conn_behind_fin(const struct sk_buff *skb, const struct segment *seg, struc
 }
 
 /**
- * conn_spoil_cookie() - see to it that a segment of a proven connection brings no SYN cookie
+ * conn_spoil_cookie() - make sure that a segment of a proven connection brings back no SYN cookie
  * @skb: the segment, no SYN
  * @seg: its offsets
  * @conn: its connection
  * @at: its number in server space
  *
- * A segment that could be taken for one that does has its ack lowered by a few bytes. To a server
- * that has its socket this is an ack that comes a little late, and its data is as good as ever. To
- * one that has not (it gave up a connection that we and the client still know of) it is a wrong
- * cookie. What is far from the diagonal, and that is nearly everything, is left alone; so is an
- * ack behind the client's FIN: the server may wait for it to close, and a socket that it might
- * open stays empty, since nothing that follows is let through.
+ * The server may have given up the connection while the client and conntrack have not. If the
+ * segment could bring back a cookie, its ack is lowered by a few bytes. A server that has its
+ * socket takes that for an older ack and uses the data as usual; a server without one sees a wrong
+ * cookie. Nearly no honest segment is close enough to a cookie to be changed.
+ *
+ * A bare ack behind the client's FIN is not changed: the server may need it to close. If it opens a
+ * socket, that socket gets no data, since nothing passes behind the FIN.
  *
  * Return: 0, or -ENOMEM.
  */
@@ -339,7 +368,7 @@ int conn_spoil_cookie(struct sk_buff *skb, const struct segment *seg, const stru
 		      u32 at)
 {
 	const struct tcphdr *th = segment_tcp(skb, seg);
-	u32 ahead = at - (conn->first - conn->room);
+	u32 ahead = at - (conn->first - conn->header_len);
 	u32 acked = ntohl(th->ack_seq) - conn->server;
 
 	if (!th->ack || th->rst || ahead - acked + COOKIE_SLACK > 2 * COOKIE_SLACK)
@@ -356,8 +385,9 @@ int conn_spoil_cookie(struct sk_buff *skb, const struct segment *seg, const stru
 }
 
 /*
- * The hooks do the work: they have what an extra segment needs. Where there are none yet, this
- * is what keeps a packet from leaving unmarked.
+ * Drops the first packet of a namespace that has no hooks yet, so that it does not leave unmarked,
+ * and asks for the hooks. With hooks it does nothing: they can send additional packets, which needs
+ * the hook state that a helper does not get.
  */
 static int help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
 		enum ip_conntrack_info ctinfo)
@@ -367,22 +397,19 @@ static int help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
 
 	if (READ_ONCE(conn->phase) != CONN_NEW || !conn_translated(ct))
 		return NF_ACCEPT;
-	cn = ctinject_pernet(nf_ct_net(ct));
-	if (hooks_armed(cn))
+	cn = pernet_of(nf_ct_net(ct));
+	if (pernet_armed(cn))
 		return NF_ACCEPT;
-	hooks_want(cn);
+	pernet_want_hooks(cn);
 	return stats_drop(cn->net, STAT_drop_unarmed);
 }
 
-/* Called for confirmed conntracks only, and perhaps twice. */
+/* The kernel calls this for confirmed conntracks only, and may call it twice. */
 static void destroy(struct nf_conn *ct)
 {
 	const struct conn *conn = nfct_help_data(ct);
 	struct flow *flow;
 
-#if CTINJECT_BUG == 8
-	return;
-#endif
 	if (nf_ct_protonum(ct) != IPPROTO_TCP)
 		return;
 	rcu_read_lock();
@@ -403,7 +430,7 @@ int conn_register(void)
 
 	static_assert(sizeof(struct conn) <= sizeof_field(struct nf_conn_help, data));
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
-		/* Helpers must differ in the port that they once were assigned by. */
+		/* Two helpers of one protocol must not have the same port. Nothing else uses it. */
 		u16 port = i + 1;
 
 		nf_ct_helper_init(&helpers[i], kinds[i].family, kinds[i].protocol, kinds[i].name,

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * `ctframe`: an 8-byte header in front of each frame of a TCP stream (DESIGN 3.1).
+ * `ctframe`: a header of 8 bytes in front of each frame of a TCP stream
+ * (docs/wire-formats.md#ctframe-stream-tcp-ipv4).
  *
- * Where frames begin is decided once, when bytes pass for the first time, and kept in the
- * flow's map (framemap.h) until the server has acknowledged them. A segment to the server
+ * When bytes pass for the first time, it is decided where frames begin. The flow's map (framemap.h)
+ * keeps that until the server has acknowledged the bytes. A segment to the server
  *
- *	1. is committed: what is new in it becomes a frame;
- *	2. gets the headers of the frames that begin inside it, wherever that is;
- *	3. gets the number that the headers before it make.
+ *	1. is committed: its new bytes become a frame;
+ *	2. gets the headers of all frames that begin inside it;
+ *	3. gets a sequence number that counts the headers before it.
  *
  * A reply is translated back before conntrack sees it: ack, SACK and window.
  */
@@ -21,12 +22,15 @@
 #include "conn.h"
 #include "ctframe.h"
 #include "flow.h"
+#include "limits.h"
+#include "segment.h"
+#include "stats.h"
 #include "tcpopt.h"
 
 /**
  * struct cut - a frame that begins inside a segment
  * @offset: from the segment's first byte
- * @len: of the frame, for its header
+ * @len: length of the frame, for its header
  */
 struct cut {
 	u32 offset;
@@ -34,12 +38,12 @@ struct cut {
 };
 
 /**
- * struct plan - what becomes of a segment
+ * struct plan - how a segment is changed
  * @seq: its number in server space
- * @cuts: frames that begin in it
- * @one: where @cuts points when there is not more than one
- * @count: how many
- * @again: of them, how many were sent before
+ * @cuts: the frames that begin in it; points to @one if there is at most one
+ * @one: memory for one frame
+ * @count: number of frames in @cuts
+ * @again: how many of these frames were sent before
  */
 struct plan {
 	u32 seq;
@@ -63,10 +67,12 @@ static void put_header(u8 *at, const struct flow *flow, u16 len)
 }
 
 /**
- * ctframe_open() - the map of a connection whose first byte is settled
+ * ctframe_open() - make the flow of a connection
  * @ct: conntrack, confirmed
- * @conn: its data, open or proven
- * @why: on failure, the counter to drop under
+ * @conn: its data, in phase CONN_OPEN or CONN_PROVEN
+ * @why: on failure, set to the counter of the dropped packet
+ *
+ * Return: the flow, or NULL.
  */
 struct flow *ctframe_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why)
 {
@@ -74,7 +80,7 @@ struct flow *ctframe_open(struct nf_conn *ct, struct conn *conn, enum stat_id *w
 
 	if (!flow)
 		return NULL;
-	framemap_init(&flow->map, conn->first, READ_ONCE(ctinject_max_frames));
+	framemap_init(&flow->map, conn->first, READ_ONCE(limits_frames));
 	ctframe_destination(flow->destination, ct);
 	flow->scale = conn->scale;
 	flow = flow_publish(flow, why);
@@ -83,6 +89,7 @@ struct flow *ctframe_open(struct nf_conn *ct, struct conn *conn, enum stat_id *w
 	return flow;
 }
 
+/* The counter for an error of framemap_commit(). */
 static enum stat_id refusal(int error)
 {
 	switch (error) {
@@ -98,8 +105,8 @@ static enum stat_id refusal(int error)
 /*
  * Commits the segment. Under flow->lock.
  *
- * What is refused for lack of room need not take along the bytes before it: a client sends
- * a hole again together with what follows, as often as it takes.
+ * If a limit refuses the new bytes of a segment, its older bytes are still sent: a client may
+ * resend lost bytes only together with new ones, and would otherwise be refused again and again.
  */
 static int commit(struct flow *flow, struct sk_buff *skb, struct segment *seg)
 {
@@ -119,8 +126,8 @@ static int commit(struct flow *flow, struct sk_buff *skb, struct segment *seg)
 }
 
 /*
- * Fills in the plan. Under flow->lock. @known: the end of what was committed before this
- * segment.
+ * Fills in the plan. Under flow->lock. @known is the end of the frames that were there before this
+ * segment was committed.
  */
 static int make_plan(struct plan *plan, const struct flow *flow, u32 known,
 		     const struct sk_buff *skb, const struct segment *seg)
@@ -154,7 +161,7 @@ static int make_plan(struct plan *plan, const struct flow *flow, u32 known,
 	return 0;
 }
 
-/* The common case: one header, at the very beginning. Payload stays where it is. */
+/* The common case is one header at the very beginning: the payload is not moved. */
 static int insert_in_front(struct sk_buff *skb, struct segment *seg, const struct flow *flow,
 			   const struct cut *cut)
 {
@@ -166,7 +173,7 @@ static int insert_in_front(struct sk_buff *skb, struct segment *seg, const struc
 	return 0;
 }
 
-/* Any number of headers anywhere, from the last to the first: each part moves once. */
+/* Any number of headers anywhere. From the last to the first, so that each byte is moved once. */
 static int insert_anywhere(struct sk_buff *skb, const struct segment *seg,
 			   const struct flow *flow, const struct plan *plan, struct net *net)
 {
@@ -189,7 +196,7 @@ static int insert_anywhere(struct sk_buff *skb, const struct segment *seg,
 	return 0;
 }
 
-/* A segment that no longer fits is left to GSO, which cuts it on the way out. */
+/* Marks a segment that exceeds the MTU as GSO, so that the kernel cuts it when it leaves. */
 static void fit(struct sk_buff *skb, const struct segment *seg, const struct flow *flow,
 		const struct nf_hook_state *state)
 {
@@ -218,7 +225,7 @@ static int carry_out(const struct plan *plan, struct sk_buff *skb, struct segmen
 	segment_set_seq(skb, seg, plan->seq);
 	if (!plan->count)
 		return 0;
-	/* Longer than IPv4 can say: the client will send it again in smaller parts. */
+	/* Too long for an IPv4 packet: the client will send it again in smaller parts. */
 	if (skb->len + added > 65535)
 		return -EMSGSIZE;
 	if (plan->count == 1 && !plan->cuts->offset)
@@ -236,8 +243,8 @@ static int carry_out(const struct plan *plan, struct sk_buff *skb, struct segmen
 }
 
 /*
- * Until there is a frame both spaces are equal, and what brings no byte of the stream makes
- * none.
+ * Whether a segment brings a byte or the FIN, and so needs a frame. Until there is a frame, both
+ * sequence spaces are equal.
  */
 static bool needs_frame(const struct sk_buff *skb, const struct segment *seg, u32 first)
 {
@@ -245,11 +252,13 @@ static bool needs_frame(const struct sk_buff *skb, const struct segment *seg, u3
 }
 
 /*
- * Before the server has proven that it has a socket it has sent a SYN-ACK and nothing else, which
- * is all that the client can acknowledge. As a cookie that ack belongs to the stream's first byte
- * or one of its neighbours, or, with the secret of the minute before, to a place farther on. So
- * nothing may be the first that a server sees but a frame's header; an ack at the first byte; or
- * a FIN alone, behind which nothing passes. What is dropped the client sends again.
+ * Whether a segment may pass although the server may have no socket yet.
+ *
+ * The server has sent only its SYN-ACK, so the client can acknowledge nothing else. As a SYN
+ * cookie, this ack fits the number of the stream's first byte or one next to it, or, as a cookie of
+ * the previous minute, a number farther on. So the first segment that the server sees must be one
+ * that begins with a frame's header, a bare ack at the first byte, or a FIN alone, behind which
+ * nothing passes. The client sends again what is dropped.
  */
 static bool may_be_first(const struct sk_buff *skb, const struct segment *seg,
 			 const struct conn *conn)
@@ -271,7 +280,7 @@ static bool ack_is_plausible(const struct conn *conn, const struct tcphdr *th)
 	return th->ack && ntohl(th->ack_seq) == conn->server;
 }
 
-/* As long as there is no frame: both spaces are equal. */
+/* Passes a segment of a connection without frames, whose sequence spaces are equal. */
 static unsigned int pass_bare(struct sk_buff *skb, const struct segment *seg,
 			      const struct conn *conn, const struct nf_hook_state *state)
 {
@@ -282,7 +291,7 @@ static unsigned int pass_bare(struct sk_buff *skb, const struct segment *seg,
 }
 
 /**
- * ctframe_forward() - a segment of the client's, no SYN, whose connection is open or proven
+ * ctframe_forward() - translate a segment to the server, no SYN, in CONN_OPEN or CONN_PROVEN
  * @skb: the segment
  * @seg: its offsets
  * @ct: its conntrack, confirmed
@@ -347,8 +356,8 @@ unsigned int ctframe_forward(struct sk_buff *skb, struct segment *seg, struct nf
 }
 
 /*
- * What a server without a socket does not send: more than an ack of the SYN. By another device
- * than the server's it may be anybody's.
+ * Whether a reply proves that the server has a socket: it does more than to acknowledge the SYN. If
+ * it came through another device than the server's, anybody may have sent it.
  */
 static bool proves(const struct sk_buff *skb, const struct segment *seg, const struct conn *conn)
 {
@@ -356,13 +365,13 @@ static bool proves(const struct sk_buff *skb, const struct segment *seg, const s
 
 	if (th->syn || th->rst || !th->ack)
 		return false;
-	if (READ_ONCE(ctinject_check_device) && skb->skb_iif != READ_ONCE(conn->ifindex))
+	if (READ_ONCE(conn_check_device) && skb->skb_iif != READ_ONCE(conn->ifindex))
 		return false;
 	return seg->len || th->fin || after(ntohl(th->ack_seq), conn->first);
 }
 
 /**
- * ctframe_seen_reply() - a reply leaves for the client, conntrack has found it true
+ * ctframe_seen_reply() - a reply leaves for the client, and conntrack has found it valid
  * @skb: the segment
  * @seg: its offsets
  * @ct: its conntrack
@@ -392,12 +401,12 @@ static u16 translate_window(const struct flow *flow, u32 ack, u16 window)
 {
 	u32 bytes = framemap_window(&flow->map, ack, (u32)window << flow->scale) >> flow->scale;
 
-	/* Never close what the server holds open: it would send no update. */
+	/* Do not close a window that the server keeps open: the server would send no update. */
 	return window && !bytes ? 1 : bytes;
 }
 
 /**
- * ctframe_reply() - a segment of the server's, no SYN-ACK, before conntrack sees it
+ * ctframe_reply() - translate a segment of the server, no SYN-ACK, before conntrack sees it
  * @skb: the segment; checksum and device are right
  * @seg: its offsets
  * @flow: its flow, under RCU

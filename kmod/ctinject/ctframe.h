@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* `ctframe`: an 8-byte header in front of each frame of a TCP stream. */
+/* `ctframe`: a header of 8 bytes in front of each frame of a TCP stream. */
 #ifndef CTINJECT_CTFRAME_H
 #define CTINJECT_CTFRAME_H
 
 #include "ctinject.h"
+#include "segment.h"
+#include "stats.h"
 
 struct flow *ctframe_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why);
 unsigned int ctframe_forward(struct sk_buff *skb, struct segment *seg, struct nf_conn *ct,

@@ -1,33 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the files of the module share: per-connection data, flows, per-netns state.
+ * The data types that the files of the module share.
  *
- *	conn	one per connection, in the 32 bytes that a conntrack helper has: what the
- *		handshake taught. Lives and dies with the conntrack, so nothing leaks when a
- *		conntrack is dropped before it was confirmed (->destroy() is not called then).
- *	flow	one per connection whose sequence numbers differ on the two sides, found by the
- *		reply tuple before conntrack sees a reply. Only for confirmed conntracks.
+ *	conn	what the handshake of a connection has shown, in the 32 bytes that conntrack gives
+ *		to its helper. A conn is part of the conntrack, so it does not leak when the
+ *		conntrack is dropped before it is confirmed: ->destroy() is not called then.
+ *	flow	the two sequence spaces of a connection, as long as they differ. The reply hook
+ *		finds it by the reply tuple before conntrack sees the reply. Only confirmed
+ *		conntracks have one.
  */
 #ifndef CTINJECT_H
 #define CTINJECT_H
 
-#include <linux/netfilter.h>
 #include <linux/rhashtable.h>
 #include <linux/skbuff.h>
 #include <linux/spinlock.h>
 #include <linux/tcp.h>
-#include <linux/workqueue.h>
 #include <net/netfilter/nf_conntrack.h>
 
 #include "framemap.h"
 #include "header.h"
-#include "segment.h"
-#include "stats.h"
-
-/* Deliberate mistakes 1..8, to prove that the tests see them; kmod/README.md lists them. */
-#ifndef CTINJECT_BUG
-#define CTINJECT_BUG 0
-#endif
+#include "tcpopt.h"
 
 enum ctinject_format {
 	CTINJECT_CTFRAME,
@@ -36,13 +29,13 @@ enum ctinject_format {
 
 /**
  * enum conn_phase - how far a TCP connection has come
- * @CONN_NEW: no SYN was seen. Whatever comes was picked up in mid-stream: its origin cannot be
- *	injected any more
- * @CONN_DIRECT: not translated, its original destination is the real one: not ours
+ * @CONN_NEW: no SYN was seen. If another segment comes first, conntrack has picked up the
+ *	connection in mid-stream, where no origin can be injected
+ * @CONN_DIRECT: the destination was not translated, so the module leaves the connection alone
  * @CONN_SYN: a SYN went to the server
- * @CONN_OPEN: the server's SYN-ACK has chosen the SYN; the server may have no
- *	socket yet (SYN cookies)
- * @CONN_PROVEN: the server has answered as only an established socket does; for ctproxy this
+ * @CONN_OPEN: the server's SYN-ACK has chosen one of the SYNs; with SYN cookies the server has no
+ *	socket yet
+ * @CONN_PROVEN: the server has answered as only a socket does. For ctproxy this answer
  *	acknowledged the header, and the flow is gone
  */
 enum conn_phase {
@@ -54,23 +47,24 @@ enum conn_phase {
 };
 
 /**
- * struct conn - what a conntrack remembers (helper data, at most 32 bytes, zeroed)
+ * struct conn - what the module keeps of a connection in its conntrack (zeroed at first)
  * @flow: its flow, or NULL; set and cleared under @flow->lock
- * @first: client space: number of the first data byte, as the server's SYN-ACK accepted it
- * @latest: the same of the latest SYN, which the server need not have accepted
- * @fin_end: once proven, when @fin: number after the client's FIN
- * @server: the server's first data byte, which the client's first acks must name
+ * @first: client space: number of the first data byte that the server's SYN-ACK has accepted
+ * @latest: client space: number of the first data byte after the latest SYN, which the server may
+ *	not have accepted
+ * @fin_end: number after the client's FIN; valid if @fin and @phase is CONN_PROVEN
+ * @server: number of the server's first data byte, which the client's first acks must name
  * @time: Unix seconds of the latest SYN
- * @ifindex: device towards the server, 0 when it is on this host
+ * @ifindex: device that leads to the server, 0 when the server is on this host
  * @phase: enum conn_phase
- * @room: sequence numbers that the header occupies before @first; 0 for ctframe
- * @key_id: the key that signs, meaningful when @room is that of a signed header
+ * @header_len: sequence numbers that the header occupies before @first; 0 for ctframe
+ * @key_id: id of the key that signs the header, if @header_len is that of a signed one
  * @scale: the server's window scale, 0 unless both sides offered one
  * @client_scales: the SYN offered window scaling
- * @reopens: a SYN waits for its SYN-ACK
+ * @reopens: a SYN has passed, and no SYN-ACK has answered it yet
  * @fin: the client has sent its FIN
  *
- * The lock is ct->lock, for all but @flow; it is taken inside of flow->lock, if with it.
+ * ct->lock protects all members but @flow. Whoever takes both locks takes flow->lock first.
  */
 struct conn {
 	struct flow *flow;
@@ -83,7 +77,7 @@ struct conn {
 	u32 time;
 	int ifindex;
 	u8 phase;
-	u8 room;
+	u8 header_len;
 	u8 key_id;
 	u8 scale : 4;
 	u8 client_scales : 1;
@@ -94,7 +88,7 @@ struct conn {
 /**
  * struct flow_key - the reply tuple, as a packet from the server carries it
  *
- * Compared as bytes: zero it before filling it in.
+ * The hash table compares all bytes, so zero the struct before you fill it in.
  */
 struct flow_key {
 	const struct net *net;
@@ -106,44 +100,45 @@ struct flow_key {
 
 /**
  * struct flow - the two sequence spaces of one connection
- * @node: in the table of all flows
+ * @node: entry in the table of all flows
  * @key: reply tuple
- * @ct: its conntrack, of which it holds a reference once it is published
- * @conn: in @ct
- * @lock: for all that follows
- * @dead: taken out of the table, or about to be
- * @format: which of the two below is in use
- * @ifindex: see struct conn
+ * @ct: its conntrack; a published flow holds a reference to it
+ * @conn: the struct conn in @ct
+ * @lock: protects all members that follow
+ * @dead: removed from the table, or about to be
+ * @format: which member of the union is in use
+ * @ifindex: device that leads to the server, 0 when the server is on this host
  * @map: ctframe: where frames begin
  * @destination: ctframe: the six bytes that every frame begins with
  * @scale: ctframe: the server's window scale
- * @mtu: ctframe: of the path to the server, as far as an ICMP error told; 0: none did
- * @first: ctproxy: client space: first data byte
- * @server: ctproxy: the server's first data byte
- * @sent: ctproxy: end of what the server has sent
- * @high: ctproxy: end of what the client has sent
- * @acked: ctproxy: what the client has acknowledged, when @heard
- * @mark: ctproxy: skb mark of the latest packet to the server, for the routing of a resent header
- * @window: ctproxy: window field of the same packet
- * @timestamp: ctproxy: its timestamp option, of @timestamp_len bytes
- * @answered: ctproxy: jiffies of the latest header that answered a reply
- * @refused: ctproxy: jiffies of the latest RST that was taken for a missed SYN cookie
- * @refusals: ctproxy: how many of them
+ * @mtu: ctframe: MTU of the path to the server that the latest ICMP error told, or 0
+ * @first: ctproxy: client space: number of the client's first data byte
+ * @server: ctproxy: number of the server's first data byte
+ * @sent: ctproxy: number after the last byte that the server has sent
+ * @high: ctproxy: number after the last byte that the client has sent
+ * @acked: ctproxy: the client's latest ack, if @heard
+ * @mark: ctproxy: skb mark of the client's latest packet; it routes a header that is sent again
+ * @window: ctproxy: window field of the client's latest packet
+ * @timestamp: ctproxy: timestamp option of the client's latest packet
+ * @timestamp_len: ctproxy: bytes in @timestamp
+ * @answered: ctproxy: jiffies when a reply was last answered with a header
+ * @refused: ctproxy: jiffies of the latest RST that missed_cookie() has accepted
+ * @refusals: ctproxy: number of RSTs that missed_cookie() has accepted
  * @fin: ctproxy: the client has sent its FIN
- * @fin_end: ctproxy: number after it
- * @heard: ctproxy: the client has acknowledged the SYN-ACK, and not reset the connection since
+ * @fin_end: ctproxy: number after the client's FIN
+ * @heard: ctproxy: the client has acknowledged the SYN-ACK, and has not reset the connection since
  * @headers: ctproxy: how often the header was sent
- * @headed: ctproxy: jiffies of the latest time
- * @room: ctproxy: length of @header
- * @header: ctproxy: what is injected
- * @rcu: freed after a grace period: the reply hook looks it up without a lock
+ * @headed: ctproxy: jiffies when the header was last sent
+ * @header_len: ctproxy: length of @header
+ * @header: ctproxy: the header that is injected
+ * @rcu: delays the freeing by a grace period, since the reply hook looks up flows without a lock
  */
 struct flow {
 	struct rhash_head node;
 	struct flow_key key;
 	struct nf_conn *ct;
 	struct conn *conn;
-	spinlock_t lock;	/* all below */
+	spinlock_t lock;	/* of all below */
 	bool dead;
 	u8 format;
 	int ifindex;
@@ -160,48 +155,12 @@ struct flow {
 			u32 headers;
 			__be16 window;
 			bool heard, fin;
-			u8 refusals, room, timestamp_len;
+			u8 refusals, header_len, timestamp_len;
 			u8 timestamp[TCPOPT_TIMESTAMP_SPACE];
 			u8 header[HEADER_MAX];
 		};
 	};
 	struct rcu_head rcu;
 };
-
-struct signing_keys;
-
-#define PORTS 65536
-
-/**
- * struct ctinject_net - what a network namespace has of its own
- * @net: the namespace
- * @arming: puts the hooks in place
- * @armed: they are
- * @gone: they never will be again
- * @ops: the hooks
- * @server_ports: from where replies can come, a bit each: where no selected SYN went to there is
- *	nobody to look up
- * @flows: flows of this namespace: as long as there are none, replies are not looked up
- * @keys: signing keys, or NULL
- * @counters: one array per CPU
- */
-struct ctinject_net {
-	struct net *net;
-	struct work_struct arming;
-	bool armed, gone;
-	struct nf_hook_ops *ops;
-	unsigned long *server_ports;
-	atomic_t flows;
-	struct signing_keys __rcu *keys;
-	struct stats __percpu *counters;
-};
-
-struct ctinject_net *ctinject_pernet(const struct net *net);
-
-extern unsigned int ctinject_max_flows;
-extern unsigned int ctinject_max_frames;
-extern unsigned int ctinject_max_memory;
-extern bool ctinject_check_device;
-extern bool ctinject_closing;
 
 #endif

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * `ctproxy`: one PROXY v2 header per TCP connection, in sequence numbers reserved by the SYN.
+ * `ctproxy`: one PROXY v2 header for each TCP connection, in numbers that the SYN reserves.
  *
  *	client space	              X | X+1 ...            the client's bytes
  *	server space	X-H | X-H+1 ... |  X+1 ...           the same numbers
  *	                     `-- header --'
  *
- * H is the header's length, `first` is X+1. The SYN leaves as X-H. From X+1 on both spaces
- * are equal, so data is never changed and never grows: the header is a segment of its own.
+ * H is the header's length, X the number of the client's SYN, and flow->first is X+1. The SYN
+ * leaves with number X-H. From X+1 on both spaces are equal, so data is not changed and does not
+ * grow: the header is a segment of its own.
  *
  *	to the server, while the header is not acknowledged
  *	  bare ACK at X+1             becomes the header
- *	  data or FIN at X+1          the header goes first, unless it has just gone
- *	  anything beyond             passes, if the header has been sent: it waits at the server
- *	                              for it. Else the header goes first
- *	  ... beyond any window       is dropped: it may bring the SYN cookie of another minute
- *	  RST at X+1                  leaves as X-H+1 and as X+1: one of them is exact
+ *	  data or FIN at X+1          the header is sent first, unless it was sent just before
+ *	  beyond X+1                  passes if the header was sent, and the server waits for that;
+ *	                              else the header is sent first
+ *	  beyond any first window     is dropped: it may bring back a SYN cookie of another minute
+ *	  RST at X+1                  leaves with X-H+1 and with X+1: the server obeys one of them
  *	  keepalive probe (at X)      becomes the header
- *	  anything else below X+1     is dropped: no byte of the client's may pass for the header
+ *	  anything else below X+1     is dropped: no byte of the client may take the header's place
  *	from the server
- *	  ack of X+1 or more          the header has arrived: the flow is forgotten
- *	  ack below X+1               is raised to X+1, which the client has a right to. No
- *	                              SYN-ACK: the server lacks the header, which is sent again
- *	  RST without ACK             the same, a few times: see missed_cookie()
+ *	  ack of X+1 or more          the header has arrived: the flow is removed
+ *	  ack below X+1               is raised to X+1, as the client expects it. Unless it is a
+ *	                              SYN-ACK, the server lacks the header, which is sent again
+ *	  RST without ACK             may mean the same, a few times: see missed_cookie()
  */
 
 #include <linux/jiffies.h>
@@ -33,36 +34,41 @@
 #include "conn.h"
 #include "ctproxy.h"
 #include "flow.h"
+#include "header.h"
 #include "keys.h"
+#include "segment.h"
+#include "stats.h"
 #include "tcpopt.h"
 
-/* A burst of low acks asks for one header, not for one each. */
+/* A burst of acks below the header is answered with one header. */
 #define ANSWER_INTERVAL msecs_to_jiffies(10)
 
 /*
- * A client sends its first data right behind the handshake. The header is on its way then; if it
- * is lost, the server asks for it, see ctproxy_reply().
+ * A client sends its first data right behind the handshake, when the header has just left. If that
+ * header is lost, the server's ack asks for it: see ctproxy_reply().
  */
 #define HEADER_INTERVAL msecs_to_jiffies(10)
 
 /*
- * How far ahead of its first byte a client can be while the server has not acknowledged any: the
- * window of a SYN-ACK is not scaled. A cookie of the minute before belongs up to 2^25 ahead.
+ * How far a client can be ahead of its first byte while the server has not acknowledged any: the
+ * window of a SYN-ACK is not scaled. A cookie of the previous minute fits up to 2^25 ahead.
  */
 #define FIRST_WINDOW 65535u
 
-/* How often an RST may mean that the header was missed, see missed_cookie(). */
+/* How often missed_cookie() accepts an RST. */
 #define REFUSALS_MAX 2
 
 /**
- * ctproxy_open() - the server has taken the SYN: from here on there are two sequence spaces
+ * ctproxy_open() - make the flow of a connection whose SYN the server has accepted
  * @ct: conntrack, confirmed
  * @conn: its data, CONN_OPEN
- * @why: on failure, the counter to drop under
+ * @why: on failure, set to the counter of the dropped packet
+ *
+ * Return: 0, or an error number.
  */
 int ctproxy_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why)
 {
-	bool is_signed = conn->room != header_size(nf_ct_l3num(ct), false);
+	bool is_signed = conn->header_len != header_size(nf_ct_l3num(ct), false);
 	const struct signing_key *key = NULL;
 	struct flow *flow;
 
@@ -80,17 +86,17 @@ int ctproxy_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why)
 	flow->sent = conn->server;
 	flow->high = conn->first;
 	flow->answered = jiffies - ANSWER_INTERVAL;
-	flow->room = header_build(flow->header, ct, key, conn->time);
+	flow->header_len = header_build(flow->header, ct, key, conn->time);
 	return flow_publish(flow, why) ? 0 : -ENOMEM;
 }
 
 /**
- * ctproxy_raise_synack() - what the client is told of the server's SYN-ACK
+ * ctproxy_raise_synack() - translate the server's SYN-ACK for the client
  * @skb: SYN-ACK, writable
  * @seg: its offsets
  * @conn: its connection
  *
- * The header takes room in the first window, which the client must not fill.
+ * The header occupies part of the first window, so the client is told of a smaller one.
  */
 void ctproxy_raise_synack(struct sk_buff *skb, const struct segment *seg,
 			  const struct conn *conn)
@@ -98,8 +104,8 @@ void ctproxy_raise_synack(struct sk_buff *skb, const struct segment *seg,
 	u16 window = ntohs(segment_tcp(skb, seg)->window);
 
 	segment_set_ack(skb, seg, conn->first);
-	if (window > conn->room)
-		segment_set_window(skb, seg, window - conn->room);
+	if (window > conn->header_len)
+		segment_set_window(skb, seg, window - conn->header_len);
 }
 
 enum action {
@@ -107,18 +113,18 @@ enum action {
 	BECOME_HEADER,
 	HEADER_FIRST,
 	RESET_TWICE,
-	DROP_BELOW,		/* this and what follows */
+	DROP_BELOW,		/* from here on: the packet is dropped */
 	DROP_BEYOND,
 	DROP_ACK,
 };
 
-/* A probe of the byte before the next one; some stacks send it with a byte of garbage. */
+/* A keepalive probe is one number too low; some stacks put a byte of garbage into it. */
 static bool keepalive(const struct segment *seg, u32 ahead)
 {
 	return ahead == (u32)-1 && seg->len <= 1;
 }
 
-/* The client can acknowledge what the server has sent in this connection, and nothing else. */
+/* A client can acknowledge only what the server has sent in this connection. */
 static bool ack_is_plausible(const struct flow *flow, const struct tcphdr *th)
 {
 	return th->ack && ntohl(th->ack_seq) - flow->server <= flow->sent - flow->server;
@@ -129,7 +135,7 @@ static bool has_just_gone(const struct flow *flow)
 	return flow->headers && time_before(jiffies, flow->headed + HEADER_INTERVAL);
 }
 
-/* What becomes of a segment while the server may lack the header. Under flow->lock. */
+/* Decides about a segment while the server may lack the header. Under flow->lock. */
 static enum action decide(const struct flow *flow, const struct segment *seg,
 			  const struct tcphdr *th)
 {
@@ -145,12 +151,13 @@ static enum action decide(const struct flow *flow, const struct segment *seg,
 		return flow->headers ? PASS : HEADER_FIRST;
 	}
 	if (ahead == 0 && (seg->len || th->fin))
-		return CTINJECT_BUG == 2 || has_just_gone(flow) ? PASS : HEADER_FIRST;
+		return has_just_gone(flow) ? PASS : HEADER_FIRST;
 	if (ahead == 0 || keepalive(seg, ahead))
 		return BECOME_HEADER;
-	return CTINJECT_BUG == 6 ? PASS : DROP_BELOW;
+	return DROP_BELOW;
 }
 
+/* Keeps what an answer to the server will need, and counts headers. Under flow->lock. */
 static void note(struct flow *flow, const struct sk_buff *skb, const struct segment *seg,
 		 enum action action, const struct nf_hook_state *state)
 {
@@ -161,7 +168,7 @@ static void note(struct flow *flow, const struct sk_buff *skb, const struct segm
 		return;
 	if (after(end, flow->high))
 		flow->high = end;
-	/* What is sent in the client's name says what it said last, and nothing after a reset. */
+	/* A header that is sent again repeats these. After a reset it is not sent again. */
 	flow->heard = !th->rst;
 	flow->acked = ntohl(th->ack_seq);
 	flow->ifindex = conn_device(state);
@@ -179,19 +186,21 @@ static void note(struct flow *flow, const struct sk_buff *skb, const struct segm
 		  flow->headers++ ? STAT_ctproxy_headers_again : STAT_ctproxy_headers);
 }
 
-/* What is beyond the header, or comes when it has been acknowledged. */
+/*
+ * Passes a segment that is beyond the header, or that comes after the server has acknowledged it.
+ */
 static unsigned int pass(struct sk_buff *skb, const struct segment *seg, const struct conn *conn,
 			 const struct nf_hook_state *state)
 {
-	if (CTINJECT_BUG != 6 && conn_spoil_cookie(skb, seg, conn, segment_seq(skb, seg)))
+	if (conn_spoil_cookie(skb, seg, conn, segment_seq(skb, seg)))
 		return stats_drop(state->net, STAT_drop_build);
 	return NF_ACCEPT;
 }
 
 /*
- * What went first may have made a socket of the request that TCP found for this packet before the
- * hooks (early demux), or have ended it. To one that has ended a reset is out of place, and it
- * would challenge it.
+ * Early demux may have attached a request socket to this packet before the hooks. The packet that
+ * was sent first may have turned that request into a socket, or have ended it. TCP must look it up
+ * again: an ended request would answer a reset with a challenge ACK.
  */
 static void forget_request(struct sk_buff *skb, const struct nf_hook_state *state)
 {
@@ -200,7 +209,7 @@ static void forget_request(struct sk_buff *skb, const struct nf_hook_state *stat
 }
 
 /**
- * ctproxy_forward() - a segment of the client's, no SYN, whose connection is open or proven
+ * ctproxy_forward() - handle a segment to the server, no SYN, in CONN_OPEN or CONN_PROVEN
  * @skb: the segment
  * @seg: its offsets
  * @conn: its connection
@@ -212,7 +221,7 @@ unsigned int ctproxy_forward(struct sk_buff *skb, struct segment *seg, struct co
 	struct flow *flow = READ_ONCE(conn->flow);
 	u8 header[HEADER_MAX];
 	enum action action;
-	unsigned int room;
+	unsigned int header_len;
 	u32 at;
 	int err;
 
@@ -225,18 +234,18 @@ unsigned int ctproxy_forward(struct sk_buff *skb, struct segment *seg, struct co
 	}
 	action = decide(flow, seg, segment_tcp(skb, seg));
 	note(flow, skb, seg, action, state);
-	room = flow->room;
-	at = flow->first - room;
+	header_len = flow->header_len;
+	at = flow->first - header_len;
 	if (action != PASS)
-		memcpy(header, flow->header, room);
+		memcpy(header, flow->header, header_len);
 	spin_unlock_bh(&flow->lock);
 
 	switch (action) {
 	case BECOME_HEADER:
-		err = segment_become_header(skb, seg, at, header, room);
+		err = segment_become_header(skb, seg, at, header, header_len);
 		break;
 	case HEADER_FIRST:
-		err = segment_send_header(skb, seg, at, header, room, state);
+		err = segment_send_header(skb, seg, at, header, header_len, state);
 		forget_request(skb, state);
 		break;
 	case RESET_TWICE:
@@ -255,13 +264,15 @@ unsigned int ctproxy_forward(struct sk_buff *skb, struct segment *seg, struct co
 	return err ? stats_drop(state->net, STAT_drop_build) : NF_ACCEPT;
 
 gone:
-	/* Acknowledged long ago, or just now on another CPU; or the conntrack is dying. */
+	/*
+	 * The header is acknowledged, perhaps just now on another CPU; or the conntrack is dying.
+	 */
 	if (READ_ONCE(conn->phase) == CONN_PROVEN)
 		return pass(skb, seg, conn, state);
 	return stats_drop(state->net, STAT_drop_early);
 }
 
-/* An ack of the header and of nothing else tells the client nothing that it could understand. */
+/* Whether a segment only acknowledges the header, of which the client knows nothing. */
 static bool only_for_us(const struct sk_buff *skb, const struct segment *seg, u32 ahead)
 {
 	const struct tcphdr *th = segment_tcp(skb, seg);
@@ -270,24 +281,24 @@ static bool only_for_us(const struct sk_buff *skb, const struct segment *seg, u3
 }
 
 /*
- * Writes down the header segment that answers a reply. Under flow->lock.
+ * Prepares the header segment that answers a reply. Under flow->lock.
  *
- * Towards this host nothing is lost on the way: what its TCP threw away the client sends
- * again, and the header goes in front of that.
+ * There is no answer to a server on this host, to which no packet is lost on the way. If its TCP
+ * has discarded a segment, the client sends that again, and the header goes in front of it.
  */
 static void prepare_answer(struct answer *answer, struct flow *flow,
 			   const struct nf_hook_state *state)
 {
-	if (CTINJECT_BUG == 2 || state->hook != NF_INET_PRE_ROUTING)
+	if (state->hook != NF_INET_PRE_ROUTING)
 		return;
-	/* A client that was never heard may not exist: its handshake is not ours to complete. */
+	/* Do not complete the handshake of a client that has not answered the SYN-ACK itself. */
 	if (!flow->heard)
 		return;
 	if (time_before(jiffies, flow->answered + ANSWER_INTERVAL))
 		return;
 	flow->answered = jiffies;
 	answer->th = (struct tcphdr) {
-		.seq = htonl(flow->first - flow->room),
+		.seq = htonl(flow->first - flow->header_len),
 		.ack_seq = htonl(flow->acked),
 		.ack = 1,
 		.psh = 1,
@@ -295,8 +306,8 @@ static void prepare_answer(struct answer *answer, struct flow *flow,
 	};
 	memcpy(answer->options, flow->timestamp, sizeof(answer->options));
 	answer->optlen = flow->timestamp_len;
-	memcpy(answer->header, flow->header, flow->room);
-	answer->len = flow->room;
+	memcpy(answer->header, flow->header, flow->header_len);
+	answer->len = flow->header_len;
 	answer->mark = flow->mark;
 }
 
@@ -307,17 +318,19 @@ static void send_answer(const struct flow *flow, const struct answer *answer)
 }
 
 /*
- * An RST without ACK answers a segment that found no socket. A server with SYN cookies has
- * none until it sees the header, which alone has the number that belongs to its cookie:
- * when data has arrived first, the header was lost or overtaken, and not the connection is
- * refused but that segment. If it is the connection after all, the answer to the header
- * says so again. Under flow->lock.
+ * Whether an RST only means that the server has missed the header. Under flow->lock.
+ *
+ * An RST without ACK answers a segment that found no socket. A server with SYN cookies makes its
+ * socket when the header arrives, since only the header has the number that fits the cookie. If
+ * data arrives first, because the header was lost or overtaken, the server refuses that segment and
+ * not the connection. If it does refuse the connection, it sends another RST when the header is
+ * sent again.
  */
 static bool missed_cookie(struct flow *flow, const struct tcphdr *th)
 {
 	if (!th->rst || th->ack)
 		return false;
-	/* Each segment of a burst is refused: that is one. */
+	/* The RSTs for all segments of a burst count as one. */
 	if (flow->refusals && time_before(jiffies, flow->refused + ANSWER_INTERVAL))
 		return true;
 	if (flow->refusals == REFUSALS_MAX)
@@ -327,16 +340,17 @@ static bool missed_cookie(struct flow *flow, const struct tcphdr *th)
 	return true;
 }
 
+/* Keeps a packet from the client. */
 static unsigned int swallow(struct sk_buff *skb, const struct nf_hook_state *state)
 {
 	stats_inc(state->net, STAT_swallowed);
-	/* Not NF_DROP, which is an error to a sender on this host. */
+	/* NF_DROP would report an error to a sender on this host. */
 	consume_skb(skb);
 	return NF_STOLEN;
 }
 
 /**
- * ctproxy_reply() - a segment of the server's, no SYN-ACK, before conntrack sees it
+ * ctproxy_reply() - handle a segment of the server, no SYN-ACK, before conntrack sees it
  * @skb: the segment; checksum and device are right
  * @seg: its offsets
  * @flow: its flow, under RCU
@@ -350,7 +364,7 @@ unsigned int ctproxy_reply(struct sk_buff *skb, const struct segment *seg, struc
 	u32 ahead, first;
 	struct answer answer;
 
-	answer.len = 0;		/* there is none, until it is prepared */
+	answer.len = 0;		/* until prepare_answer() makes one */
 	spin_lock_bh(&flow->lock);
 	if (flow->dead)
 		goto pass;
@@ -365,7 +379,7 @@ unsigned int ctproxy_reply(struct sk_buff *skb, const struct segment *seg, struc
 	if (after(end, flow->sent))
 		flow->sent = end;
 	ahead = ntohl(th->ack_seq) - flow->first;
-	/* Of what the client has not sent: an older connection's. */
+	/* An ack of bytes that the client has not sent belongs to an older connection. */
 	if ((s32)ahead >= 0 && after(ntohl(th->ack_seq), flow->high))
 		goto pass;
 	if ((s32)ahead >= 0) {
@@ -374,8 +388,8 @@ unsigned int ctproxy_reply(struct sk_buff *skb, const struct segment *seg, struc
 		spin_unlock_bh(&flow->lock);
 		return only_for_us(skb, seg, ahead) ? swallow(skb, state) : NF_ACCEPT;
 	}
-	/* Of an older connection: its business. */
-	if (ahead < (u32)-flow->room)
+	/* An ack below the header belongs to an older connection, too. */
+	if (ahead < (u32)-flow->header_len)
 		goto pass;
 	if (!th->rst)
 		prepare_answer(&answer, flow, state);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* `ctproxy`: one PROXY v2 header per TCP connection. */
+/* `ctproxy`: one PROXY v2 header for each TCP connection. */
 #ifndef CTINJECT_CTPROXY_H
 #define CTINJECT_CTPROXY_H
 
 #include "ctinject.h"
+#include "segment.h"
+#include "stats.h"
 
 int ctproxy_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why);
 void ctproxy_raise_synack(struct sk_buff *skb, const struct segment *seg,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * UDP: the origin in front of each datagram, six bytes (DESIGN 3.2) or a PROXY v2 header (3.3).
+ * UDP: writes the origin in front of each datagram: for ctframe six bytes
+ * (docs/wire-formats.md#ctframe-datagram-udp-ipv4), for ctproxy a PROXY v2 header.
  *
- * A datagram cannot be cut in two: one that grows beyond the MTU is dropped and counted, since IP
- * fragments are what a client that sends 1472 bytes took care to avoid.
+ * A datagram that grows beyond the MTU is dropped and counted. IP fragments would be the
+ * alternative, which clients avoid by keeping their datagrams small.
  */
 
 #include <linux/ip.h>
@@ -17,20 +18,25 @@
 #include "conn.h"
 #include "ctframe.h"
 #include "datagram.h"
+#include "header.h"
 #include "keys.h"
+#include "segment.h"
+#include "stats.h"
 
-#define SIX 6
+/* Bytes in front of a ctframe datagram: address and port. */
+#define CTFRAME_PREFIX 6
 
+/* Writes the bytes that go in front of a datagram, and returns their number. */
 static unsigned int build(u8 *prefix, const struct nf_conn *ct, enum ctinject_format format)
 {
 	if (format == CTINJECT_CTPROXY)
 		return header_build(prefix, ct, keys_signing(nf_ct_net(ct)),
 				    ktime_get_real_seconds());
 	ctframe_destination(prefix, ct);
-	return SIX;
+	return CTFRAME_PREFIX;
 }
 
-/* What the client had fragmented was put together for conntrack, and fits: leave it whole. */
+/* Conntrack has reassembled a fragmented datagram. It fits, so it is not fragmented again. */
 static void forget_fragments(struct sk_buff *skb, u8 family)
 {
 	if (family == NFPROTO_IPV4)
@@ -40,10 +46,10 @@ static void forget_fragments(struct sk_buff *skb, u8 family)
 }
 
 /**
- * datagram_forward() - a datagram of the client's, on its way to the server
+ * datagram_forward() - write the origin in front of a datagram to the server
  * @skb: the datagram
  * @ct: its conntrack, translated
- * @format: what its rule asked for
+ * @format: the format that its rule asked for
  * @state: hook
  */
 unsigned int datagram_forward(struct sk_buff *skb, const struct nf_conn *ct,
@@ -68,7 +74,7 @@ unsigned int datagram_forward(struct sk_buff *skb, const struct nf_conn *ct,
 		return stats_drop(state->net, STAT_drop_malformed);
 	if (segment_corrupt(skb, &seg, IPPROTO_UDP, state))
 		return stats_drop(state->net, STAT_drop_malformed);
-	/* Several datagrams in one packet, each of which would need its own. */
+	/* A GSO packet is several datagrams, each of which would need its own prefix. */
 	if (skb_is_gso(skb))
 		return stats_drop(state->net, STAT_drop_gso);
 

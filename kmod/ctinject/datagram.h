@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* UDP: the origin in front of each datagram. */
+/* UDP: writes the origin in front of each datagram. */
 #ifndef CTINJECT_DATAGRAM_H
 #define CTINJECT_DATAGRAM_H
 

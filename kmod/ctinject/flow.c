@@ -2,30 +2,24 @@
 /*
  * The table of flows, keyed by namespace, zone and reply tuple.
  *
- * Life of a flow: flow_alloc() -> filled in by its format -> flow_publish() -> found by the
- * reply hook and through conn->flow -> flow_kill(), or flow_unlink() with the lock held,
- * exactly once -> freed after a grace period.
+ * Life of a flow: flow_alloc(); its format fills it in; flow_publish(). From then on the reply hook
+ * finds it in the table, and others find it through conn->flow. flow_kill(), or flow_unlink() with
+ * the lock held, removes it exactly once, and it is freed after a grace period.
  *
- * It holds a reference of its conntrack, whose ->destroy() kills it. When user space takes the
- * helper away (conntrack -U) that is not called any more: a sweep finds such orphans.
+ * A flow holds a reference to its conntrack. ->destroy() of the conntrack kills the flow; sweep.c
+ * removes those for which ->destroy() is not called.
  */
 
 #include <linux/slab.h>
-#include <linux/workqueue.h>
 #include <net/netfilter/nf_conntrack_zones.h>
 
-#include "conn.h"
 #include "flow.h"
+#include "limits.h"
+#include "pernet.h"
 
 static struct rhashtable table;
 static struct kmem_cache *cache;
 
-/* Orphans are rare, and only hold memory. */
-#define SWEEP_INTERVAL (30 * HZ)
-static void sweep(struct work_struct *work);
-static DECLARE_DELAYED_WORK(sweeper, sweep);
-
-static atomic_long_t memory = ATOMIC_LONG_INIT(0);
 static atomic_t count = ATOMIC_INIT(0);
 
 static const struct rhashtable_params params = {
@@ -34,41 +28,6 @@ static const struct rhashtable_params params = {
 	.head_offset = offsetof(struct flow, node),
 	.automatic_shrinking = true,
 };
-
-/* Takes @bytes (gives back, when negative) out of what max_memory allows. */
-bool flow_charge(long bytes)
-{
-	long limit = (long)READ_ONCE(ctinject_max_memory) << 10;
-
-	if (atomic_long_add_return(bytes, &memory) <= limit || bytes <= 0)
-		return true;
-	atomic_long_sub(bytes, &memory);
-	return false;
-}
-
-/* The frame maps' allocator. */
-void *framemap_alloc(size_t bytes)
-{
-	void *memory;
-
-	if (!flow_charge(bytes))
-		return NULL;
-	memory = kmalloc(bytes, GFP_ATOMIC | __GFP_NOWARN);
-	if (!memory)
-		flow_charge(-(long)bytes);
-	return memory;
-}
-
-void framemap_free(void *memory, size_t bytes)
-{
-	kfree(memory);
-	flow_charge(-(long)bytes);
-}
-
-long flow_memory(void)
-{
-	return atomic_long_read(&memory);
-}
 
 struct flow *flow_find(const struct flow_key *key)
 {
@@ -95,13 +54,13 @@ static void flow_set_key(struct flow_key *key, const struct nf_conn *ct)
 }
 
 /**
- * flow_alloc() - a flow that nobody can see yet
+ * flow_alloc() - make a flow that is not in the table yet
  * @ct: its conntrack, confirmed
  * @conn: the helper data of @ct
  * @format: which union member the caller is going to fill in
- * @why: on failure, the counter to drop under
+ * @why: on failure, set to the counter of the dropped packet
  *
- * Return: the flow, or NULL when a bound was hit or memory is short. Atomic context.
+ * Return: the flow, or NULL when a limit is reached or memory is short. Atomic context.
  */
 struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_format format,
 			enum stat_id *why)
@@ -109,10 +68,10 @@ struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_for
 	struct flow *flow;
 
 	*why = STAT_drop_flow_limit;
-	if (atomic_inc_return(&count) > READ_ONCE(ctinject_max_flows))
+	if (atomic_inc_return(&count) > READ_ONCE(limits_flows))
 		goto uncount;
 	*why = STAT_drop_memory;
-	if (!flow_charge(sizeof(*flow)))
+	if (!limits_charge(sizeof(*flow)))
 		goto uncount;
 	flow = kmem_cache_zalloc(cache, GFP_ATOMIC | __GFP_NOWARN);
 	if (!flow)
@@ -126,7 +85,7 @@ struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_for
 	return flow;
 
 uncharge:
-	flow_charge(-(long)sizeof(*flow));
+	limits_charge(-(long)sizeof(*flow));
 uncount:
 	atomic_dec(&count);
 	return NULL;
@@ -136,7 +95,7 @@ static void flow_free(struct flow *flow)
 {
 	if (flow->format == CTINJECT_CTFRAME)
 		framemap_release(&flow->map);
-	flow_charge(-(long)sizeof(*flow));
+	limits_charge(-(long)sizeof(*flow));
 	atomic_dec(&count);
 	kmem_cache_free(cache, flow);
 }
@@ -151,15 +110,15 @@ static void flow_free_rcu(struct rcu_head *rcu)
 
 /**
  * flow_publish() - put a flow into the table and into its conn
- * @flow: from flow_alloc(), filled in; belongs to the table from here on
- * @why: on failure, the counter to drop under
+ * @flow: from flow_alloc(), filled in; the caller must not use it afterwards
+ * @why: on failure, set to the counter of the dropped packet
  *
- * Two CPUs may bring one each for the same connection: the table decides. An entry with the
- * same key but another conn is left from a conntrack that is being destroyed, and gives
- * way.
+ * Two CPUs may publish a flow of the same connection at once; the first one in the table stays. An
+ * entry with the same key but another conn belongs to a conntrack that is being destroyed: it is
+ * killed.
  *
- * Return: the connection's flow, ours or the other CPU's; NULL when there is none because the
- * conntrack is dying or the table is out of memory. Caller holds rcu_read_lock().
+ * Return: the connection's flow, which may be another CPU's; NULL when the conntrack is dying or
+ * memory is short. Caller holds rcu_read_lock().
  */
 struct flow *flow_publish(struct flow *flow, enum stat_id *why)
 {
@@ -168,12 +127,12 @@ struct flow *flow_publish(struct flow *flow, enum stat_id *why)
 	struct flow *old;
 
 again:
-	/* Nobody who finds it may use it before conn->flow is set. */
+	/* Holding the lock keeps others from using the flow before conn->flow is set. */
 	spin_lock_bh(&flow->lock);
 	old = rhashtable_lookup_get_insert_fast(&table, &flow->node, params);
 	if (!old) {
 		nf_conntrack_get(&ct->ct_general);
-		atomic_inc(&ctinject_pernet(flow->key.net)->flows);
+		atomic_inc(&pernet_of(flow->key.net)->flows);
 		WRITE_ONCE(conn->flow, flow);
 	}
 	spin_unlock_bh(&flow->lock);
@@ -190,8 +149,9 @@ again:
 		flow_free(flow);
 		return old;
 	}
-	/* Pairs with the atomic bit operation in nf_ct_delete(), which precedes ->destroy(): either
-	 * that sees conn->flow, or we see the bit.
+	/*
+	 * Pairs with the atomic bit operation in nf_ct_delete(), which precedes ->destroy(): either
+	 * ->destroy() sees conn->flow, or we see the bit.
 	 */
 	smp_mb();
 	if (nf_ct_is_dying(ct)) {
@@ -202,7 +162,7 @@ again:
 	return flow;
 }
 
-/* Takes a flow out, once. Caller holds flow->lock and rcu_read_lock(). */
+/* Removes a flow, unless it was removed. Caller holds flow->lock and rcu_read_lock(). */
 void flow_unlink(struct flow *flow)
 {
 	if (flow->dead)
@@ -210,24 +170,16 @@ void flow_unlink(struct flow *flow)
 	flow->dead = true;
 	WRITE_ONCE(flow->conn->flow, NULL);
 	rhashtable_remove_fast(&table, &flow->node, params);
-	atomic_dec(&ctinject_pernet(flow->key.net)->flows);
+	atomic_dec(&pernet_of(flow->key.net)->flows);
 	call_rcu(&flow->rcu, flow_free_rcu);
 }
 
-/* The same for those who do not hold the lock. */
+/* Removes a flow, unless it was removed. Caller holds rcu_read_lock(). */
 void flow_kill(struct flow *flow)
 {
 	spin_lock_bh(&flow->lock);
 	flow_unlink(flow);
 	spin_unlock_bh(&flow->lock);
-}
-
-/* Its conntrack is gone, or does not know of us any more. Under RCU. */
-bool flow_is_orphan(const struct flow *flow)
-{
-	enum ctinject_format format;
-
-	return nf_ct_is_dying(flow->ct) || conn_of(flow->ct, &format) != flow->conn;
 }
 
 /* Calls @visit for each flow, under RCU and without a lock. Process context. */
@@ -240,7 +192,7 @@ void flow_each(void (*visit)(struct flow *flow, const void *data), const void *d
 	rhashtable_walk_enter(&table, &iter);
 	rhashtable_walk_start(&iter);
 	while ((flow = rhashtable_walk_next(&iter))) {
-		/* An error says that the table was resized: some come twice. */
+		/* An error says that the table was resized; some flows may be visited twice. */
 		if (!IS_ERR(flow))
 			visit(flow, data);
 		if (++visited % 256)
@@ -259,22 +211,10 @@ static void kill_if_in(struct flow *flow, const void *net)
 		flow_kill(flow);
 }
 
-/* Conntrack waits for its last reference before a namespace can go. */
+/* Releases the references to conntracks, for which the end of a namespace waits. */
 void flow_net_exit(const struct net *net)
 {
 	flow_each(kill_if_in, net);
-}
-
-static void kill_orphan(struct flow *flow, const void *unused)
-{
-	if (flow_is_orphan(flow))
-		flow_kill(flow);
-}
-
-static void sweep(struct work_struct *work)
-{
-	flow_each(kill_orphan, NULL);
-	schedule_delayed_work(&sweeper, SWEEP_INTERVAL);
 }
 
 int flow_table_init(void)
@@ -288,15 +228,12 @@ int flow_table_init(void)
 	err = rhashtable_init(&table, &params);
 	if (err)
 		kmem_cache_destroy(cache);
-	else
-		schedule_delayed_work(&sweeper, SWEEP_INTERVAL);
 	return err;
 }
 
-/* All namespaces are done with: no flow is left. */
+/* Caller has unregistered all namespaces, so no flow is left. */
 void flow_table_exit(void)
 {
-	cancel_delayed_work_sync(&sweeper);
 	rcu_barrier();
 	rhashtable_destroy(&table);
 	kmem_cache_destroy(cache);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * To the server: behind conntrack, NAT and every rule, just before nf_confirm.
- *
- * LOCAL_IN when the server is this host, POST_ROUTING when it is another one or on lo.
+ * The hook for packets to the server. It runs after conntrack, NAT and every rule, just before
+ * nf_confirm: at LOCAL_IN when the server is on this host, at POST_ROUTING when it is another host
+ * or the packet goes over lo.
  */
 
 #include <linux/netfilter.h>
@@ -12,14 +12,17 @@
 #include "ctframe.h"
 #include "ctproxy.h"
 #include "datagram.h"
-#include "hooks.h"
+#include "forward.h"
+#include "segment.h"
+#include "stats.h"
+#include "unload.h"
 
 static bool is_syn(const struct tcphdr *th)
 {
 	return th->syn && !th->ack;
 }
 
-/* A connection that goes where its client wanted it to go is none of ours. */
+/* A connection whose destination is not translated needs no header: leave it alone. */
 static void set_direct(struct nf_conn *ct, struct conn *conn, struct net *net)
 {
 	spin_lock_bh(&ct->lock);
@@ -34,7 +37,7 @@ static unsigned int tcp_forward(struct sk_buff *skb, struct segment *seg, struct
 				struct conn *conn, enum ctinject_format format,
 				const struct nf_hook_state *state)
 {
-	u8 phase = smp_load_acquire(&conn->phase);	/* and all that it promises: conn_prove() */
+	u8 phase = smp_load_acquire(&conn->phase);	/* pairs with settle(), conn_prove() */
 	const struct tcphdr *th = segment_tcp(skb, seg);
 
 	if (phase == CONN_NEW && !conn_translated(ct)) {
@@ -49,7 +52,7 @@ static unsigned int tcp_forward(struct sk_buff *skb, struct segment *seg, struct
 	case CONN_NEW:
 		return stats_drop(state->net, STAT_drop_no_syn);
 	case CONN_SYN:
-		/* A reset of what the server still had of an older connection. */
+		/* A reset ends what the server still has of an older connection. */
 		return th->rst ? NF_ACCEPT : stats_drop(state->net, STAT_drop_early);
 	case CONN_PROVEN:
 		if (!th->rst && conn_behind_fin(skb, seg, ct, conn))
@@ -61,7 +64,10 @@ static unsigned int tcp_forward(struct sk_buff *skb, struct segment *seg, struct
 	return ctframe_forward(skb, seg, ct, conn, state);
 }
 
-/* A packet is treated once: on lo at POST_ROUTING, in a VRF (as nf_confirm does) on the slave. */
+/*
+ * Whether the packet comes, or has come, through this hook another time, where it is handled: over
+ * lo at POST_ROUTING; in a VRF, as in nf_confirm, on the slave device.
+ */
 static bool passes_again(const struct sk_buff *skb, const struct nf_hook_state *state)
 {
 	if (state->hook == NF_INET_LOCAL_IN)
@@ -92,7 +98,7 @@ unsigned int hook_forward(void *priv, struct sk_buff *skb, const struct nf_hook_
 	}
 	switch (segment_parse(skb, state, IPPROTO_TCP, &seg)) {
 	case PARSED_OTHER:
-		return NF_ACCEPT;	/* an ICMP error that belongs to the connection */
+		return NF_ACCEPT;	/* an ICMP error about the connection */
 	case PARSED_MALFORMED:
 		return stats_drop(state->net, STAT_drop_malformed);
 	case PARSED_OK:
@@ -101,7 +107,7 @@ unsigned int hook_forward(void *priv, struct sk_buff *skb, const struct nf_hook_
 	if (segment_corrupt(skb, &seg, IPPROTO_TCP, state))
 		return stats_drop(state->net, STAT_drop_malformed);
 	if (CTINFO2DIR(ctinfo) == IP_CT_DIR_ORIGINAL) {
-		if (READ_ONCE(ctinject_closing))
+		if (READ_ONCE(unload_begun))
 			return stats_drop(state->net, STAT_drop_unloading);
 		return tcp_forward(skb, &seg, ct, conn, format, state);
 	}

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The frame map of one connection; framemap.h has the picture and the rules.
+ * The frame map of one connection; framemap.h explains it.
  */
 #include "framemap.h"
 
-/* Most connections never have more frames in flight. */
+/* Most connections never have more frames than that in flight. */
 #define FIRST_CAPACITY 16u
 
 /*
- * A longer hole before a segment is not believed: it would cost one frame for each 64 KiB at once.
- * A client whose burst was lost on so large a scale resends from the beginning of the hole.
+ * The longest accepted hole before a segment. A longer one would need too many frames at once, one
+ * for each 64 KiB. A client that has lost so much resends it from the beginning of the hole.
  */
 #define LONGEST_GAP 0x01000000u
 
 /*
- * The largest window that TCP can express. What lies farther from the ack, on either side, is not
- * believed: nearer numbers can be compared with each other, whatever the client sends.
+ * The largest window that TCP can express. Numbers that are farther from the ack, on either side,
+ * are refused, so that all accepted numbers can be compared with each other.
  */
 #define LONGEST_SPAN 0x40000000u
 
 /*
- * A window of a few segments is not shrunk: a client that may send 8 bytes less than a segment
- * waits for its timer instead of sending. It may overshoot then, which the server takes for loss.
+ * A window of a few segments is not shrunk: if it had space for 8 bytes less than a segment, the
+ * client would wait for its timer instead of sending. The headers may then exceed the server's
+ * window; the server drops the excess, and the client sends it again.
  */
 #define FEW_SEGMENTS 4u
 #define SMALL_WINDOW 8192u
@@ -41,7 +42,7 @@ static u32 frame_end(const struct framemap *map, u32 index)
 	return index + 1 < map->count ? frame_start(map, index + 1) : map->max;
 }
 
-/* Server space: where the header of a kept frame begins. */
+/* Server space: where the header of a frame in the map begins. */
 static u32 header_position(const struct framemap *map, u32 index)
 {
 	return frame_start(map, index) + FRAMEMAP_HEADER * (map->pruned + index);
@@ -53,7 +54,7 @@ static u32 stream_end(const struct framemap *map)
 	return map->max + FRAMEMAP_HEADER * (map->pruned + map->count);
 }
 
-/* How many kept frames have a header that begins at @pos or before. */
+/* The number of frames in the map whose header begins at @pos or before. */
 static u32 headers_begun(const struct framemap *map, u32 pos)
 {
 	u32 low = 0, high = map->count;
@@ -71,9 +72,9 @@ static u32 headers_begun(const struct framemap *map, u32 pos)
 
 /**
  * framemap_init() - begin with an empty map
- * @map: to be initialised; needs framemap_release() once a frame was committed
- * @seq: client-space number of the connection's first data byte
- * @limit: frames to be kept at most, FRAMEMAP_MOST if more. A single segment may need several.
+ * @map: the map; needs framemap_release() after a frame was committed
+ * @seq: client space: the connection's first data byte
+ * @limit: the highest allowed number of frames, FRAMEMAP_MOST if more. A segment may need several
  */
 void framemap_init(struct framemap *map, u32 seq, u32 limit)
 {
@@ -82,13 +83,13 @@ void framemap_init(struct framemap *map, u32 seq, u32 limit)
 		.raw = seq,
 		.max = seq,
 		.limit = limit < FRAMEMAP_MOST ? limit : FRAMEMAP_MOST,
-		.mean8 = 8 * FRAMEMAP_LONGEST, /* until more is known, no window is shrunk */
+		.mean8 = 8 * FRAMEMAP_LONGEST, /* shrinks no window, until there are frames */
 	};
 }
 
 /**
  * framemap_release() - free the map's memory
- * @map: keeps no frame afterwards
+ * @map: the map, which has no frames afterwards
  */
 void framemap_release(struct framemap *map)
 {
@@ -99,7 +100,7 @@ void framemap_release(struct framemap *map)
 }
 
 /**
- * framemap_size() - how much memory the map has allocated
+ * framemap_size() - tell how much memory the map has allocated
  * @map: the map
  *
  * Return: bytes, without struct framemap itself.
@@ -109,7 +110,7 @@ u32 framemap_size(const struct framemap *map)
 	return map->capacity * sizeof(*map->start);
 }
 
-/* Make room for @frames more, or fail and change nothing. */
+/* Makes sure that @frames more fit into the map. If that fails, the map is not changed. */
 static int reserve(struct framemap *map, u32 frames)
 {
 	u32 needed = map->count + frames;
@@ -145,7 +146,7 @@ static bool is_near(const struct framemap *map, u32 seq)
 	return seq - (map->una - LONGEST_SPAN) <= 2 * LONGEST_SPAN;
 }
 
-/* Put the next @len bytes into frames, for which there is room. */
+/* Puts the next @len bytes into frames. Caller has called reserve(). */
 static void append(struct framemap *map, u32 len)
 {
 	while (len) {
@@ -158,7 +159,7 @@ static void append(struct framemap *map, u32 len)
 	}
 }
 
-/* A gap is made of several segments, so only what a segment brings tells how long frames are. */
+/* Updates the mean length of frames. @len: new bytes of a segment, without the gap before it. */
 static void learn_length(struct framemap *map, u32 len)
 {
 	u32 part = len < FRAMEMAP_LONGEST ? len : FRAMEMAP_LONGEST;
@@ -168,21 +169,21 @@ static void learn_length(struct framemap *map, u32 len)
 }
 
 /**
- * framemap_commit() - put into frames all that is not in one yet, up to the end of a segment
+ * framemap_commit() - put all bytes up to the end of a segment into frames
  * @map: the map
  * @seq: client space: the segment's first byte
  * @len: its payload bytes; 0 for a FIN alone
  *
- * A gap before @seq is segments that were lost or overtaken. It becomes a frame of its own at once,
- * since its length is known, and without it the segment's place in server space would not be. Not
- * for a bare ACK: that would make frames of what may never be sent.
+ * Bytes that are in frames already stay in them. A gap before @seq comes from segments that were
+ * lost or overtaken. It becomes a frame of its own at once: the segment's place in server space
+ * depends on the headers before it. Do not call this for a bare ACK, which may be ahead of bytes
+ * that are never sent.
  *
- * After an error the map is as it was before, and what lies below @max can still be sent. A caller
- * that is refused should send that part of the segment on: a client that resends lost bytes joined
- * with later ones does so again and again, and would never be heard.
+ * After an error the map is unchanged, and bytes below @max can still be sent. The caller should
+ * send that part of a refused segment: a client may resend lost bytes only together with later
+ * ones, and would be refused each time.
  *
- * Return: 0, or -ENOBUFS (there would be too many frames), -ENOMEM, or -ERANGE (beyond the FIN, or
- * too far away to be true).
+ * Return: 0, or -ENOBUFS (too many frames), -ENOMEM, or -ERANGE (beyond the FIN, or too far away).
  */
 int framemap_commit(struct framemap *map, u32 seq, u32 len)
 {
@@ -193,7 +194,7 @@ int framemap_commit(struct framemap *map, u32 seq, u32 len)
 
 	if (len > LONGEST_SPAN || !is_near(map, seq) || !is_near(map, end))
 		return -ERANGE;
-	/* A keepalive may bring a byte that is older than una: after a FIN, that is beyond max. */
+	/* After an acknowledged FIN, a keepalive with a byte is older than una but beyond max. */
 	if (!seq_before(map->max, end) || !seq_before(map->una, end))
 		return 0;
 	if (map->fin || gap > LONGEST_GAP)
@@ -213,7 +214,7 @@ int framemap_commit(struct framemap *map, u32 seq, u32 len)
  * @map: the map
  * @seq: client space: the segment's first byte
  *
- * Return: index of the first kept frame that starts at @seq or after; count when there is none.
+ * Return: index of the first frame in the map that starts at @seq or after; count if there is none.
  */
 u32 framemap_first(const struct framemap *map, u32 seq)
 {
@@ -231,11 +232,11 @@ u32 framemap_first(const struct framemap *map, u32 seq)
 }
 
 /**
- * framemap_frame() - look at one frame
+ * framemap_frame() - get one frame
  * @map: the map
- * @index: 0 for the oldest that is kept, below count
+ * @index: below count; 0 is the oldest frame in the map
  *
- * Return: what the frame's header says.
+ * Return: the frame.
  */
 struct frame framemap_frame(const struct framemap *map, u32 index)
 {
@@ -249,8 +250,8 @@ struct frame framemap_frame(const struct framemap *map, u32 index)
  * @map: the map, to which the segment was committed
  * @seq: client space: the segment's first byte, or its FIN
  *
- * Return: server space: the place of that byte or, when a frame begins with it, of the header that
- * belongs in front.
+ * Return: server space: the number of that byte or, if a frame begins with it, of the header in
+ * front of it.
  */
 u32 framemap_forward(const struct framemap *map, u32 seq)
 {
@@ -262,10 +263,10 @@ u32 framemap_forward(const struct framemap *map, u32 seq)
  * @map: the map
  * @seq: client space
  *
- * At the client's una the server may stand anywhere in a header, and heeds a reset at its exact
- * number only.
+ * When the client is at una, the server may expect any byte of a header next, and it obeys a reset
+ * only if that has exactly the expected number.
  *
- * Return: server space: what the server acknowledged when @seq is una, else as framemap_forward().
+ * Return: server space: the server's latest ack if @seq is una, else as framemap_forward().
  */
 u32 framemap_bare(const struct framemap *map, u32 seq)
 {
@@ -273,19 +274,19 @@ u32 framemap_bare(const struct framemap *map, u32 seq)
 }
 
 /**
- * framemap_reverse() - translate a number of the server's for the client
+ * framemap_reverse() - translate an ack or an edge of a SACK block for the client
  * @map: the map, before the ack of the same segment prunes it
  * @pos: server space
- * @edge: what it stands for
+ * @edge: which end of a range @pos is
  *
- * A right edge in a header says that the client's bytes before the frame have arrived. A left edge
- * there, or at the header's end, says that part of the header is missing. Then the frame's first
- * byte must count as missing too, arrived or not: a client does not resend what it believes to have
- * arrived, and the header travels with that byte.
+ * A right edge inside a header says that the client's bytes before the frame have arrived. A left
+ * edge inside a header, or at its end, says that part of the header is missing. Then the frame's
+ * first byte must be reported as missing too: the header is sent only with that byte, and a client
+ * does not resend a byte that it believes to have arrived.
  *
- * A block of which nothing remains (its left edge is not before its right one) must not be passed
- * on. Below the first kept frame, where only the SACK of a duplicate can point, the result is
- * approximate, and below it as well.
+ * If the translated left edge of a block is not before its right edge, the block must be removed.
+ * Only the SACK of a duplicate can point below the first frame in the map. There the result is
+ * approximate, but it stays below that frame.
  *
  * Return: client space.
  */
@@ -294,9 +295,6 @@ u32 framemap_reverse(const struct framemap *map, u32 pos, enum framemap_edge edg
 	u32 begun = headers_begun(map, pos);
 	u32 start, inside;
 
-#if CTINJECT_BUG == 1
-	edge = FRAMEMAP_RIGHT;
-#endif
 	if (!begun)
 		return pos - FRAMEMAP_HEADER * map->pruned;
 	start = frame_start(map, begun - 1);
@@ -314,11 +312,12 @@ static void prune_first(struct framemap *map)
 }
 
 /**
- * framemap_ack() - translate an ack for the client, and forget what it covers
+ * framemap_ack() - translate an ack for the client, and prune the frames that it covers
  * @map: the map
  * @ack: server space; its segment's checksum must have been verified
  *
- * An ack that is older than the last, or of what was never sent, is translated and changes nothing.
+ * An ack that is older than the latest one, or of bytes that were never sent, is translated and
+ * does not change the map.
  *
  * Return: client space.
  */
@@ -330,13 +329,9 @@ u32 framemap_ack(struct framemap *map, u32 ack)
 		return una;
 	map->raw = ack;
 	map->una = una;
-#if CTINJECT_BUG == 5
-	while (map->count && !seq_before(ack, header_position(map, 0)))
-#else
 	while (map->count && !seq_before(una, frame_end(map, 0)))
-#endif
 		prune_first(map);
-	/* A connection that is idle keeps nothing of what a burst took. */
+	/* An idle connection gives back the memory that a burst has taken. */
 	if (!map->count && map->capacity > FIRST_CAPACITY)
 		framemap_release(map);
 	return una;
@@ -348,11 +343,11 @@ u32 framemap_ack(struct framemap *map, u32 ack)
  * @ack: server space: the ack of the same segment
  * @window: bytes that the server takes after it, scaling applied
  *
- * The headers of the frames in the window need room as well, and so will those of frames to come,
- * of which the mean length is known. A window that is not 0 never becomes 0: the server would not
+ * The headers of frames in the window need space in it, too. For future frames their number is
+ * estimated from the mean length. A window that is not 0 does not become 0: the server would not
  * know that the client waits for it to open.
  *
- * Return: bytes that the client may send after the translated ack, at most @window.
+ * Return: number of bytes that the client may send after the translated ack, at most @window.
  */
 u32 framemap_window(const struct framemap *map, u32 ack, u32 window)
 {
@@ -361,10 +356,6 @@ u32 framemap_window(const struct framemap *map, u32 ack, u32 window)
 	u32 mean = map->mean8 / 8;
 	u32 beyond, headers;
 
-#if CTINJECT_BUG == 4
-	if (ack != map->raw) /* as if the ack had not moved */
-		return ack - map->raw < window ? window - (ack - map->raw) : 0;
-#endif
 	if (window < SMALL_WINDOW || window < FEW_SEGMENTS * mean || seq_before(end, ack))
 		return window;
 	if (seq_before(end, right)) {

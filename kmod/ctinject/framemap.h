@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The frame map of one connection: where the 8-byte headers stand in the client-to-server stream,
- * and so how sequence numbers of one side translate to the other's.
+ * The frame map of one connection: where headers of 8 bytes stand in the stream to the server, and
+ * so how sequence numbers are translated between the two sides.
  *
  *                start(0)     start(1)   start(2)               max
  *                   |            |          |                    |
@@ -14,49 +14,50 @@
  *	header(i) = start(i) + FRAMEMAP_HEADER * (pruned + i)
  *	end       = max      + FRAMEMAP_HEADER * (pruned + count)
  *
- * The rules that make it exact, whatever is lost, duplicated, reordered or cut differently:
+ * These rules make the translation exact, however segments are lost, duplicated, reordered or cut:
  *
- * - Frames tile [start(0), max) without holes, and a frame never changes once it is in the map:
- *   its header, which states its length, may have left already.
- * - A header belongs to its frame's first byte. It leaves whenever that byte does, in front of it;
- *   a segment that begins in mid-frame carries none for that frame.
- * - Frames that the server has acknowledged whole are pruned; only their number is kept. All that
- *   lies below start(0) is one region with a constant offset. That is exact at its upper end and
- *   approximate below, which harms nobody: the server has acknowledged every place that this region
- *   maps to, so what lands there, by mistake or by malice, is not looked at.
+ * - Frames tile [start(0), max) without holes. A frame does not change once it is in the map,
+ *   because its header, which states its length, may have left already.
+ * - A header belongs to its frame's first byte. Each time that byte is sent, the header is sent in
+ *   front of it. A segment that begins inside a frame carries no header of that frame.
+ * - A frame is pruned when the server has acknowledged all of it; only the number of pruned frames
+ *   is kept. Below start(0) all numbers are translated with one offset. That is exact for the last
+ *   pruned frame and approximate below. The approximation does no harm: all these numbers are
+ *   translated to numbers that the server has acknowledged, so it ignores bytes that are sent
+ *   there.
  *
- * Sequence numbers are compared modulo 2^32. framemap_commit() refuses what lies so far from the
- * ack that this could go wrong, and so a map can be used for any number of bytes.
+ * Sequence numbers are compared modulo 2^32. framemap_commit() refuses numbers that are so far from
+ * the ack that a comparison could be wrong, so a connection may carry any number of bytes.
  *
- * There are no locks here: the caller lets one thread in at a time.
+ * The functions take no locks: the caller makes sure that one thread at a time uses a map.
  */
 #ifndef CTINJECT_FRAMEMAP_H
 #define CTINJECT_FRAMEMAP_H
 
 #include "framemap_port.h"
 
-/* Bytes of a header: IPv4 address, port, length. */
+/* Length of a header: IPv4 address, port, frame length. */
 #define FRAMEMAP_HEADER 8u
 
-/* The longest frame: its length has two bytes in the header. */
+/* Length of the longest frame, which the header states in two bytes. */
 #define FRAMEMAP_LONGEST 65535u
 
-/* The most frames that a map can be allowed to keep: 4 MiB of memory. */
+/* The highest limit of frames in a map, which then has 4 MiB of memory. */
 #define FRAMEMAP_MOST 0x00100000u
 
 /**
- * struct framemap - frames of a connection that the server has not acknowledged whole
+ * struct framemap - the frames of a connection that the server has not acknowledged completely
  * @una: client space: the highest translated ack
  * @raw: server space: the ack that @una was translated from
  * @max: client space: the end of the last frame
- * @pruned: frames acknowledged and forgotten, modulo 2^32
- * @count: frames kept
+ * @pruned: number of pruned frames, modulo 2^32
+ * @count: number of frames in the map
  * @head: index in @start of the first of them
- * @capacity: entries that @start has room for: zero or a power of two
- * @limit: the most frames to be kept
- * @mean8: eight times the moving average of the length of new frames
+ * @capacity: number of entries in @start: zero or a power of two
+ * @limit: the highest allowed @count
+ * @mean8: eight times the moving average of the lengths of new frames
  * @start: ring of the client-space numbers at which frames begin
- * @fin: the client's FIN is at @max: nothing can follow. The caller sets it.
+ * @fin: the client's FIN is at @max, so nothing can follow; set by the caller
  */
 struct framemap {
 	u32 una;
@@ -73,7 +74,7 @@ struct framemap {
 };
 
 /**
- * struct frame - what one header stands for
+ * struct frame - one frame
  * @seq: client space: the frame's first byte
  * @len: its payload bytes, 1 to FRAMEMAP_LONGEST
  */
@@ -84,8 +85,8 @@ struct frame {
 
 /**
  * enum framemap_edge - which end of a range a server-space number is
- * @FRAMEMAP_RIGHT: all below has arrived: an ack, or the right edge of a SACK block
- * @FRAMEMAP_LEFT: what follows has arrived: the left edge of a SACK block
+ * @FRAMEMAP_RIGHT: the bytes before it have arrived: an ack, or the right edge of a SACK block
+ * @FRAMEMAP_LEFT: the bytes from it on have arrived: the left edge of a SACK block
  */
 enum framemap_edge {
 	FRAMEMAP_RIGHT,

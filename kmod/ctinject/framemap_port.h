@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What framemap.c needs from its surroundings: types, error numbers, an allocator. It is compiled
- * into the module and, for its tests, into a user-space library; nothing else depends on which.
+ * What framemap.c needs from its environment: types, error numbers, an allocator. It is compiled
+ * into the module and, for its tests, into a user-space library. Only this file knows the
+ * difference.
  */
 #ifndef CTINJECT_FRAMEMAP_PORT_H
 #define CTINJECT_FRAMEMAP_PORT_H
@@ -9,14 +10,9 @@
 #include <linux/errno.h>
 #include <linux/types.h>
 
-/* Deliberate mistakes, one per number: the tests must notice each. */
-#ifndef CTINJECT_BUG
-#define CTINJECT_BUG 0
-#endif
-
 #ifdef __KERNEL__
 
-/* In flow.c: charged to max_memory. A failure costs one packet, which the caller counts. */
+/* In limits.c, within max_memory. */
 void *framemap_alloc(size_t bytes);
 void framemap_free(void *memory, size_t bytes);
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The PROXY protocol v2 header and its authentication TLV.
+ * Builds the PROXY protocol v2 header and its authentication TLV.
  *
  *	 0  \r\n\r\n\0\r\nQUIT\n		signature
  *	12  0x21			version 2, command PROXY
  *	13  0x11 0x12 0x21 0x22		TCP4 UDP4 TCP6 UDP6
- *	14  length of what follows	u16
- *	16  source, destination, source port, destination port: the client's and the *original*
- *	 ?  E7 00 16 01 key-id time[4] tag[16]
+ *	14  u16				length of the rest
+ *	16  source address, destination address, source port, destination port: of the client and
+ *	    of the original destination
+ *	28  (IPv6: 52) E7 00 16 01 key-id time[4] tag[16], if a key signs
  *
- * The tag is BLAKE2s with a 16-byte digest over the whole header with zeroes in the tag's place.
+ * The tag is a BLAKE2s digest of 16 bytes over the whole header, with zeroes in the tag's place.
  */
 
 #include <crypto/blake2s.h>
@@ -66,10 +67,10 @@ static u8 *put_auth(u8 *at, const struct signing_key *key, u32 time)
  * header_build() - write the header of a connection, or of one datagram
  * @header: HEADER_MAX bytes
  * @ct: its conntrack
- * @key: what to sign with, or NULL
+ * @key: the key that signs, or NULL
  * @time: Unix seconds, for the signature
  *
- * Return: length, which is header_size() of the same.
+ * Return: the length, as header_size() tells it.
  */
 unsigned int header_build(u8 *header, const struct nf_conn *ct, const struct signing_key *key,
 			  u32 time)

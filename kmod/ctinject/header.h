@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The PROXY protocol v2 header (DESIGN 3.3) and its authentication TLV (3.4). */
+/* The PROXY protocol v2 header and its authentication TLV: docs/wire-formats.md#version-2. */
 #ifndef CTINJECT_HEADER_H
 #define CTINJECT_HEADER_H
 
@@ -8,7 +8,7 @@
 struct nf_conn;
 struct signing_key;
 
-/* 16 bytes that every header begins with, addresses and ports, authentication TLV. */
+/* The first 16 bytes are in every header; addresses and ports, then the TLV, follow. */
 #define HEADER_PLAIN_IPV4 (16 + 12)
 #define HEADER_PLAIN_IPV6 (16 + 36)
 #define HEADER_AUTH (3 + 22)

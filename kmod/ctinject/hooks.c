@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Where packets come in, in the namespaces that have a use for it.
+ * Registers the hooks, in the network namespaces that need them.
  *
- * A hook costs every packet of its namespace something, selected or not, and a module learns
- * nothing of the rules until one of them has selected a packet. So the hooks come with the
- * first: conn.c's help() sees it behind the place where they would be, drops it, and asks for
- * them; its sender repeats it after a second. Reading /proc/net/ctinject asks as well, and
- * spares that packet.
+ * Each packet of a namespace pays for a hook, selected or not, and a module learns of a rule only
+ * when the rule selects a packet. So the first selected packet of a namespace makes the hooks:
+ * conn.c's help() drops it and asks for them, and the sender repeats it after a second. Reading
+ * /proc/net/ctinject registers them as well; then no packet is dropped.
  */
 
 #include <linux/mutex.h>
@@ -14,10 +13,20 @@
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
-#include "ctinject.h"
+#include "forward.h"
 #include "hooks.h"
+#include "pernet.h"
+#include "reply.h"
 
-/* Replies first: they must be there for what hook_forward() lets through. */
+/*
+ * Packets from the server: after defragmentation (-400) and raw (-300), where rules set zones, and
+ * before conntrack (-200).
+ */
+#define HOOK_REPLY_PRIORITY (-250)
+/* Packets to the server: last before nf_confirm. */
+#define HOOK_FORWARD_PRIORITY (INT_MAX - 1)
+
+/* Replies come first: their hooks must be there when hook_forward() passes a packet. */
 static const struct nf_hook_ops hooks[] = {
 	{ .hook = hook_reply, .pf = NFPROTO_IPV4, .hooknum = NF_INET_PRE_ROUTING,
 	  .priority = HOOK_REPLY_PRIORITY },
@@ -37,7 +46,7 @@ static const struct nf_hook_ops hooks[] = {
 	  .priority = HOOK_FORWARD_PRIORITY },
 };
 
-/* One at a time. Packets only look at ctinject_net::armed. */
+/* Serializes the registration. The packet path only reads ctinject_net::armed. */
 static DEFINE_MUTEX(arming);
 
 static int arm(struct ctinject_net *cn)
@@ -56,9 +65,9 @@ static int arm(struct ctinject_net *cn)
 	err = nf_register_net_hooks(cn->net, cn->ops, ARRAY_SIZE(hooks));
 	if (err)
 		goto failed;
-	/* A packet that is on its way may have passed the places where they are now. */
+	/* Wait for packets that passed the hook points before the hooks were there. */
 	synchronize_net();
-	smp_store_release(&cn->armed, true);	/* and ops, server_ports: hooks_armed() */
+	smp_store_release(&cn->armed, true);	/* pairs with pernet_armed() */
 	return 0;
 
 failed:
@@ -70,17 +79,17 @@ failed:
 }
 
 /**
- * hooks_arm() - see to it that the hooks are in place
+ * hooks_arm() - register the hooks of a namespace, unless they are registered
  * @net: namespace
  *
- * Return: 0, or why they could not be. Process context.
+ * Return: 0, or an error number. Process context.
  */
 int hooks_arm(struct net *net)
 {
-	struct ctinject_net *cn = ctinject_pernet(net);
+	struct ctinject_net *cn = pernet_of(net);
 	int err = 0;
 
-	if (hooks_armed(cn))
+	if (pernet_armed(cn))
 		return 0;
 	mutex_lock(&arming);
 	if (!cn->gone && !cn->armed)
@@ -94,24 +103,18 @@ static void arm_work(struct work_struct *work)
 	hooks_arm(container_of(work, struct ctinject_net, arming)->net);
 }
 
-/* The same from where nobody may sleep; takes a while. When it fails, the next packet asks. */
-void hooks_want(struct ctinject_net *cn)
-{
-	schedule_work(&cn->arming);
-}
-
 void hooks_net_init(struct net *net)
 {
-	struct ctinject_net *cn = ctinject_pernet(net);
+	struct ctinject_net *cn = pernet_of(net);
 
 	cn->net = net;
 	INIT_WORK(&cn->arming, arm_work);
 }
 
-/* A grace period must pass between this and hooks_net_exit(): then nobody is inside a hook. */
+/* The kernel waits a grace period before hooks_net_exit(), so no CPU is inside a hook then. */
 void hooks_net_pre_exit(struct net *net)
 {
-	struct ctinject_net *cn = ctinject_pernet(net);
+	struct ctinject_net *cn = pernet_of(net);
 
 	mutex_lock(&arming);
 	cn->gone = true;
@@ -122,7 +125,7 @@ void hooks_net_pre_exit(struct net *net)
 
 void hooks_net_exit(struct net *net)
 {
-	struct ctinject_net *cn = ctinject_pernet(net);
+	struct ctinject_net *cn = pernet_of(net);
 
 	cancel_work_sync(&cn->arming);
 	kfree(cn->ops);

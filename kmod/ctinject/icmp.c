@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * ICMP errors that quote a segment in server space.
+ * Translates the sequence numbers that ICMP errors quote.
  *
- * Conntrack and NAT take the quoted addresses back to the client's; the quoted sequence
- * number is ours to take back. A client ignores an error about a number that it has not in
- * flight (RFC 5927), and would not learn that the server is unreachable, or the path's MTU.
+ * Conntrack and NAT translate the quoted addresses back; this file translates the quoted sequence
+ * number back to client space. A client ignores an error about a number that it does not have in
+ * flight (RFC 5927), and would not learn that the server is unreachable or what the path's MTU is.
  */
 
 #include <linux/icmp.h>
@@ -21,20 +21,20 @@
 #include "conn.h"
 #include "flow.h"
 #include "icmp.h"
-#include "reply.h"
+#include "stats.h"
 
-/* Of the quoted TCP header: what every error has at least (RFC 792). */
+/* The part of the quoted TCP header that every error contains (RFC 792). */
 struct quoted {
 	__be16 source, dest;
 	__be32 seq;
 };
 
 /**
- * struct icmp_error - where things are, as offsets from skb->data
+ * struct icmp_error - an ICMP error; its parts as offsets from skb->data
  * @message: ICMP header
  * @packet: quoted IP header
  * @segment: quoted TCP header
- * @is_mtu: it tells a path's MTU
+ * @is_mtu: the error tells the MTU of a path
  */
 struct icmp_error {
 	unsigned int message, packet, segment;
@@ -116,20 +116,20 @@ static void set_key(struct flow_key *key, const struct sk_buff *skb,
 	key->client_port = segment->source;
 }
 
-/* Server space -> client space, for what a flow knows. Under flow->lock. */
+/* Translates a quoted number of a connection with a flow. Under flow->lock. */
 static u32 translate(const struct flow *flow, u32 seq, const struct nf_hook_state *state)
 {
 	const struct framemap *map = &flow->map;
 
 	if (flow->format == CTINJECT_CTPROXY)
 		return before(seq, flow->first) ? flow->first : seq;
-	/* This host's own errors can be about a segment that was not translated yet. */
+	/* An error of this host may quote a segment before it was translated. */
 	if (state->hook == NF_INET_LOCAL_OUT && !before(seq, map->una) && !after(seq, map->max))
 		return seq;
 	return framemap_reverse(map, seq, FRAMEMAP_RIGHT);
 }
 
-/* The same for a SYN, of which only its conntrack knows. */
+/* Translates the quoted number of a SYN, whose connection has no flow yet. */
 static u32 translate_syn(struct sk_buff *skb, const struct icmp_error *error, u32 seq,
 			 const struct nf_conntrack_zone *zone, const struct nf_hook_state *state)
 {
@@ -142,12 +142,12 @@ static u32 translate_syn(struct sk_buff *skb, const struct icmp_error *error, u3
 			       &tuple) ||
 	    !nf_ct_invert_tuple(&reply, &tuple))
 		return seq;
-	ct = reply_conntrack(state->net, zone, &reply, &format);
+	ct = conn_find(state->net, zone, &reply, &format);
 	if (!ct)
 		return seq;
 	conn = nfct_help_data(ct);
-	if (READ_ONCE(conn->phase) == CONN_SYN && seq + conn->room + 1 == conn->latest)
-		seq += conn->room;
+	if (READ_ONCE(conn->phase) == CONN_SYN && seq + conn->header_len + 1 == conn->latest)
+		seq += conn->header_len;
 	nf_ct_put(ct);
 	return seq;
 }
@@ -155,7 +155,7 @@ static u32 translate_syn(struct sk_buff *skb, const struct icmp_error *error, u3
 static void set_seq(struct sk_buff *skb, const struct icmp_error *error, u32 seq)
 {
 	struct quoted *segment = (struct quoted *)(skb->data + error->segment);
-	/* ICMP and ICMPv6 have it in the same place. */
+	/* ICMP and ICMPv6 have the checksum at the same offset. */
 	struct icmphdr *icmp = (struct icmphdr *)(skb->data + error->message);
 	__be32 to = htonl(seq);
 
@@ -163,7 +163,7 @@ static void set_seq(struct sk_buff *skb, const struct icmp_error *error, u32 seq
 	segment->seq = to;
 }
 
-/* The next segments will grow by a header as well, on this side of the narrow link. */
+/* Leaves space for the header that each segment of the client gets. */
 static void lower_mtu(struct sk_buff *skb, const struct icmp_error *error, u16 mtu)
 {
 	struct icmphdr *icmp = (struct icmphdr *)(skb->data + error->message);
@@ -183,8 +183,8 @@ static bool is_corrupt(struct sk_buff *skb, const struct icmp_error *error,
 }
 
 /*
- * What a flow makes of the error: the client's number for the quoted one and, for frames, the MTU
- * of the path, 0 if there is none to be told. Only errors about what is in flight teach anything.
+ * Returns the quoted number in client space. For ctframe, sets *mtu to the MTU that the error
+ * tells, and keeps it for later segments, if the quoted number is in flight; else sets *mtu to 0.
  */
 static u32 consult(struct flow *flow, const struct sk_buff *skb, const struct icmp_error *error,
 		   u16 *mtu, const struct nf_hook_state *state)
@@ -206,7 +206,7 @@ static u32 consult(struct flow *flow, const struct sk_buff *skb, const struct ic
 }
 
 /**
- * icmp_correct() - translate what an ICMP error quotes, if it is about a connection of ours
+ * icmp_correct() - translate what an ICMP error quotes, if it is about a selected connection
  * @skb: a packet that is not TCP
  * @zone: its zone
  * @state: hook

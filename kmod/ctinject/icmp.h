@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* ICMP errors that quote a segment in server space. */
+/* Translates the sequence numbers that ICMP errors quote. */
 #ifndef CTINJECT_ICMP_H
 #define CTINJECT_ICMP_H
 

@@ -2,10 +2,10 @@
 /*
  * Signing keys of a network namespace: /proc/net/ctinject_keys, mode 0600.
  *
- * Written, never read: a line `ID HEX` sets a key of 16 to 32 bytes, a line `ID` takes it
- * away, a line that begins with # is a comment: a key file of `ctwsgi serve` can be written
- * as it is. One write() is one change, all of it or nothing. Reading lists the ids. The
- * lowest id signs.
+ * Keys can be written and not read. A line `ID HEX` sets a key of 16 to 32 bytes, a line `ID`
+ * removes it, and a line that begins with # is a comment, so that a key file of `ctwsgi serve` can
+ * be written unchanged. One write() makes all of its changes or none. Reading shows the ids. The
+ * key with the lowest id signs (docs/keys.md).
  */
 
 #include <linux/ctype.h>
@@ -17,12 +17,12 @@
 #include <linux/slab.h>
 #include <net/net_namespace.h>
 
-#include "ctinject.h"
 #include "keys.h"
+#include "pernet.h"
 
 #define KEYS_MAX 16
 
-/* Sorted by id. Replaced as a whole. */
+/* Sorted by id. A change replaces the whole struct. */
 struct signing_keys {
 	unsigned int count;
 	struct signing_key keys[KEYS_MAX];
@@ -31,20 +31,19 @@ struct signing_keys {
 static DEFINE_MUTEX(writer);
 
 /*
- * The key that signs, or NULL. Caller holds rcu_read_lock(), and for as long as it uses the
- * key.
+ * The key that signs, or NULL. Caller holds rcu_read_lock() for as long as it uses the key.
  */
 const struct signing_key *keys_signing(const struct net *net)
 {
-	const struct signing_keys *ring = rcu_dereference(ctinject_pernet(net)->keys);
+	const struct signing_keys *ring = rcu_dereference(pernet_of(net)->keys);
 
 	return ring && ring->count ? &ring->keys[0] : NULL;
 }
 
-/* The key of that id, or NULL. The same caller. */
+/* The key with that id, or NULL. Caller holds rcu_read_lock() for as long as it uses the key. */
 const struct signing_key *keys_find(const struct net *net, u8 id)
 {
-	const struct signing_keys *ring = rcu_dereference(ctinject_pernet(net)->keys);
+	const struct signing_keys *ring = rcu_dereference(pernet_of(net)->keys);
 	unsigned int i;
 
 	for (i = 0; ring && i < ring->count; i++)
@@ -82,7 +81,7 @@ static int ring_set(struct signing_keys *ring, const struct signing_key *key)
 	return 0;
 }
 
-/* One line, which is taken apart in place. */
+/* Makes the change that one line asks for. The line is modified. */
 static int ring_apply(struct signing_keys *ring, char *line)
 {
 	struct signing_key key = {};
@@ -115,7 +114,7 @@ static int ring_apply(struct signing_keys *ring, char *line)
 
 static int keys_write(struct file *file, char *text, size_t size)
 {
-	struct ctinject_net *cn = ctinject_pernet(seq_file_single_net(file->private_data));
+	struct ctinject_net *cn = pernet_of(seq_file_single_net(file->private_data));
 	struct signing_keys *ring, *old;
 	char *rest = text, *line;
 	int err = 0;
@@ -142,7 +141,7 @@ static int keys_write(struct file *file, char *text, size_t size)
 
 static int keys_show(struct seq_file *m, void *unused)
 {
-	struct ctinject_net *cn = ctinject_pernet(seq_file_single_net(m));
+	struct ctinject_net *cn = pernet_of(seq_file_single_net(m));
 	const struct signing_keys *ring;
 	unsigned int i;
 
@@ -165,6 +164,6 @@ int keys_net_init(struct net *net)
 void keys_net_exit(struct net *net)
 {
 	remove_proc_entry("ctinject_keys", net->proc_net);
-	/* The hooks of this namespace are gone since a grace period, and nobody else looks. */
-	kfree_sensitive(rcu_dereference_protected(ctinject_pernet(net)->keys, 1));
+	/* Only the hooks read keys, and a grace period has passed since they were unregistered. */
+	kfree_sensitive(rcu_dereference_protected(pernet_of(net)->keys, 1));
 }

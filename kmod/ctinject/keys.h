@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Signing keys of a network namespace: /proc/net/ctinject_keys. */
+/* Signing keys of a network namespace. */
 #ifndef CTINJECT_KEYS_H
 #define CTINJECT_KEYS_H
 
@@ -11,8 +11,8 @@ struct net;
 #define KEY_MAX 32
 
 /**
- * struct signing_key - what signs headers (DESIGN 3.4)
- * @id: named in the header
+ * struct signing_key - a key that signs headers
+ * @id: stands in the header
  * @len: bytes of @secret, KEY_MIN..KEY_MAX
  * @secret: never leaves the kernel
  */

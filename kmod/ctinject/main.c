@@ -3,54 +3,42 @@
  * ctinject: writes the original destination of DNAT'ed connections into their byte stream.
  *
  * A rule gives a connection one of the conntrack helpers `ctframe` or `ctproxy`; nothing else is
- * touched. kmod/README.md has the rules, the parameters and the picture.
+ * touched. kmod/README.md explains rules, parameters and hooks.
  *
- *	conn.c		which connections are ours, and how far each has come
- *	hooks.c		where packets come in
- *	forward.c	to the server: ctframe.c, ctproxy.c, datagram.c
- *	reply.c		from the server: the same, and icmp.c
- *	flow.c		connections with two sequence spaces; framemap.c: ctframe's
- *	segment.c	surgery on packets; tcpopt.c: TCP options
- *	header.c	the PROXY v2 header; keys.c: who signs it
- *	stats.c		/proc/net/ctinject
- *	unload.c	what becomes of connections at the end
+ *	main.c		registers and unregisters everything
+ *	conn.c		which connections are ours, how far each has come, and the helpers
+ *	hooks.c		registers the netfilter hooks
+ *	forward.c	packets to the server, for ctframe.c, ctproxy.c or datagram.c
+ *	reply.c		packets from the server, for ctframe.c, ctproxy.c or icmp.c
+ *	flow.c		the table of connections with two sequence spaces
+ *	sweep.c		removes flows that ->destroy() cannot remove
+ *	framemap.c	where the frames of a ctframe connection begin
+ *	segment.c	changes and builds packets
+ *	tcpopt.c	reads and changes TCP options
+ *	header.c	builds the PROXY v2 header
+ *	keys.c		keys that sign it, and /proc/net/ctinject_keys
+ *	unload.c	ends connections when the module is unloaded
+ *	pernet.c	state of a network namespace
+ *	limits.c	bounds of flows, frames and memory
+ *	stats.c		counters
+ *	procfs.c	/proc/net/ctinject, which shows them
+ *
+ * No file includes or calls, directly or through others, a file that uses it. ctinject.h has the
+ * data types that most of them share.
  */
 
 #include <linux/module.h>
 #include <net/net_namespace.h>
-#include <net/netns/generic.h>
 
 #include "conn.h"
-#include "ctinject.h"
 #include "flow.h"
 #include "hooks.h"
 #include "keys.h"
+#include "pernet.h"
+#include "procfs.h"
+#include "stats.h"
+#include "sweep.h"
 #include "unload.h"
-
-unsigned int ctinject_max_flows = 262144;
-module_param_named(max_flows, ctinject_max_flows, uint, 0644);
-MODULE_PARM_DESC(max_flows, "connections with two sequence spaces at once, of all namespaces");
-
-unsigned int ctinject_max_frames = 8192;
-module_param_named(max_frames, ctinject_max_frames, uint, 0644);
-MODULE_PARM_DESC(max_frames, "ctframe: frames of a connection that are not acknowledged");
-
-unsigned int ctinject_max_memory = 131072;
-module_param_named(max_memory, ctinject_max_memory, uint, 0644);
-MODULE_PARM_DESC(max_memory, "KiB for all flows and their frames");
-
-bool ctinject_check_device = true;
-module_param_named(check_device, ctinject_check_device, bool, 0644);
-MODULE_PARM_DESC(check_device, "believe a reply only from the device that leads to the server");
-
-bool ctinject_closing;
-
-static unsigned int pernet_id __read_mostly;
-
-struct ctinject_net *ctinject_pernet(const struct net *net)
-{
-	return net_generic(net, pernet_id);
-}
 
 static int __net_init net_init(struct net *net)
 {
@@ -59,12 +47,18 @@ static int __net_init net_init(struct net *net)
 	err = stats_net_init(net);
 	if (err)
 		return err;
+	hooks_net_init(net);
 	err = keys_net_init(net);
 	if (err)
 		goto no_keys;
-	hooks_net_init(net);
+	/* Last: from here on a reader of the file can register the hooks. */
+	err = procfs_net_init(net);
+	if (err)
+		goto no_procfs;
 	return 0;
 
+no_procfs:
+	keys_net_exit(net);
 no_keys:
 	stats_net_exit(net);
 	return err;
@@ -77,6 +71,7 @@ static void __net_exit net_pre_exit(struct net *net)
 
 static void __net_exit net_exit(struct net *net)
 {
+	procfs_net_exit(net);
 	hooks_net_exit(net);
 	flow_net_exit(net);
 	keys_net_exit(net);
@@ -104,6 +99,7 @@ static int __init ctinject_init(void)
 	err = conn_register();
 	if (err)
 		goto no_helpers;
+	sweep_start();
 	return 0;
 
 no_helpers:
@@ -116,10 +112,10 @@ no_net:
 static void __exit ctinject_exit(void)
 {
 	/* The hooks stand until nothing is left that must not pass without them. */
-	WRITE_ONCE(ctinject_closing, true);
 	unload_connections();
 	conn_unregister();
 	unregister_pernet_subsys(&net_ops);
+	sweep_stop();
 	flow_table_exit();
 }
 

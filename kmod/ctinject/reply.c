@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * From the server: before conntrack, which must see the client's numbers only.
+ * The hook for packets from the server. It runs before conntrack, which must see the client's
+ * numbers only: at PRE_ROUTING when the server is another host, at LOCAL_OUT when it is this host
+ * or the packet goes over lo.
  *
- * PRE_ROUTING when the server is another host, LOCAL_OUT when it is this one or on lo. A
- * reply is believed only where it can come from: by the device that leads to the server, or
- * from this host. A client that sends packets in the server's name could otherwise
- * acknowledge a header that never arrived.
+ * A reply is believed only if it comes from where the server is: through the device that leads to
+ * the server, or from this host. Otherwise a client that forges packets of the server could
+ * acknowledge a header that has not arrived.
  */
 
 #include <linux/netfilter.h>
@@ -18,11 +19,15 @@
 #include "ctframe.h"
 #include "ctproxy.h"
 #include "flow.h"
-#include "hooks.h"
 #include "icmp.h"
+#include "pernet.h"
 #include "reply.h"
+#include "segment.h"
+#include "stats.h"
+#include "tcpopt.h"
+#include "unload.h"
 
-/* By which device this reply came; 0: from this host. */
+/* The device through which a reply came; 0 if this host has sent it. */
 static int origin_device(const struct nf_hook_state *state)
 {
 	return state->hook == NF_INET_LOCAL_OUT ? 0 : state->in->ifindex;
@@ -30,13 +35,15 @@ static int origin_device(const struct nf_hook_state *state)
 
 static bool from_elsewhere(int expected, const struct nf_hook_state *state)
 {
-	if (!READ_ONCE(ctinject_check_device) || origin_device(state) == expected)
+	if (!READ_ONCE(conn_check_device) || origin_device(state) == expected)
 		return false;
 	stats_inc(state->net, STAT_replies_elsewhere);
 	return true;
 }
 
-/* Conntrack has not verified it yet, and what a corrupt ack would do cannot be undone. */
+/*
+ * Conntrack has not verified the checksum yet, and the effects of a corrupt ack cannot be undone.
+ */
 static bool is_corrupt(struct sk_buff *skb, const struct segment *seg,
 		       const struct nf_hook_state *state)
 {
@@ -44,45 +51,51 @@ static bool is_corrupt(struct sk_buff *skb, const struct segment *seg,
 	       nf_checksum(skb, state->hook, seg->l4, IPPROTO_TCP, state->pf);
 }
 
-/**
- * reply_conntrack() - the connection that a reply tuple belongs to
- * @net: namespace
- * @zone: the packet's
- * @tuple: as the server's packet carries it
- * @format: set to the helper's, when there is one
- *
- * Return: conntrack with a reference, confirmed and with a conn of ours; or NULL.
- */
-struct nf_conn *reply_conntrack(struct net *net, const struct nf_conntrack_zone *zone,
-				const struct nf_conntrack_tuple *tuple,
-				enum ctinject_format *format)
-{
-	struct nf_conntrack_tuple_hash *hash = nf_conntrack_find_get(net, zone, tuple);
-	struct nf_conn *ct;
-
-	if (!hash)
-		return NULL;
-	ct = nf_ct_tuplehash_to_ctrack(hash);
-	if (NF_CT_DIRECTION(hash) == IP_CT_DIR_REPLY && conn_of(ct, format))
-		return ct;
-	nf_ct_put(ct);
-	return NULL;
-}
-
-/* The server refuses a SYN: without a flow, there is its number only. */
+/* The server refuses a SYN. There is no flow: only conn says which number the client has used. */
 static unsigned int refused(struct sk_buff *skb, const struct segment *seg,
 			    const struct conn *conn)
 {
-	u32 first = ntohl(segment_tcp(skb, seg)->ack_seq) + conn->room;
+	u32 first = ntohl(segment_tcp(skb, seg)->ack_seq) + conn->header_len;
 
-	if (conn->room && conn->reopens && first == conn->latest && !segment_writable(skb, seg))
+	if (conn->header_len && conn->reopens && first == conn->latest &&
+	    !segment_writable(skb, seg))
 		segment_set_ack(skb, seg, first);
 	return NF_ACCEPT;
 }
 
+/* A SYN-ACK: lets conn.c decide what it means, and translates it for the client. */
+static unsigned int synack(struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,
+			   enum ctinject_format format, const struct nf_hook_state *state)
+{
+	struct conn *conn = nfct_help_data(ct);
+	enum stat_id why;
+
+	if (READ_ONCE(unload_begun))
+		return stats_drop(state->net, STAT_drop_unloading);
+	if (segment_writable(skb, seg))
+		return stats_drop(state->net, STAT_drop_build);
+	switch (conn_on_synack(skb, seg, ct)) {
+	case CONN_SYNACK_FOREIGN:
+		return stats_drop(state->net, STAT_drop_synack);
+	case CONN_SYNACK_OPENS:
+		if (format == CTINJECT_CTPROXY && ctproxy_open(ct, conn, &why)) {
+			conn_unsettle(ct, conn);
+			return stats_drop(state->net, why);
+		}
+		break;
+	case CONN_SYNACK_AGAIN:
+		break;
+	}
+	if (format == CTINJECT_CTPROXY)
+		ctproxy_raise_synack(skb, seg, conn);
+	else
+		tcpopt_lower_mss(skb, segment_tcp(skb, seg), FRAMEMAP_HEADER);
+	return NF_ACCEPT;
+}
+
 /*
- * A SYN-ACK, or an RST without a flow: looked up in conntrack, since it may be the first
- * reply.
+ * A SYN-ACK, or an RST without a flow. It may be the first reply, so the connection is looked up in
+ * conntrack.
  */
 static unsigned int answer_to_syn(struct sk_buff *skb, const struct segment *seg,
 				  const struct nf_conntrack_zone *zone,
@@ -96,14 +109,14 @@ static unsigned int answer_to_syn(struct sk_buff *skb, const struct segment *seg
 
 	if (!nf_ct_get_tuplepr(skb, skb_network_offset(skb), state->pf, state->net, &tuple))
 		return NF_ACCEPT;
-	ct = reply_conntrack(state->net, zone, &tuple, &format);
+	ct = conn_find(state->net, zone, &tuple, &format);
 	if (!ct)
 		return NF_ACCEPT;
 	conn = nfct_help_data(ct);
 	if (READ_ONCE(conn->phase) >= CONN_SYN && !is_corrupt(skb, seg, state) &&
 	    !from_elsewhere(READ_ONCE(conn->ifindex), state)) {
 		if (segment_tcp(skb, seg)->syn)
-			verdict = conn_on_synack(skb, seg, ct, format, state);
+			verdict = synack(skb, seg, ct, format, state);
 		else
 			verdict = refused(skb, seg, conn);
 	}
@@ -157,11 +170,11 @@ static unsigned int tcp_reply(struct sk_buff *skb, const struct segment *seg,
 }
 
 /*
- * Most packets are nobody's reply, those to the server among them: their port tells, before
- * anything else is looked at. What is not plain enough for that is looked at closely.
+ * Quick test for the many packets that are no replies of a selected connection: plain TCP over IPv4
+ * from a port that is no server's. False says only that the packet needs a closer look.
  */
-static bool is_nobodys(const struct sk_buff *skb, const struct ctinject_net *cn,
-		       const struct nf_hook_state *state)
+static bool is_no_reply(const struct sk_buff *skb, const struct ctinject_net *cn,
+			const struct nf_hook_state *state)
 {
 	const struct iphdr *iph = ip_hdr(skb);
 	const struct tcphdr *th;
@@ -182,9 +195,9 @@ unsigned int hook_reply(void *priv, struct sk_buff *skb, const struct nf_hook_st
 	struct segment seg;
 	struct nf_conn *ct;
 
-	if (is_nobodys(skb, cn, state))
+	if (is_no_reply(skb, cn, state))
 		return NF_ACCEPT;
-	/* On lo: done at LOCAL_OUT. */
+	/* A packet over lo was handled at LOCAL_OUT. */
 	if (state->hook == NF_INET_PRE_ROUTING && state->in->flags & IFF_LOOPBACK)
 		return NF_ACCEPT;
 	ct = nf_ct_get(skb, &ctinfo);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Looking up the connection that a packet from the server belongs to. */
+/* The hook for packets from the server. */
 #ifndef CTINJECT_REPLY_H
 #define CTINJECT_REPLY_H
 
-#include "ctinject.h"
+#include <linux/netfilter.h>
 
-struct nf_conn *reply_conntrack(struct net *net, const struct nf_conntrack_zone *zone,
-				const struct nf_conntrack_tuple *tuple,
-				enum ctinject_format *format);
+unsigned int hook_reply(void *priv, struct sk_buff *skb, const struct nf_hook_state *state);
 
 #endif

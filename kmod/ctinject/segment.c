@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Surgery on packets.
+ * Changes and builds packets.
  *
- * An skb at a netfilter hook may be a GSO super-packet of 64 KB, its payload lies in page
- * fragments, it may share its data with a clone, and its checksum may be left to the
- * device. Therefore:
- *  - the length is skb->len, never tot_len, which is 0 beyond 64 KB;
- *  - bytes go in front of the payload by moving the headers towards skb->head; the payload stays;
- *  - whoever changes the payload leaves the checksum to the device (CHECKSUM_PARTIAL),
- *    which is right whatever it was before: conntrack has verified what came from a wire;
- *  - pointers are taken anew after each call that may move data.
+ * An skb at a netfilter hook may be a GSO packet of 64 KB. Its payload lies in page fragments, it
+ * may share its data with a clone, and its checksum may be left to the device. Therefore:
+ *  - the length is skb->len, not tot_len, which is 0 beyond 64 KB;
+ *  - to insert bytes in front of the payload, the headers move towards skb->head, not the payload;
+ *  - a function that changes the payload leaves the checksum to the device (CHECKSUM_PARTIAL),
+ *    whatever it was before: conntrack has verified the packets that came from a wire;
+ *  - pointers are computed again after each call that may move data.
  */
 
 #include <linux/ip.h>
@@ -56,7 +55,7 @@ static enum parsed find_l4(const struct sk_buff *skb, u8 protocol, struct segmen
  * segment_parse() - find the transport header and the payload
  * @skb: packet; its headers are pulled into the linear part
  * @state: hook
- * @protocol: IPPROTO_TCP or IPPROTO_UDP, the one that is asked for
+ * @protocol: IPPROTO_TCP or IPPROTO_UDP: other packets are PARSED_OTHER
  * @seg: result
  */
 enum parsed segment_parse(struct sk_buff *skb, const struct nf_hook_state *state, u8 protocol,
@@ -84,8 +83,8 @@ enum parsed segment_parse(struct sk_buff *skb, const struct nf_hook_state *state
 }
 
 /*
- * What is changed gets a checksum that is right, so what is corrupt must not be. Conntrack has
- * looked, unless it was told not to (nf_conntrack_checksum=0).
+ * Whether the checksum is wrong. A corrupt packet must not be changed, since that makes its
+ * checksum right. Conntrack has verified checksums, unless nf_conntrack_checksum is 0.
  */
 bool segment_corrupt(struct sk_buff *skb, const struct segment *seg, u8 protocol,
 		     const struct nf_hook_state *state)
@@ -94,7 +93,7 @@ bool segment_corrupt(struct sk_buff *skb, const struct segment *seg, u8 protocol
 	       nf_checksum(skb, NF_INET_PRE_ROUTING, seg->l4, protocol, state->pf);
 }
 
-/* Makes the headers private to this skb. */
+/* Makes the headers private to this skb. Returns 0 or an error number. */
 int segment_writable(struct sk_buff *skb, const struct segment *seg)
 {
 	return skb_ensure_writable(skb, seg->payload);
@@ -133,7 +132,7 @@ void segment_set_window(struct sk_buff *skb, const struct segment *seg, u16 wind
 	th->window = to;
 }
 
-/* The urgent pointer counts bytes, and frames add some: urgent data becomes ordinary data. */
+/* The urgent pointer would be wrong, since headers add bytes: urgent data becomes ordinary data. */
 void segment_clear_urgent(struct sk_buff *skb, const struct segment *seg)
 {
 	struct tcphdr *th = segment_tcp(skb, seg);
@@ -156,9 +155,9 @@ static __sum16 pseudo_header(const struct sk_buff *skb, const struct segment *se
 }
 
 /**
- * segment_lengths() - make lengths and checksums true again
- * @skb: packet whose payload has changed; at most 65535 bytes
- * @seg: offsets; @seg->len is brought up to date by the caller
+ * segment_lengths() - update lengths and checksums after the payload has changed
+ * @skb: packet, at most 65535 bytes
+ * @seg: its offsets; the caller has updated @seg->len
  * @protocol: IPPROTO_TCP or IPPROTO_UDP
  */
 void segment_lengths(struct sk_buff *skb, const struct segment *seg, u8 protocol)
@@ -175,7 +174,7 @@ void segment_lengths(struct sk_buff *skb, const struct segment *seg, u8 protocol
 		struct udphdr *uh = (struct udphdr *)(skb->data + seg->l4);
 
 		uh->len = htons(skb->len - seg->l4);
-		/* No checksum is allowed over IPv4, and stays none. */
+		/* A datagram over IPv4 may have no checksum: leave it without. */
 		if (!uh->check && skb->ip_summed != CHECKSUM_PARTIAL) {
 			skb->ip_summed = CHECKSUM_NONE;
 			return;
@@ -194,26 +193,26 @@ void segment_lengths(struct sk_buff *skb, const struct segment *seg, u8 protocol
 /**
  * segment_insert() - open a gap in front of the payload
  * @skb: packet
- * @seg: offsets, brought up to date
+ * @seg: its offsets, which are updated
  * @n: bytes
  *
- * Moves the headers, the link layer's included, towards skb->head. The caller fills the gap
+ * Moves the headers, with that of the link layer, towards skb->head. The caller fills the gap
  * and then calls segment_lengths().
  *
- * Return: the gap, or NULL without memory.
+ * Return: the gap, or NULL if memory is short.
  */
 u8 *segment_insert(struct sk_buff *skb, struct segment *seg, unsigned int n)
 {
 	unsigned int mac = 0;
 
 	/*
-	 * A frame that is going to be forwarded still has its old link header, and some
-	 * drivers look.
+	 * A packet that is forwarded still has the link header that it came with, and some drivers
+	 * read it.
 	 */
 	if (skb_mac_header_was_set(skb) && skb->mac_len &&
 	    skb_mac_header(skb) + skb->mac_len == skb_network_header(skb))
 		mac = skb->mac_len;
-	/* GSO of a frag_list cuts at the borders of its members, which would not fit any more. */
+	/* GSO would cut a frag_list between its members, where segments no longer begin. */
 	if (skb_has_frag_list(skb) && skb_is_gso(skb) && skb_linearize(skb))
 		return NULL;
 	if (skb_cow_head(skb, n + mac))
@@ -228,14 +227,14 @@ u8 *segment_insert(struct sk_buff *skb, struct segment *seg, unsigned int n)
 	return skb->data + seg->payload - n;
 }
 
-/* All bytes into the linear part, private, with @room more behind them. */
-int segment_linear(struct sk_buff *skb, unsigned int room)
+/* Makes the whole packet linear and private, with at least @tailroom bytes behind it. */
+int segment_linear(struct sk_buff *skb, unsigned int tailroom)
 {
 	int lacking;
 
 	if (skb_linearize(skb))
 		return -ENOMEM;
-	lacking = max_t(int, 0, (int)room - skb_tailroom(skb));
+	lacking = max_t(int, 0, (int)tailroom - skb_tailroom(skb));
 	return pskb_expand_head(skb, 0, lacking, GFP_ATOMIC);
 }
 
@@ -252,7 +251,7 @@ int segment_trim(struct sk_buff *skb, struct segment *seg, unsigned int len)
 	if (pskb_trim(skb, seg->payload + len))
 		return -ENOMEM;
 	seg->len = len;
-	/* One segment is no GSO packet: it would be refused as one. */
+	/* A GSO packet of one segment would be refused. */
 	if (len <= skb_shinfo(skb)->gso_size)
 		no_gso(skb);
 	else if (skb_is_gso(skb))
@@ -262,14 +261,14 @@ int segment_trim(struct sk_buff *skb, struct segment *seg, unsigned int len)
 }
 
 /**
- * segment_become_header() - turn a packet of the client's into the one that carries the header
- * @skb: packet; private to the caller
- * @seg: offsets, brought up to date
+ * segment_become_header() - replace the payload of a packet by the header
+ * @skb: packet of the client; private to the caller
+ * @seg: its offsets, which are updated
  * @seq: number of the header's first byte
- * @header: what to carry
+ * @header: the header
  * @len: its length
  *
- * Everything else of the packet (ack, window, timestamps) is the client's and true.
+ * Ack, window and timestamps stay as the client has sent them.
  */
 int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, const u8 *header,
 			  unsigned int len)
@@ -298,18 +297,17 @@ int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, con
 }
 
 /**
- * segment_send_header() - send a header of its own in front of a packet
- * @skb: packet of the client's, unchanged by this
+ * segment_send_header() - send the header as a segment of its own, ahead of a packet
+ * @skb: packet of the client, which is not changed
  * @seg: its offsets
  * @seq: number of the header's first byte
- * @header: what to send
+ * @header: the header
  * @len: its length
- * @state: hook: the copy goes on from here, past the hooks that are left,
- *	nf_confirm among them. Only
- *	for confirmed conntracks, therefore
+ * @state: hook. The new segment skips the hooks that follow this one. Among them is nf_confirm, so
+ *	the conntrack must be confirmed
  *
- * No lock may be held: at LOCAL_IN this runs the server's TCP, whose answer comes back
- * through the reply hook before this returns.
+ * The caller must hold no lock: at LOCAL_IN this runs the server's TCP, whose answer passes the
+ * reply hook before this function returns.
  */
 int segment_send_header(struct sk_buff *skb, const struct segment *seg, u32 seq, const u8 *header,
 			unsigned int len, const struct nf_hook_state *state)
@@ -317,7 +315,7 @@ int segment_send_header(struct sk_buff *skb, const struct segment *seg, u32 seq,
 	struct segment copy_seg = *seg;
 	struct sk_buff *copy;
 
-	/* Not __pskb_copy() with another headroom: it leaves the header offsets behind. */
+	/* __pskb_copy() with another headroom would not adjust the header offsets. */
 	copy = pskb_copy(skb, GFP_ATOMIC);
 	if (!copy)
 		return -ENOMEM;
@@ -418,9 +416,9 @@ static void put_tcp(struct sk_buff *skb, struct segment *seg, const struct flow_
 /**
  * segment_answer() - send a segment to the server in the client's name
  * @to: the connection
- * @answer: what to send
+ * @answer: the segment
  *
- * Goes to POST_ROUTING untracked: its addresses are translated already.
+ * The packet passes POST_ROUTING untracked, since its addresses are translated already.
  */
 int segment_answer(const struct flow_key *to, const struct answer *answer)
 {
@@ -449,7 +447,7 @@ int segment_answer(const struct flow_key *to, const struct answer *answer)
 	return 0;
 }
 
-/* The largest packet that may leave here, 65535 towards this host. */
+/* The largest packet that may leave through this hook; 65535 if it goes to this host. */
 unsigned int segment_mtu(const struct sk_buff *skb, const struct nf_hook_state *state)
 {
 	const struct dst_entry *dst = skb_dst(skb);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Surgery on packets: finding the TCP header, changing numbers, putting bytes in front of
- * the payload.
+ * Changes and builds packets: finds the transport header, changes numbers, inserts bytes in front
+ * of the payload.
  */
 #ifndef CTINJECT_SEGMENT_H
 #define CTINJECT_SEGMENT_H
@@ -16,13 +16,13 @@ struct flow_key;
 struct nf_hook_state;
 
 /**
- * struct segment - where things are in a packet at a netfilter hook (skb->data is the IP header)
+ * struct segment - the parts of a packet at a netfilter hook, where skb->data is the IP header
  * @family: NFPROTO_IPV4 or NFPROTO_IPV6
  * @l4: offset of the TCP (or UDP) header
  * @payload: offset of the first payload byte
  * @len: payload bytes
  *
- * Offsets, because pointers are stale after anything that expands or pulls.
+ * These are offsets, because pointers are stale after each call that expands or pulls.
  */
 struct segment {
 	u8 family;
@@ -36,13 +36,13 @@ enum parsed {
 };
 
 /**
- * struct answer - a segment to the server that is made from nothing but what is remembered
- * @th: all but ports, data offset and checksum
- * @options: timestamps
- * @optlen: their length, 0 or TCPOPT_TIMESTAMP_SPACE
- * @header: its payload
- * @len: of the payload
- * @mark: skb mark, for the routing
+ * struct answer - a segment to the server that the module builds from what it remembers
+ * @th: TCP header, without ports, data offset and checksum
+ * @options: timestamp option
+ * @optlen: length of @options, 0 or TCPOPT_TIMESTAMP_SPACE
+ * @header: payload
+ * @len: length of the payload
+ * @mark: skb mark, which may select the route
  */
 struct answer {
 	struct tcphdr th;
@@ -68,7 +68,7 @@ static inline u32 segment_seq(const struct sk_buff *skb, const struct segment *s
 	return ntohl(segment_tcp(skb, seg)->seq);
 }
 
-/* Sequence numbers that the segment occupies. */
+/* How many sequence numbers the segment occupies. */
 static inline u32 segment_span(const struct sk_buff *skb, const struct segment *seg)
 {
 	const struct tcphdr *th = segment_tcp(skb, seg);
@@ -83,7 +83,7 @@ void segment_clear_urgent(struct sk_buff *skb, const struct segment *seg);
 
 void segment_lengths(struct sk_buff *skb, const struct segment *seg, u8 protocol);
 u8 *segment_insert(struct sk_buff *skb, struct segment *seg, unsigned int n);
-int segment_linear(struct sk_buff *skb, unsigned int room);
+int segment_linear(struct sk_buff *skb, unsigned int tailroom);
 int segment_trim(struct sk_buff *skb, struct segment *seg, unsigned int len);
 int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, const u8 *header,
 			  unsigned int len);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Counters, per network namespace: /proc/net/ctinject. */
+/* Counters, for each network namespace. */
 #ifndef CTINJECT_STATS_H
 #define CTINJECT_STATS_H
 
@@ -8,8 +8,8 @@
 struct net;
 
 /*
- * kmod/README.md explains each. A packet that was dropped is in exactly one of the drop_ ones,
- * which stand last.
+ * kmod/README.md explains each. A dropped packet is counted in exactly one STAT_drop_ counter;
+ * these come last.
  */
 enum stat_id {
 	STAT_ctframe_flows,
@@ -60,7 +60,7 @@ static inline void stats_inc(const struct net *net, enum stat_id which)
 	stats_add(net, which, 1);
 }
 
-/* Count and drop: for `return stats_drop(...)` in a hook. */
+/* Counts a dropped packet and returns NF_DROP, for `return stats_drop(...)` in a hook. */
 unsigned int stats_drop(const struct net *net, enum stat_id reason);
 
 int stats_net_init(struct net *net);

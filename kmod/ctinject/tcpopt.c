@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * TCP options, as far as injection concerns them.
+ * Reads and changes TCP options.
  *
- * An option that must go is overwritten with NOPs: that moves nothing. A malformed option
- * list ends the walk, as it does in the kernel's own parser.
+ * An option is removed by overwriting it with NOPs, so that nothing moves. As in the kernel's own
+ * parser, the walk ends at a malformed option.
  */
 
 #include <linux/skbuff.h>
@@ -20,7 +20,7 @@
 #define SACK_BASE 2
 #define SACK_BLOCK 8
 
-/* The first option but NOPs at or behind @at, NULL when there is none. Its length is in @at[1]. */
+/* The first option at or behind @at that is no NOP, or NULL. Byte 1 of an option is its length. */
 static u8 *option_at(const struct tcphdr *th, u8 *at)
 {
 	u8 *end = (u8 *)th + th->doff * 4;
@@ -37,7 +37,7 @@ static u8 *option_first(const struct tcphdr *th)
 	return option_at(th, (u8 *)(th + 1));
 }
 
-/* Not after the option was overwritten: its length is gone then. */
+/* Call it before the option is overwritten, since it needs the option's length. */
 static u8 *option_next(const struct tcphdr *th, u8 *opt)
 {
 	return option_at(th, opt + opt[1]);
@@ -54,7 +54,7 @@ static u8 *option_find(const struct tcphdr *th, u8 kind, u8 len)
 	return NULL;
 }
 
-/* Changes of the options between these two calls are carried over into the checksum. */
+/* Options that change between these two calls are accounted for in the checksum. */
 static __wsum sum_before(const struct tcphdr *th)
 {
 	return csum_partial(th, th->doff * 4, 0);
@@ -78,12 +78,12 @@ static bool is_fast_open(const u8 *opt)
 }
 
 /**
- * tcpopt_clean_syn() - take out what a connection with an injected header cannot have
+ * tcpopt_clean_syn() - remove the options that do not go with an injected header
  * @skb: packet
  * @th: its header, writable
  *
- * Fast Open sends data before the header's place in the stream is settled; MPTCP numbers
- * and sums the stream itself. Without the option both fall back to plain TCP.
+ * Fast Open sends data before it is known where the header belongs. MPTCP has its own numbers and
+ * checksums of the stream. Without the option both fall back to plain TCP.
  */
 enum tcpopt_syn tcpopt_clean_syn(struct sk_buff *skb, struct tcphdr *th)
 {
@@ -114,8 +114,8 @@ int tcpopt_window_scale(const struct tcphdr *th)
 }
 
 /*
- * Lowers the MSS that a SYN-ACK offers. Room for a frame's header, so that a full segment
- * still fits.
+ * Lowers the MSS that a SYN-ACK offers, so that a full segment still fits when a frame's header is
+ * inserted.
  */
 void tcpopt_lower_mss(struct sk_buff *skb, struct tcphdr *th, u16 by)
 {
@@ -129,8 +129,8 @@ void tcpopt_lower_mss(struct sk_buff *skb, struct tcphdr *th, u16 by)
 }
 
 /*
- * Takes the SACK blocks out: what they name would keep the client from sending its first
- * byte again.
+ * Removes the SACK blocks. Because of them the client might not send its first byte again, in front
+ * of which the header goes.
  */
 void tcpopt_strip_sack(struct sk_buff *skb, struct tcphdr *th)
 {
@@ -154,7 +154,7 @@ static void map_blocks(u8 *opt, const struct framemap *map)
 		u32 right = framemap_reverse(map, get_unaligned_be32(opt + from + 4),
 					     FRAMEMAP_RIGHT);
 
-		/* Nothing but header bytes: the client has nothing that it could leave out. */
+		/* The block has only bytes of a header: it says nothing to the client. */
 		if (!before(left, right))
 			continue;
 		put_unaligned_be32(left, opt + to);
@@ -168,7 +168,7 @@ static void map_blocks(u8 *opt, const struct framemap *map)
 		opt[1] = to;
 }
 
-/* Server space -> client space for the SACK blocks. */
+/* Translates the SACK blocks to client space. */
 void tcpopt_map_sack(struct sk_buff *skb, struct tcphdr *th, const struct framemap *map)
 {
 	__wsum before;
@@ -185,8 +185,8 @@ void tcpopt_map_sack(struct sk_buff *skb, struct tcphdr *th, const struct framem
 }
 
 /**
- * tcpopt_copy_timestamp() - the timestamp option of a segment, for another one of the same sender
- * @th: the segment
+ * tcpopt_copy_timestamp() - copy the timestamp option, for another segment of the same sender
+ * @th: TCP header
  * @options: TCPOPT_TIMESTAMP_SPACE bytes
  *
  * Return: bytes used, 0 when @th has no timestamps.

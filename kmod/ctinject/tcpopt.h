@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * TCP options, as far as injection concerns them. All take a header that is linear and, to
- * change it, writable.
+ * Reads and changes TCP options. The TCP header must be linear, and writable for a function that
+ * changes it.
  */
 #ifndef CTINJECT_TCPOPT_H
 #define CTINJECT_TCPOPT_H
@@ -17,7 +17,7 @@ struct framemap;
 enum tcpopt_syn {
 	TCPOPT_SYN_PLAIN,
 	TCPOPT_SYN_CLEARED,	/* Fast Open or MPTCP was taken out */
-	TCPOPT_SYN_SIGNED,	/* MD5 or AO: what changes a segment breaks its signature */
+	TCPOPT_SYN_SIGNED,	/* MD5 or AO: any change of a segment would break its signature */
 };
 
 enum tcpopt_syn tcpopt_clean_syn(struct sk_buff *skb, struct tcphdr *th);

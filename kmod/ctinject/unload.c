@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What an unload does to connections.
+ * Ends connections when the module is unloaded.
  *
- * A connection whose numbers we translate, or whose header is not acknowledged, cannot go on
- * without us, and must not: the client's bytes would stand where a header belongs. Its server
- * is sent a reset with the exact number, and its conntrack goes. The client learns of it by
- * the server's answer to what it sends next. Nothing passes meanwhile: hook_forward() drops.
+ * Without the module, the client's bytes would stand where a header belongs. So each connection
+ * whose numbers are translated, or whose header is not acknowledged, is ended: its server gets a
+ * reset with the exact number, and its conntrack is deleted. The client learns of it when the
+ * server answers the client's next packet. Until then hook_forward() drops all packets.
  *
- * The conntracks of UDP go too: their datagrams would pass unmarked, translated as before. A
- * ctproxy connection whose header has arrived stays: it has needed nobody since.
+ * The conntracks of UDP are deleted too, since their datagrams would be translated and pass
+ * unmarked. A ctproxy connection whose header is acknowledged does not need the module and stays.
  */
 
 #include <linux/rhashtable.h>
@@ -17,7 +17,10 @@
 #include "conn.h"
 #include "ctframe.h"
 #include "flow.h"
+#include "segment.h"
 #include "unload.h"
+
+bool unload_begun;
 
 static void send_reset(const struct flow *flow, u32 seq, u32 mark)
 {
@@ -29,12 +32,13 @@ static void send_reset(const struct flow *flow, u32 seq, u32 mark)
 	segment_answer(&flow->key, &answer);
 }
 
-/* Where the server can stand, as far as we know: at most so many numbers are tried. */
+/* The most numbers that are tried for one server. */
 #define PLACES_MAX 32
 
 /*
- * ctframe: the last ack, and each end of a frame behind it, since an ack may be on its way.
- * ctproxy: before or behind the header. Under flow->lock.
+ * The numbers that the server may expect next. ctframe: the last ack, and the end of each later
+ * frame, since an ack may be on its way. ctproxy: the numbers before and behind the header. Under
+ * flow->lock.
  */
 static unsigned int find_places(const struct flow *flow, u32 *places)
 {
@@ -42,7 +46,7 @@ static unsigned int find_places(const struct flow *flow, u32 *places)
 	unsigned int count = 0, i;
 
 	if (flow->format == CTINJECT_CTPROXY) {
-		places[count++] = flow->first - flow->room;
+		places[count++] = flow->first - flow->header_len;
 		places[count++] = flow->first;
 		return count;
 	}
@@ -53,7 +57,7 @@ static unsigned int find_places(const struct flow *flow, u32 *places)
 	return count;
 }
 
-/* A reset counts at the exact number only; at the others it is as if it had not been sent. */
+/* A server obeys only the reset with the number that it expects; it ignores the others. */
 static void reset_server(struct flow *flow, const void *unused)
 {
 	u32 places[PLACES_MAX], mark;
@@ -67,7 +71,7 @@ static void reset_server(struct flow *flow, const void *unused)
 		send_reset(flow, places[i], mark);
 }
 
-/* Whether a connection needs us for the rest of its life. */
+/* Whether a connection cannot go on without the module. */
 static int needs_us(struct nf_conn *ct, void *unused)
 {
 	enum ctinject_format format;
@@ -85,7 +89,7 @@ static int needs_us(struct nf_conn *ct, void *unused)
 	return needs;
 }
 
-/* A ctframe connection has no flow before its first byte, and is reset by way of one. */
+/* A ctframe connection has no flow before its first byte: make one, for reset_server(). */
 static int give_flow(struct nf_conn *ct, void *unused)
 {
 	enum ctinject_format format;
@@ -103,6 +107,7 @@ static int give_flow(struct nf_conn *ct, void *unused)
 
 void unload_connections(void)
 {
+	WRITE_ONCE(unload_begun, true);
 	nf_ct_iterate_destroy(give_flow, NULL);
 	flow_each(reset_server, NULL);
 	nf_ct_iterate_destroy(needs_us, NULL);

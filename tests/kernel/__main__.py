@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """`make test-kernel`: builds the module, boots each kernel once, runs the suites, adds them up.
 
-    python -m tests.kernel [--full | --smoke] [--kernel 6.1] [--suite NAME] [--case GLOB] [--bug N]
+    python -m tests.kernel [--full | --smoke] [--kernel 6.1] [--suite NAME] [--case GLOB]
+                           [--mistake N]
 
 The exit status is 0 only when cases ran and all passed. It is 5, as pytest's, when this machine
 cannot run any. `--smoke` runs the cases of guest/smoke.py.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from . import boot, report
 from .kernels import SERIES, get
+from .mistakes import PARTS
 from .suites import add_options, run
 
 NOTHING_RAN = 5
@@ -30,6 +32,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
     parser.add_argument("--kernel", action="append", choices=SERIES, help="only this one")
+    parser.add_argument(
+        "--mistake", type=int, default=0, choices=PARTS, help="with this deliberate mistake"
+    )
     parser.add_argument("--limit", type=float, help="seconds for a guest's suites")
     parser.add_argument("--outcomes", type=Path, help="write them for tests/stages")
     options = parser.parse_args()
@@ -40,7 +45,7 @@ def main() -> int:
     machine = boot.Machine(limit=options.limit or (FULL_LIMIT if options.full else LIMIT))
 
     def run_kernel(series: str) -> report.Run:
-        return run(series, lambda: get(series), options, machine)
+        return run(series, lambda: get(series), options, machine, mistake=options.mistake)
 
     names = options.kernel or list(SERIES)
     with ThreadPoolExecutor(len(names)) as pool:

@@ -2,7 +2,7 @@
 """`make test-kasan`: runs the suites on the debug kernel, which checks what a stock kernel does
 not.
 
-    python -m tests.kernel.kasan [--full] [--helper NAME] [--suite NAME] [--case GLOB] [--bug N]
+    python -m tests.kernel.kasan [--full] [--helper NAME] [--suite NAME] [--case GLOB]
 
 KASAN (bytes), lockdep and PROVE_RCU (locks), UBSAN (arithmetic) and the debug objects (lifetimes)
 write what they find to the kernel's log. kmemleak scans at the end, after the module was unloaded.

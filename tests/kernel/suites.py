@@ -63,7 +63,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", action="append", help="only this one; may be repeated")
     parser.add_argument("--case", help="only the cases whose name matches this pattern")
     parser.add_argument("-x", "--first", action="store_true", help="end at the first failure")
-    parser.add_argument("--bug", type=int, default=0, help="build in the deliberate mistake N")
 
 
 def run(
@@ -72,14 +71,18 @@ def run(
     options: argparse.Namespace,
     machine: boot.Machine,
     script: str = "{suite}",
+    mistake: int = 0,
 ) -> report.Run:
-    """Runs what `options` choose on `kernel()`. `script` is bash, `{suite}` the suites' command."""
+    """Runs what `options` choose on `kernel()`. `script` is bash, `{suite}` the suites' command.
+
+    `mistake`: the number of the deliberate mistake that the module is built with; 0: none.
+    """
     began = time.monotonic()
     outcome = report.Run(name)
     try:
         found = kernel()
         outcome.version = found.version
-        module = None if options.helper in ("none", "ebpf") else build(found, options.bug)
+        module = None if options.helper in ("none", "ebpf") else build(found, mistake)
     except NotOfferedError as error:
         outcome.skipped = str(error)
     except MissingError as error:

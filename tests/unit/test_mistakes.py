@@ -10,10 +10,12 @@ import pytest
 
 from tests import ROOT
 from tests.bpf import mistakes as bpf
+from tests.kernel import mistakes as kernel
 from tests.mistakes import PatchError, numbered, patched
 
 SOURCES = {
     bpf.PATCHES: bpf.SOURCE,
+    kernel.PATCHES: kernel.SOURCE,
 }
 """Folders of patches, and the folder that each patches."""
 
@@ -55,6 +57,7 @@ def test_applies(source: Path, patch: Path, tmp_path: Path) -> None:
 
 def test_each_is_numbered_and_has_its_cases() -> None:
     assert list(numbered(bpf.PATCHES)) == sorted(bpf.CASES)
+    assert list(numbered(kernel.PATCHES)) == sorted(kernel.PARTS)
 
 
 def test_the_copy_alone_is_changed(tmp_path: Path, patch: Path) -> None:

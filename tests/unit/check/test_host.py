@@ -146,5 +146,5 @@ def test_counters(host, tmp_path):
 
 
 def test_every_reason_of_the_module_has_a_hint():
-    source = (ROOT / "kmod/ctinject/stats.c").read_text()
-    assert set(HINTS) == set(re.findall(r'"drop_(\w+)"', source))
+    source = (ROOT / "kmod/ctinject/stats.h").read_text()
+    assert set(HINTS) == set(re.findall(r"\bSTAT_drop_(\w+)", source))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The client's TCP: any boundaries, any order, and a strict reading of what it is told.
+"""The client's TCP. It sends with any boundaries in any order, and reads replies strictly.
 
-It believes every SACK until its timer goes off: what it thinks has arrived is not sent again. It
-sends nothing beyond its window. Positions count from the first byte of its stream; the FIN has the
-one after the last.
+It believes every SACK until its timer expires, and does not resend bytes that have arrived
+according to a SACK. It sends nothing beyond its window. Positions count from the first byte of its
+stream; the FIN has the position after the last byte.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Burst:
-    """A segment whose position is not a sequence number yet."""
+    """A segment with a position instead of a sequence number."""
 
     at: int
     data: bytes
@@ -28,7 +28,7 @@ class Client:
         self.una = 0
         self.nxt = 0
         self.edge = window
-        """It may send what lies before."""
+        """The end of the window: it may send bytes before that position."""
         self._arrived = bytearray(len(payload) + 1)
 
     @property
@@ -40,7 +40,7 @@ class Client:
         return self.una == self.total + 1
 
     def fresh(self, size: int, fin: bool = False) -> Burst | None:
-        """New bytes, as many as the window lets through, and the FIN when it is the turn of it."""
+        """New bytes within the window; with the FIN if it is wanted and all bytes are sent."""
         end = min(self.nxt + size, self.total, self.edge)
         fin = fin and end == self.total < self.edge
         if self.nxt > self.total or (end <= self.nxt and not fin):
@@ -50,7 +50,7 @@ class Client:
         return burst
 
     def again(self, skip: int, size: int) -> Burst | None:
-        """Some of what was sent and has not arrived, from `skip` bytes after una or later on."""
+        """The first bytes that were sent and have not arrived, at una + `skip` or later."""
         at = self._arrived.find(0, self.una + skip, min(self.nxt, self.edge))
         if at < 0:
             return None
@@ -59,15 +59,15 @@ class Client:
         return Burst(at, self.payload[at:end], fin=end == self.total + 1)
 
     def bare(self, at_una: bool) -> Burst:
-        """Without data: an ack, or a reset that answers one and so has its number."""
+        """A segment without data: an ack, or a reset, which has the same number."""
         return Burst(self.una if at_una else self.nxt, b"")
 
     def keepalive(self, garbage: bool) -> Burst:
-        """One byte too low, to be answered; with a byte of garbage as old stacks do it."""
+        """A keepalive probe: its number is one too low. Old stacks send a byte of garbage."""
         return Burst(self.una - 1, b"\xee" * garbage)
 
     def timeout(self) -> None:
-        """The timer goes off: what was SACKed may have been discarded."""
+        """The timer expires: from now on the client does not rely on former SACKs."""
         self._arrived = bytearray(len(self._arrived))
 
     def hear(self, ack: int, window: int, blocks: tuple[tuple[int, int], ...]) -> None:

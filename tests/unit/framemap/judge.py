@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Says what is wrong with what the middle has made of a connection.
+"""Judges what the middle has done with a connection.
 
-It knows the bytes that the server has, and reads them as frames; the map is not asked. Acks and
-windows are judged at once. What concerns places that the server could not read yet is judged when
-the whole stream has arrived.
+The judge reads the server's bytes as frames, and does not ask the map. It judges acks and windows
+at once, and segments and SACK blocks when the whole stream has arrived and can be read.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from ctwsgi.wire.ctframe import FrameDecoder
 from .server import Frames, Range, Receiver
 
 SMALL_WINDOW = 8192
-"""Bytes: below, a window is passed on as it is."""
+"""In bytes. A smaller window is passed on unchanged."""
 
 
 @dataclass(frozen=True)
 class _Emission:
-    """Bytes that left for the server, and what the server had acknowledged then."""
+    """Bytes that left for the server, and the server's ack at that time."""
 
     position: int
     data: bytes
@@ -30,7 +29,7 @@ class _Emission:
 
 @dataclass(frozen=True)
 class _Claim:
-    """A SACK block, and what the client was told of it. `current`: not older than the last ack."""
+    """A SACK block, and its translation. `current`: it is not below the latest ack."""
 
     block: Range
     told: Range | None
@@ -45,16 +44,16 @@ class Judge:
         self._server = server
         self._frames = Frames()
         self._raw = 0
-        """The highest ack so far, and what it is in client space."""
+        """The highest ack so far; _una is the same in client space."""
         self._una = 0
         self._known = 0
-        """The client's bytes before it have passed, or frames were made of them."""
+        """The end of the client's bytes that have passed, or are in frames."""
         self._emissions: list[_Emission] = []
         self._claims: list[_Claim] = []
         self._bare: list[Range] = []
 
     def read(self) -> None:
-        """Something has arrived at the server."""
+        """Reads what has arrived at the server."""
         server = self._server
         if server.next > self._frames.next:
             self._frames.read(server.stream)
@@ -63,7 +62,7 @@ class Judge:
 
     @property
     def complete(self) -> int:
-        """How many of the client's bytes, or its FIN as well, have arrived without a hole."""
+        """How many bytes of the client have arrived without a hole. The FIN counts as one."""
         return self._frames.complete(self._server.next)
 
     def passed(self, end: int, position: int, data: bytes, fin: bool) -> None:
@@ -72,8 +71,10 @@ class Judge:
         self._emissions.append(_Emission(position, data, fin, self._server.next))
 
     def dropped(self, end: int) -> None:
-        """Of a segment that would have reached up to `end`, nothing leaves."""
-        assert end > self._known, "what brings nothing new has to be answered nevertheless"
+        """A segment that ends at `end` is dropped."""
+        assert end > self._known, (
+            "a segment without new bytes was dropped, but the server must answer it"
+        )
 
     def bare(self, seq: int, position: int) -> None:
         """A segment without data leaves for the server."""
@@ -93,7 +94,7 @@ class Judge:
         told_window: int,
         told_blocks: tuple[Range | None, ...],
     ) -> None:
-        """A reply passes, and the client is told..."""
+        """A reply passes. `told_` are the values that the client gets."""
         expected = self._frames.complete(ack)
         current = ack >= self._raw
         assert told_ack == expected if current else told_ack <= expected, (
@@ -108,7 +109,7 @@ class Judge:
             self._raw, self._una = ack, expected
 
     def verdict(self, payload: bytes) -> None:
-        """All has arrived: so all of it can be judged."""
+        """Judges everything that waits for the whole stream, which has arrived."""
         stream = self._server.stream
         decoder = FrameDecoder()
         assert self._frames.next == len(stream), "the last frame has another end"
@@ -124,7 +125,7 @@ class Judge:
 
     @staticmethod
     def _judge_emission(emission: _Emission, stream: bytes) -> None:
-        """Nothing but the stream went where the server could still have taken it."""
+        """Bytes that the server had not acknowledged must be those of the stream."""
         skip = max(0, emission.acknowledged - emission.position)
         at, end = emission.position + skip, emission.position + len(emission.data)
         data = emission.data[skip:]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""`kmod/ctinject/framemap.c`, the file that the module is made of, as a shared library.
+"""`kmod/ctinject/framemap.c`, a source file of the module, as a shared library.
 
-`load()` is the right one, `load(bug=n)` one with a deliberate mistake. Undefined behaviour traps,
-where the compiler knows how.
+`load()` is built from the shipped source, `load(mistake=N)` from a copy with deliberate mistake N.
+Undefined behaviour traps if the compiler can make it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import HealthCheck, settings
 
-from tests import ROOT
+from tests.kernel.mistakes import PATCHES, SOURCE
+from tests.mistakes import numbered, patched
 
 HERE = Path(__file__).parent
-SOURCES = ROOT / "kmod" / "ctinject"
 
 HEADER = 8
 LONGEST = 65535
@@ -31,10 +31,10 @@ MODULO = 1 << 32
 RIGHT, LEFT = 0, 1
 
 FRAMES = [(100, 10), (110, 1), (111, 5)]
-"""(seq, len) of three_frames()."""
+"""(seq, len) of each frame that three_frames() makes."""
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""The machine may be busy, and the first example waits for cc."""
+"""Without a deadline: the machine may be busy, and the first example waits for cc."""
 
 _CC = os.environ.get("CC", "cc")
 _FLAGS = ["-std=gnu11", "-O1", "-g", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wundef", "-Werror"]
@@ -77,7 +77,7 @@ def _trap() -> tuple[str, ...]:
 
 
 class Library:
-    """The functions, and the allocator below them."""
+    """The functions of framemap.c, and the allocator that they use."""
 
     def __init__(self, path: Path) -> None:
         self._dll = dll = ctypes.CDLL(str(path))
@@ -103,12 +103,12 @@ class Library:
 
     @property
     def allocated(self) -> int:
-        """Pieces of memory that are not freed."""
+        """The number of allocations that are not freed."""
         return self._allocated.value
 
     @property
     def memory_short(self) -> bool:
-        """While true, nothing can be allocated."""
+        """While true, every allocation fails."""
         return self._memory_short.value
 
     @memory_short.setter
@@ -117,20 +117,23 @@ class Library:
 
 
 @cache
-def load(bug: int = 0) -> Library:
+def load(mistake: int = 0) -> Library:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "framemap.so"
-        sources = [str(SOURCES / "framemap.c"), str(HERE / "testing.c")]
-        options = [*_FLAGS, *_trap(), *_WRAP, f"-I{SOURCES}", f"-DCTINJECT_BUG={bug}"]
-        subprocess.run([_CC, *options, "-o", str(path), *sources], check=True)
+        source = SOURCE
+        if mistake:
+            source = patched(SOURCE, numbered(PATCHES)[mistake], Path(folder) / "patched")
+        files = [str(source / "framemap.c"), str(HERE / "testing.c")]
+        options = [*_FLAGS, *_trap(), *_WRAP, f"-I{source}"]
+        subprocess.run([_CC, *options, "-o", str(path), *files], check=True)
         return Library(path)
 
 
 class FrameMap:
-    """One map. Numbers go in as any int and come out modulo 2^32."""
+    """One map. It takes any int as a sequence number, and returns numbers modulo 2^32."""
 
     def __init__(self, library: Library, seq: int, limit: int = 65536, pruned: int = 0) -> None:
-        """`pruned`: as if so many frames had been sent and acknowledged before."""
+        """`pruned`: how many frames the map has sent and pruned before."""
         self._library, self._map = library, _Map()
         self._at = byref(self._map)
         library.init(self._at, seq % MODULO, limit)
@@ -182,7 +185,7 @@ class FrameMap:
 
     @property
     def frames(self) -> list[tuple[int, int]]:
-        """(seq, len) of each that is kept."""
+        """(seq, len) of each frame in the map."""
         frames = (self._library.frame(self._at, i) for i in range(self.count))
         return [(frame.seq, frame.len) for frame in frames]
 
@@ -192,7 +195,7 @@ class FrameMap:
         return frame.seq, frame.len
 
     def commit(self, seq: int, length: int) -> str:
-        """'' or the name of the error."""
+        """The name of the error, or an empty string."""
         status = self._library.commit(self._at, seq % MODULO, length)
         return errno.errorcode[-status] if status else ""
 
@@ -219,7 +222,7 @@ class FrameMap:
 def new_map(
     seq: int, limit: int = 65536, pruned: int = 0, library: Library | None = None
 ) -> Iterator[FrameMap]:
-    """A map for the length of a `with`."""
+    """A map, which is released at the end of the `with` block."""
     frames = FrameMap(library or load(), seq, limit, pruned)
     try:
         yield frames
@@ -229,7 +232,7 @@ def new_map(
 
 @contextmanager
 def three_frames(library: Library | None = None) -> Iterator[FrameMap]:
-    """The connection that the tables are about; test_framemap_table.py has its picture."""
+    """A connection with FRAMES; test_table.py has its picture."""
     with new_map(100, library=library) as frames:
         for frame in FRAMES:
             assert frames.commit(*frame) == ""

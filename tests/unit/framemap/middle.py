@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the module does with the frame map: segments get their headers, replies are translated.
-
-`ctframe.c` does the same with packets.
+"""Does with segments what `ctframe.c` does with packets, by means of the frame map: it inserts
+headers, and translates replies.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from .server import DESTINATION, Range
 
 @dataclass(frozen=True)
 class Segment:
-    """Of the client's. `seq` modulo 2^32."""
+    """A segment of the client. `seq` is modulo 2^32."""
 
     seq: int
     data: bytes
@@ -23,7 +22,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Reply:
-    """A segment of the server's. `ack` and `blocks` modulo 2^32; None is a block taken out."""
+    """A reply of the server. `ack` and `blocks` are modulo 2^32; None is a removed block."""
 
     ack: int
     window: int
@@ -40,10 +39,10 @@ class Middle:
         self.map = frames
 
     def forward(self, segment: Segment) -> tuple[Segment, int] | None:
-        """With its headers, and its number in server space; None when it is dropped.
+        """The segment with headers and with its number in server space; None when it is dropped.
 
-        Of a segment that does not get into the map, what is known already goes on: the second value
-        says how many bytes, with the FIN, did.
+        The second value says how many bytes of the client, with the FIN, it has. If the map refuses
+        the new bytes of a segment, the older ones are still sent.
         """
         if not segment.data and not segment.fin:
             return replace(segment, seq=self.map.bare(segment.seq)), 0
@@ -70,7 +69,7 @@ class Middle:
         return b"".join([*parts, segment.data[done:]])
 
     def reply(self, reply: Reply) -> Reply:
-        """The ack comes last: it prunes."""
+        """The reply for the client. The ack is translated last, because it prunes."""
         window = self.map.window(reply.ack, reply.window)
         blocks = tuple(self._block(block) for block in reply.blocks)
         return Reply(self.map.ack(reply.ack), window, blocks)

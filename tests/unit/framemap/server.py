@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The server, as the tests see it: a TCP that knows bytes and ranges, and a reader of frames.
+"""The server of the tests: a TCP that keeps bytes and ranges, and a reader of frames.
 
-Positions count from the first byte of the stream that the server receives. Nothing here knows of
-the frame map, of the client, or of what was sent: only of what has arrived.
+Positions count from the first byte of the stream that the server receives. The server knows only
+what has arrived; it does not know the frame map, the client, or what was sent.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Range = tuple[int, int]
 
 
 class Receiver:
-    """Keeps what arrives within its window, acknowledges, and tells what it has beyond a hole.
+    """Keeps bytes that arrive within its window, acknowledges them, and reports ranges by SACK.
 
-    Raises AssertionError when a position is given two different bytes before it was acknowledged.
+    Raises AssertionError when two different bytes arrive for one position that is not acknowledged.
     """
 
     def __init__(self, size: int, buffer: int) -> None:
-        """`size`: no position is as high. `buffer`: bytes that may wait for the application."""
+        """`size`: positions are below. `buffer`: bytes that may wait for the application."""
         self.data = bytearray(size)
         self.kinds = bytearray(size)
         self.next = 0
-        """What is acknowledged: all before it has arrived."""
+        """The ack: all bytes before that position have arrived."""
         self.fin: int | None = None
         self._buffer = buffer
         self._read = 0
@@ -70,16 +70,16 @@ class Receiver:
 
     @property
     def beyond(self) -> list[Range]:
-        """What has arrived beyond the first hole."""
+        """The ranges that have arrived beyond the first hole."""
         return [found.span() for found in _RANGE.finditer(self.kinds, self.next, self._high)]
 
     @property
     def stream(self) -> bytes:
-        """The bytes that have arrived without a hole."""
+        """The bytes before the first hole."""
         return bytes(self.data[: self.end(self.next)])
 
     def end(self, position: int) -> int:
-        """The same position, or the FIN's when it is the one after it."""
+        """`position`, or that of the FIN if it is lower."""
         return position if self.fin is None else min(position, self.fin)
 
     def consume(self, count: int) -> None:
@@ -87,7 +87,7 @@ class Receiver:
         self._read = min(self._read + count, self.end(self.next))
 
     def reply(self) -> tuple[int, int, list[Range]]:
-        """Ack, window, SACK blocks: a duplicate's first, then the range that has grown last."""
+        """Ack, window, SACK blocks: first that of a duplicate, then the range that grew last."""
         self._edge = max(self._edge, self._read + self._buffer)
         ranges = self.beyond
         ranges.sort(key=lambda found: not found[0] <= self._latest < found[1])
@@ -97,9 +97,9 @@ class Receiver:
 
 
 class Frames:
-    """Reads frames from the beginning of a stream, and so knows which payload is where.
+    """Reads frames from the beginning of a stream, and so knows where each payload byte is.
 
-    Raises AssertionError when what should be a header is none.
+    Raises AssertionError when there is no valid header where one must be.
     """
 
     def __init__(self) -> None:
@@ -110,10 +110,10 @@ class Frames:
         self.total = 0
         """Payload bytes, those of an incomplete last frame included."""
         self.fin: int | None = None
-        """The FIN's position, once it is known. It counts like a byte of payload."""
+        """The position of the FIN, if it is known. The FIN counts like a byte of payload."""
 
     def read(self, stream: bytes | bytearray) -> None:
-        """`stream`: from position 0 on, never shorter than the last time."""
+        """`stream` begins at position 0 and only grows from call to call."""
         while self.next + HEADER <= len(stream):
             header = stream[self.next : self.next + HEADER]
             assert header[:-2] == DESTINATION, f"no header at {self.next}: {bytes(header)!r}"
@@ -125,8 +125,8 @@ class Frames:
             self.next += HEADER + length
 
     def complete(self, position: int) -> int:
-        """How many payload bytes lie before a position that has been read. Below 0 none does: the
-        numbers there are the same in both spaces.
+        """How many payload bytes are before a position. The position has been read, or is negative;
+        negative numbers are the same in both spaces.
         """
         if position < 0:
             return position
@@ -137,9 +137,9 @@ class Frames:
         return self.starts[frame] + max(0, position - self.headers[frame] - HEADER)
 
     def believable(self, left: int, right: int) -> Range | None:
-        """The payload that the range [left, right) brings, without a byte whose header it lacks.
+        """The payload of the range [left, right), without a first byte whose header is incomplete.
 
-        Only a frame's first byte needs its header: a client that sends it again sends both.
+        Only a frame's first byte counts as missing with its header: both are sent again together.
         """
         first, last = self.complete(left), self.complete(right)
         frame = bisect_right(self.starts, first) - 1

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A client that sends any numbers it likes: nothing of it gets into a header's place, unless the
-server has acknowledged that place and so does not look.
+"""A client that sends any sequence numbers: none of its bytes takes the place of a header, unless
+the server has acknowledged that place and so ignores the byte.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from .library import MODULO, UNHURRIED, FrameMap, Library, load
 from .middle import Middle, Segment, near
 from .server import Frames, Receiver
 
-ROOM = 400_000
-"""The server's window: what goes farther is not looked at."""
+WINDOW = 400_000
+"""The server's window. The server ignores bytes beyond it."""
 
 BYTE = b"\xee"
 
 
 class Attack:
-    """The server takes all that arrives and is its own judge: a place that is given a byte of
-    payload and one of a header raises AssertionError, and so does a frame without header.
+    """The server accepts all that arrives. It raises AssertionError when a byte of payload and a
+    byte of a header arrive for one place, and when a frame has no header.
     """
 
     def __init__(self, library: Library, first: int, limit: int) -> None:
         self.first = first
         self.map = FrameMap(library, first, limit)
         self.middle = Middle(self.map)
-        self.server = Receiver(ROOM + 1, ROOM)
+        self.server = Receiver(WINDOW + 1, WINDOW)
         self.frames = Frames()
         self.acks = [0]
         self.delayed: list[tuple[int, bytes]] = []
@@ -48,13 +48,13 @@ class Attack:
 
     def arrive(self) -> None:
         while self.delayed:
-            # Its FIN is its own affair: it ends its own stream where it likes.
+            # A FIN only ends the attacker's own stream, so it is left out.
             self.server.arrive(*self.delayed.pop(), fin=False)
         self.frames.read(self.server.stream)
         self.acks.append(self.server.next)
 
     def acknowledge(self, which: int) -> None:
-        """The latest ack or an older one, which was overtaken, reaches the map."""
+        """The latest ack, or an older one that was delayed, reaches the map."""
         ack = self.acks[max(0, len(self.acks) - 1 - which)]
         una = near(self.map.ack((self.first + ack) % MODULO) - self.first, ack)
         assert una <= self.frames.complete(ack)
@@ -97,7 +97,7 @@ firsts = st.one_of(
 @pytest.mark.timeout(900)
 @UNHURRIED
 @given(firsts, st.sampled_from([65536, 3]), st.lists(steps, max_size=40))
-@example(  # below the first byte, and over the first header before it was sent
+@example(  # below the first byte, where the first header will be
     0, 65536, [("send", "first", -8, 16, False, False), ("send", "first", 0, 8, False, False)]
 )
 @example(  # below what was pruned
@@ -115,7 +115,7 @@ def test_no_byte_gets_into_a_header(first: int, limit: int, script: Script) -> N
 
 
 def test_bytes_get_into_a_header_where_the_map_prunes_early() -> None:
-    """So the test above can fail: with CTINJECT_BUG=5 a lost frame gives its header's place."""
+    """The test above can fail: with mistake 5 a byte takes the place of a lost frame's header."""
     script = [
         ("send", "first", 0, 20, False, True),
         ("acknowledge", 0),
@@ -123,4 +123,4 @@ def test_bytes_get_into_a_header_where_the_map_prunes_early() -> None:
     ]
     attack(load(), 0, 65536, script)
     with pytest.raises(AssertionError, match="no header at 0"):
-        attack(load(bug=5), 0, 65536, script)
+        attack(load(mistake=5), 0, 65536, script)

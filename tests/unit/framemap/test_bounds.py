@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the frame map refuses, and what memory it takes."""
+"""The frame map refuses some segments, and bounds its memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .library import LONGEST, MODULO, load, new_map
         (0, MODULO - 1, "ERANGE"),
     ],
 )
-def test_what_is_too_far_away(seq: int, length: int, outcome: str) -> None:
+def test_a_segment_that_is_too_far_away(seq: int, length: int, outcome: str) -> None:
     with new_map(100) as frames:
         assert frames.commit(100 + seq, length) == outcome
         assert outcome == "" or frames.count == 0
 
 
-def test_one_cannot_go_on_and_on_without_acks() -> None:
-    """Each step is near enough, but the ack is a window away in the end."""
+def test_a_client_without_acks_cannot_send_on_for_ever() -> None:
+    """Each segment is near the one before it, but in the end too far from the ack."""
     with new_map(0) as frames:
         steps = 0
         while frames.commit(steps << 24, 1) == "":
@@ -45,7 +45,7 @@ def test_the_limit() -> None:
         assert frames.commit(4, 1) == "ENOBUFS"
         assert frames.commit(0, 5) == "ENOBUFS"
         assert frames.frames == before
-        assert frames.commit(0, 4) == ""  # what is known can be sent again
+        assert frames.commit(0, 4) == ""  # bytes in frames can be sent again
         assert frames.ack(18) == 2
         assert frames.commit(6, 1) == ""  # a gap, and one more
         assert frames.commit(7, 1) == "ENOBUFS"
@@ -56,7 +56,7 @@ def test_no_limit_is_higher_than_what_can_be_allocated() -> None:
         assert frames.limit == 1 << 20
 
 
-def test_a_limit_of_one_is_enough_to_get_on() -> None:
+def test_a_limit_of_one_frame_lets_a_transfer_go_on() -> None:
     with new_map(0, limit=1) as frames:
         position = 0
         for seq in range(0, 10 * LONGEST, LONGEST):
@@ -81,7 +81,7 @@ def test_without_memory_nothing_changes() -> None:
             assert frames.commit(16, 1) == "ENOMEM"
             assert frames.frames == before
             assert frames.ack(9) == 1
-            assert frames.commit(16, 1) == ""  # in the room of the one that was pruned
+            assert frames.commit(16, 1) == ""  # takes the entry of the pruned one
         finally:
             library.memory_short = False
 
@@ -99,6 +99,6 @@ def test_memory_grows_as_needed_and_shrinks_when_nothing_is_in_flight() -> None:
         assert frames.size == 0
         assert frames.commit(100, 1) == ""
         assert frames.ack(101 * 9) == 101
-        assert frames.size == 64  # that little is kept: the next request will need it
+        assert frames.size == 64  # the smallest ring is kept for the next request
         assert load().allocated == 1
     assert load().allocated == 0

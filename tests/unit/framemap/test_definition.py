@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The map beside its definition in unbounded integers: every number that it gives, modulo 2^32.
+"""Compares every number that the map returns with its definition, which has unbounded integers.
 
-The definition keeps all frames that there ever were and counts; it knows no ring, no search, no
+The definition keeps all frames of the connection and counts them; it has no ring, no search, no
 pruning and no wrap-around.
 """
 
@@ -31,7 +31,7 @@ SPAN = 1 << 30
 
 @dataclass
 class Definition:
-    """Client space counts from 0 at the first data byte, server space from its place there."""
+    """Both spaces count from 0 at the first data byte, as if no frame had been before it."""
 
     limit: int
     frames: list[tuple[int, int]] = field(default_factory=list)
@@ -69,11 +69,11 @@ class Definition:
         return ""
 
     def forward(self, seq: int) -> int:
-        """Not below the first kept frame, where only a bound is promised."""
+        """Exact from the first frame in the map on; the map promises only a bound below it."""
         return seq + HEADER * sum(start < seq for start, _ in self.frames)
 
     def reverse(self, pos: int, edge: int) -> int:
-        """The same."""
+        """Exact from the first frame in the map on, as forward()."""
         for i, (start, _) in enumerate(self.frames):
             header = start + HEADER * i
             if header < pos <= header + HEADER and edge == LEFT:
@@ -92,7 +92,7 @@ class Definition:
 
 
 class Pair:
-    """A map and its definition, held against each other."""
+    """A map and its definition, which are compared after each step."""
 
     def __init__(self, frames: FrameMap, first: int, age: int, limit: int) -> None:
         self.map, self.definition = frames, Definition(limit)
@@ -119,13 +119,13 @@ class Pair:
         self.definition.ack(ack)
 
     def header(self, index: int) -> int:
-        """Where the header of a kept frame stands, or would stand if there was one more."""
+        """The number of a frame's header. `index` may be one after the last frame."""
         d = self.definition
         start = d.kept[index][0] if index < len(d.kept) else d.max
         return start + HEADER * (d.pruned + index)
 
     def check(self, where: list[int]) -> None:
-        """All that is visible, and each translation at every kept frame's edges and at `where`."""
+        """Compares all attributes, and translations at the edges of frames and at `where`."""
         map_, d = self.map, self.definition
         assert (map_.una, map_.raw) == (self.client(d.una), self.server(d.raw))
         assert map_.max == self.client(d.max)
@@ -141,7 +141,7 @@ class Pair:
                 assert place == self.server(d.forward(seq))
                 assert map_.first(self.client(seq)) == sum(start < seq for start, _ in d.kept)
             else:
-                # What was acknowledged may land where it likes, if only that is acknowledged too.
+                # Acknowledged bytes may go anywhere that is acknowledged too.
                 assert place == self.server(seq + HEADER * d.pruned)
                 assert seq + HEADER * d.pruned < min(self.header(0), d.raw + 1)
         headers = [self.header(i) for i in range(min(20, len(d.kept) + 1))]
@@ -221,7 +221,7 @@ def test_every_number_is_as_defined(
 
 
 def commit_without_memory(pair: Pair, length: int) -> None:
-    """Succeeds only where no memory is needed, and otherwise changes nothing."""
+    """A commit succeeds if it needs no memory; otherwise it changes nothing."""
     library = load()
     size, before = pair.map.size, pair.map.count
     library.memory_short = True
@@ -237,7 +237,7 @@ def commit_without_memory(pair: Pair, length: int) -> None:
 
 
 def test_more_bytes_than_sequence_numbers() -> None:
-    """Nine gigabytes, with a few segments in flight all the time."""
+    """Nine gigabytes, always with a few segments in flight."""
     flight, size = 5, 3_000_001
     frames_each = -(-size // LONGEST)
     with new_map(0xFFFF0000) as frames:
@@ -260,7 +260,7 @@ def test_more_bytes_than_sequence_numbers() -> None:
 
 @pytest.mark.parametrize("age", [(1 << 29) - 100, (1 << 32) - 100])
 def test_more_headers_than_numbers(age: int) -> None:
-    """The bytes that headers have taken, and their number, wrap around as well."""
+    """The number of headers, and of their bytes, wraps around as well."""
     with new_map(7, pruned=age) as frames:
         pair = Pair(frames, 7, age, 65536)
         for i in range(200):

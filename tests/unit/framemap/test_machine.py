@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Any history of a connection through the frame map: what the server gets, and what the client is
-told, is exact, and the transfer can always end.
+"""For any history of a connection through the frame map: the server gets the right bytes, the
+client gets the right numbers, and the transfer can be completed.
 
-Hypothesis looks for a history that is not, and makes it short; a seeded random walk goes farther
-with the same steps, and has bulk. test_framemap_mistakes.py shows that both find something.
+Hypothesis searches for a history that breaks this, and shortens it. Seeded random walks take more
+of the same steps, and send more bytes. test_mistakes.py shows that both find mistakes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def payload(length: int, seed: int = 1) -> bytes:
 
 
 class Connection(RuleBasedStateMachine):
-    """The steps of World, in any order."""
+    """Takes the steps of World in any order."""
 
     library: Library
 
@@ -110,7 +110,7 @@ class Connection(RuleBasedStateMachine):
 
     @rule(index=place, size=st.integers(1, 9))
     def lose_part(self, index: int, size: int) -> None:
-        """Of a header, where the segment begins with one."""
+        """If the segment begins with a header, part of the header is lost."""
         self.world.lose_part(index, size)
 
     @rule(count=st.integers(1, 400))
@@ -133,14 +133,14 @@ class Connection(RuleBasedStateMachine):
 
 
 def search(library: Library, chosen: settings) -> None:
-    """AssertionError when a history is found that is wrong."""
+    """Raises AssertionError when a wrong history is found."""
     run_state_machine_as_test(
         type("Connection", (Connection,), {"library": library}), settings=chosen
     )
 
 
 def walk(library: Library, seed: int) -> None:
-    """A history like those above, longer. AssertionError when it is wrong."""
+    """A longer history of the same steps. Raises AssertionError when it is wrong."""
     rng = random.Random(seed)
     buffer = rng.choice(BUFFERS)
     length = rng.choice((1, 30, min(300, buffer * 10), min(1000, buffer * 10)))
@@ -155,7 +155,7 @@ def walks(library: Library, count: int) -> None:
 
 
 def walk_with_bulk(library: Library, seed: int) -> None:
-    """The same with segments that need more than one frame."""
+    """A history with segments that need more than one frame."""
     rng = random.Random(seed)
     first = MODULO - 1 - rng.randrange(300_000)
     limit = rng.choice((65536, 16, 4))

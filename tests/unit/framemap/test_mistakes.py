@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The tests of the frame map can fail: each deliberate mistake that can be built into it
-(CTINJECT_BUG, see kmod/README.md) is found by the search, by the walks, and by a case of its own.
+"""The tests of the frame map can fail: each deliberate mistake in it is found by the search, by the
+walks, and by a case of its own.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from .test_machine import search, walks
 
 
 def left_edge_of_a_sack(library: Library) -> None:
-    """CTINJECT_BUG=1: the client must be made to send the header again, of which part is lost."""
+    """Mistake 1: the client must send the first byte again, since part of its header is lost."""
     with three_frames(library) as frames:
         assert frames.reverse(122, LEFT) == 111
 
 
 def window_after_an_ack(library: Library) -> None:
-    """CTINJECT_BUG=4: the window counts from the new ack, and does not close."""
+    """Mistake 4: the window begins at the new ack, so it is not closed."""
     with three_frames(library) as frames:
         assert frames.window(140, 40) == 40
 
 
 def ack_at_a_header(library: Library) -> None:
-    """CTINJECT_BUG=5: an ack that has only reached a frame does not prune it."""
+    """Mistake 5: an ack inside a frame does not prune it."""
     with three_frames(library) as frames:
         frames.ack(118)
         assert frames.frames == FRAMES[1:]
 
 
 CASES = {1: left_edge_of_a_sack, 4: window_after_an_ack, 5: ack_at_a_header}
-mistakes = pytest.mark.parametrize("bug", CASES)
+each_mistake = pytest.mark.parametrize("mistake", CASES)
 
 
-@mistakes
-def test_a_case_of_its_own(bug: int) -> None:
-    case: Callable[[Library], None] = CASES[bug]
+@each_mistake
+def test_a_case_of_its_own(mistake: int) -> None:
+    case: Callable[[Library], None] = CASES[mistake]
     case(load())
     with pytest.raises(AssertionError):
-        case(load(bug))
+        case(load(mistake))
 
 
-@mistakes
-def test_the_search_finds_it(bug: int) -> None:
+@each_mistake
+def test_the_search_finds_it(mistake: int) -> None:
     chosen = settings(
         UNHURRIED,
         max_examples=1500,
@@ -56,10 +56,10 @@ def test_the_search_finds_it(bug: int) -> None:
         phases=[Phase.generate],
     )
     with pytest.raises(AssertionError):
-        search(load(bug), chosen)
+        search(load(mistake), chosen)
 
 
-@mistakes
-def test_the_walks_find_it(bug: int) -> None:
+@each_mistake
+def test_the_walks_find_it(mistake: int) -> None:
     with pytest.raises(AssertionError):
-        walks(load(bug), 300)
+        walks(load(mistake), 300)

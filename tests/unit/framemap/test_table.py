@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The corners of the frame map, one by one, with the numbers written out.
+"""Corner cases of the frame map, with all numbers written out.
 
-FRAMES is a connection with three frames, of 10, 1 and 5 bytes; its first byte has number 100:
+FRAMES is a connection with three frames, of 10, 1 and 5 bytes. Its first byte has number 100:
 
     client space   100        110  111        116
     server space   100  108   118  126  127  135   140
@@ -28,7 +28,7 @@ def test_before_any_frame_both_spaces_are_equal() -> None:
     ("seq", "position", "index"),
     [
         (99, 99, 0),
-        (100, 100, 0),  # a frame's first byte: its header's place
+        (100, 100, 0),  # a frame's first byte: the number of its header
         (101, 109, 1),
         (109, 117, 1),
         (110, 118, 1),
@@ -49,9 +49,9 @@ def test_forward(seq: int, position: int, index: int) -> None:
     [
         (99, 99, 99),
         (100, 100, 100),
-        (101, 100, 101),  # a byte of the header is missing: the frame's first byte is, too
+        (101, 100, 101),  # part of the header is missing, so the frame's first byte is, too
         (107, 100, 101),
-        (108, 100, 101),  # all of it is missing
+        (108, 100, 101),  # the whole header is missing
         (109, 101, 101),
         (117, 109, 109),
         (118, 110, 110),
@@ -74,13 +74,13 @@ def test_reverse(position: int, right: int, left: int) -> None:
 @pytest.mark.parametrize(
     "block",
     [
-        (101, 108),  # in one header
-        (102, 109),  # the rest of a header, and the byte that travels with it
-        (119, 127),  # the same of the frame of one byte
-        (119, 131),  # and some of the next header
+        (101, 108),  # inside one header
+        (102, 109),  # the rest of a header, and the byte that is sent with it
+        (119, 127),  # the same for the frame of one byte
+        (119, 131),  # and part of the next header
     ],
 )
-def test_a_block_that_says_nothing_to_the_client(block: tuple[int, int]) -> None:
+def test_a_block_without_payload_is_empty_for_the_client(block: tuple[int, int]) -> None:
     with three_frames() as frames:
         assert frames.reverse(block[0], LEFT) >= frames.reverse(block[1], RIGHT)
 
@@ -99,7 +99,7 @@ def test_a_block_that_says_nothing_to_the_client(block: tuple[int, int]) -> None
         (140, 116, 0),
     ],
 )
-def test_an_ack_prunes_what_it_covers_whole(ack: int, una: int, kept: int) -> None:
+def test_an_ack_prunes_the_frames_that_it_covers(ack: int, una: int, kept: int) -> None:
     with three_frames() as frames:
         assert frames.ack(ack) == frames.una == una
         assert frames.raw == ack
@@ -127,13 +127,13 @@ def test_an_older_ack_changes_nothing() -> None:
         assert (frames.una, frames.raw, frames.count) == (111, 127, 1)
 
 
-def test_what_was_pruned_lands_where_the_server_has_acknowledged() -> None:
+def test_pruned_numbers_are_translated_to_acknowledged_ones() -> None:
     with three_frames() as frames:
         frames.ack(130)  # in the third header
         assert frames.frames == [(111, 5)]
         assert [frames.forward(seq) for seq in (110, 100, 50)] == [126, 116, 66]
         assert frames.forward(111) == 127  # the header again
-        assert frames.bare(111) == 130  # a reset has to be exact
+        assert frames.bare(111) == 130  # a reset must have the exact number
         assert frames.bare(110) == 126
         assert [frames.reverse(pos, LEFT) for pos in (126, 116)] == [110, 100]
 
@@ -194,7 +194,7 @@ def test_nothing_follows_a_fin() -> None:
 
 
 def test_a_keepalive_after_an_acknowledged_fin_is_let_through() -> None:
-    """It is una - 1, with a byte of garbage from some stacks: and that is the FIN's number."""
+    """Its number is una - 1, which is that of the FIN, and some stacks send a byte of garbage."""
     with three_frames() as frames:
         frames.fin = True
         assert frames.ack(141) == 117

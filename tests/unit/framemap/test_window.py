@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The server's window, as the client is told of it."""
+"""The server's window, translated for the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_small_windows_are_passed_on() -> None:
 
 
 def learn(frames: FrameMap, length: int) -> int:
-    """Frames of that length until the map knows; the ack for all of them."""
+    """Sends frames of that length until the map has learnt it, and acknowledges them."""
     seq = frames.max
     for _ in range(200):
         assert frames.commit(seq, length) == ""
@@ -29,13 +29,13 @@ def learn(frames: FrameMap, length: int) -> int:
     [
         (1460, 8192, 8192 - 5 * 8),
         (1460, 65536, 65536 - 44 * 8),
-        (65535, 262100, 262100),  # a few segments, though they are long ones
+        (65535, 262100, 262100),  # only a few segments, which are long
         (65535, 1 << 20, (1 << 20) - 15 * 8),
         (92, 10000, 9200),
         (1 << 20, 1 << 30, (1 << 30) - (1 << 30) // (65535 + 8) * 8),
     ],
 )
-def test_room_is_left_for_the_headers_of_frames_to_come(
+def test_the_window_has_space_for_the_headers_of_future_frames(
     length: int, window: int, expected: int
 ) -> None:
     with new_map(0, limit=1 << 16) as frames:
@@ -43,7 +43,7 @@ def test_room_is_left_for_the_headers_of_frames_to_come(
         assert frames.window(ack, window) == expected
 
 
-def test_room_is_left_for_the_headers_of_known_frames() -> None:
+def test_the_window_has_space_for_the_headers_of_known_frames() -> None:
     with new_map(0) as frames:
         una = learn(frames, 100) and frames.una
         for i in range(1000):

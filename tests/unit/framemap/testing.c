@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The allocator below the frame map while it is tested: counts, and fails when told to.
- * To be linked with --wrap=malloc --wrap=free.
+ * The allocator of the frame map in its tests: it counts, and fails when a test says so.
+ * Link with --wrap=malloc --wrap=free.
  */
 #include <stdbool.h>
 #include <stddef.h>

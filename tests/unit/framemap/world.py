@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""One connection through the frame map, and what may happen to segments on the way.
+"""One connection through the frame map, and all that may happen to its segments.
 
     client --up--> middle --across--> server
     client <-home- middle <---down--- server
 
-Steps are methods; a step does nothing where it is not possible, and raises AssertionError when it
-shows that something is wrong. `finish` says whether the transfer can end, and ends it.
+Each step is a method. A step that is not possible does nothing; a step that shows a mistake raises
+AssertionError. `finish` completes the transfer, or shows that it cannot be completed.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ QUEUES = ("up", "across", "down", "home")
 SEGMENT_QUEUES = QUEUES[:2]
 
 QUEUE_LENGTH = 40
-"""What comes to a longer queue is lost."""
+"""A segment that meets a full queue is lost."""
 
 PATIENCE = 12
-"""Rounds without anything new at the server, after which a transfer has stalled."""
+"""After so many rounds without a new byte at the server the transfer has stalled."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """`first`: the first byte's sequence number. `age`: frames that went before, long ago."""
+    """`first`: sequence number of the first byte. `age`: number of pruned frames."""
 
     payload: bytes
     first: int = 0
@@ -82,7 +82,7 @@ class World:
         self.client.timeout()
 
     def lie(self, back: int, size: int) -> None:
-        """What the server has acknowledged is sent with another content; what follows is true."""
+        """Sends acknowledged bytes again with another content, and true bytes after them."""
         client = self.client
         at = client.una - back
         end = min(at + size, client.nxt, client.total)
@@ -102,7 +102,7 @@ class World:
             self.queues[name].append(message)
 
     def deliver(self, name: str, index: int = 0, twice: bool = False) -> None:
-        """`twice`: it will arrive again."""
+        """`twice`: the segment arrives and stays in the queue."""
         queue = self.queues[name]
         if index < len(queue):
             self._arrive[name](queue[index] if twice else queue.pop(index))
@@ -112,7 +112,7 @@ class World:
             del self.queues[name][index]
 
     def cut(self, name: str, index: int, size: int) -> None:
-        """A segment becomes two, the first of `size` bytes."""
+        """Cuts a segment in two; the first has `size` bytes."""
         queue = self.queues[name]
         if index < len(queue) and 0 < size < len(queue[index].data):
             whole: Segment = queue[index]
@@ -121,7 +121,7 @@ class World:
             queue.insert(index + 1, Segment(seq, whole.data[size:], whole.fin))
 
     def lose_part(self, index: int, size: int) -> None:
-        """The first `size` bytes of a segment for the server are lost, the rest overtakes."""
+        """Loses the first `size` bytes of a segment to the server, and delivers the rest."""
         self.cut("across", index, size)
         self.lose("across", index)
         self.deliver("across", index)
@@ -129,11 +129,11 @@ class World:
     # What middle and server do.
 
     def memory(self, short: bool) -> None:
-        """While it is short, the map cannot grow."""
+        """Makes the map's allocations fail, or succeed again."""
         self._library.memory_short = short
 
     def consume(self, count: int) -> None:
-        """The application reads, and the server tells that there is room."""
+        """The application reads, and the server announces its window."""
         self.server.consume(count)
         self._answer()
 
@@ -186,10 +186,10 @@ class World:
     # The end.
 
     def finish(self, size: int = 1460) -> None:
-        """From here on nothing is lost, and no timer helps: all must arrive, and be as it should.
+        """Completes the transfer, and judges it. From here on no segment is lost.
 
-        `size`: the longest segment. The client is still strict: nothing that it believes to have
-        arrived is sent again.
+        `size`: the longest segment. The client's timer does not expire any more, so the client does
+        not resend bytes that have arrived according to a SACK.
         """
         self.memory(short=False)
         rounds, arrived = 0, -1

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What a network namespace has of its own. */
+#ifndef CTINJECT_PERNET_H
+#define CTINJECT_PERNET_H
+
+#include <linux/netfilter.h>
+#include <linux/workqueue.h>
+
+struct signing_keys;
+struct stats;
+
+/* A port number is below. */
+#define PORTS 65536
+
+/**
+ * struct ctinject_net - what a network namespace has of its own
+ * @net: the namespace
+ * @arming: work that registers the hooks
+ * @armed: the hooks are registered
+ * @gone: the namespace is ending, and gets no hooks any more
+ * @ops: the hooks
+ * @server_ports: a bit for each port from which replies can come: set when a selected SYN goes to
+ *	that port. A packet from any other port needs no look-up
+ * @flows: number of flows of this namespace; while it is 0, replies are not looked up
+ * @keys: signing keys, or NULL
+ * @counters: one struct for each CPU
+ */
+struct ctinject_net {
+	struct net *net;
+	struct work_struct arming;
+	bool armed, gone;
+	struct nf_hook_ops *ops;
+	unsigned long *server_ports;
+	atomic_t flows;
+	struct signing_keys __rcu *keys;
+	struct stats __percpu *counters;
+};
+
+extern unsigned int pernet_id;
+
+struct ctinject_net *pernet_of(const struct net *net);
+
+/* Whether every packet of this namespace passes the hooks. */
+static inline bool pernet_armed(const struct ctinject_net *cn)
+{
+	return smp_load_acquire(&cn->armed);	/* pairs with arm() */
+}
+
+/*
+ * Asks for the hooks from a place that must not sleep. They come later; if registering them fails,
+ * the next packet asks again.
+ */
+static inline void pernet_want_hooks(struct ctinject_net *cn)
+{
+	schedule_work(&cn->arming);
+}
+
+#endif

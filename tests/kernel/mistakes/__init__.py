@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""Deliberate mistakes in the kernel module: N.patch makes mistake N in a copy of kmod/ctinject.
+
+python -m tests.kernel.mistakes [--mistake N]... [--kernel 6.12] [--suite NAME] [--case GLOB]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import ROOT
+
+PATCHES = Path(__file__).parent
+SOURCE = ROOT / "kmod" / "ctinject"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some cases of a suite in a guest."""
+
+    helper: str
+    suite: str
+    case: str = "*"
+
+
+# 1 and 4 cost speed and no bytes: the suites in a guest do not notice them.
+PARTS: dict[int, Part | None] = {
+    1: None,
+    2: Part("ctproxy", "matrix", "*/header-lost/*"),
+    3: Part("ctframe", "udp"),
+    4: None,
+    5: Part("ctframe", "matrix", "*/loss5/*"),
+    6: Part("ctproxy", "attacks", "*/gateway/[hm]*"),
+    7: Part("ctframe", "attacks", "*/gateway/*"),
+    8: Part("ctframe", "matrix", "*/keepalive/*"),
+}
+"""For each mistake the cases of which at least one must fail; None: the frame map's own tests."""

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""Build each deliberate mistake into the kernel module: one of the cases must fail.
+
+Each mistake is tried until the first case fails, by default with the cases that should notice it;
+with --full, --helper, --suite or --case with the cases that these choose. The last line counts
+mistakes, not cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.kernel import boot as guest
+from tests.kernel.kernels import SERIES, Kernel, NotOfferedError, first_of
+from tests.kernel.suites import add_options, run
+from tests.mistakes import numbered, title
+
+from . import PARTS, PATCHES
+
+LIMIT = 1200
+"""Seconds for the cases of one mistake."""
+
+AT_ONCE = 2
+"""Guests side by side. Each keeps about one processor busy."""
+
+FRAMEMAP = "tests/unit/framemap/test_mistakes.py"
+
+
+def main() -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(
+        prog="tests.kernel.mistakes", description=__doc__.splitlines()[0]
+    )
+    add_options(parser)
+    parser.add_argument(
+        "--mistake", type=int, action="append", choices=PARTS, help="only this one; repeatable"
+    )
+    parser.add_argument("--kernel", choices=SERIES, help="the newest by default")
+    parser.set_defaults(first=True)
+    options = parser.parse_args()
+    if lacking := guest.lacking():
+        print(f"the deliberate mistakes are skipped: install {' '.join(lacking)}")
+        print("\n0 passed, 0 failed, 1 skipped")
+        return 5
+    try:
+        kernel = first_of(*([options.kernel] if options.kernel else []))
+    except NotOfferedError as error:
+        print(f"the deliberate mistakes are skipped: {error}")
+        print("\n0 passed, 0 failed, 1 skipped")
+        return 5
+
+    def look_for(mistake: int) -> tuple[float, str]:
+        began = time.monotonic()
+        noticed = _look_for(mistake, kernel, options)
+        return time.monotonic() - began, noticed
+
+    mistakes = options.mistake or list(PARTS)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        outcomes = list(pool.map(look_for, mistakes))
+    patches = numbered(PATCHES)
+    print("\n| mistake | | minutes | noticed by |\n| ---: | --- | ---: | --- |")
+    for mistake, (seconds, noticed) in zip(mistakes, outcomes, strict=True):
+        by = noticed or "**not noticed**"
+        print(f"| {mistake} | {title(patches[mistake])} | {seconds / 60:.1f} | {by} |")
+    caught = sum(bool(noticed) for _, noticed in outcomes)
+    print(f"\n{caught} passed, {len(mistakes) - caught} failed")
+    return 0 if caught == len(mistakes) else 1
+
+
+def _look_for(mistake: int, kernel: Kernel, options: argparse.Namespace) -> str:
+    """The first case that failed, and why; empty when none did."""
+    chosen = argparse.Namespace(**vars(options))
+    if not (options.helper or options.suite or options.case or options.full):
+        part = PARTS[mistake]
+        if part is None:
+            return _ask_the_frame_maps_tests(mistake)
+        chosen.helper, chosen.suite, chosen.case = part.helper, [part.suite], part.case
+    machine = guest.Machine(limit=LIMIT)
+    outcome = run(f"mistake{mistake}", lambda: kernel, chosen, machine, mistake=mistake)
+    # A patch that does not apply, a failed build or a guest that does not boot proves nothing.
+    noticed = [case for case in outcome.failed if case.suite not in ("harness", "guest")]
+    return f"{noticed[0]}: {noticed[0].why.splitlines()[0]}" if noticed else ""
+
+
+def _ask_the_frame_maps_tests(mistake: int) -> str:
+    """The tests pass when the map with the mistake fails a case, the search and the walks."""
+    tests = ("test_a_case_of_its_own", "test_the_search_finds_it", "test_the_walks_find_it")
+    cases = [f"{FRAMEMAP}::{test}[{mistake}]" for test in tests]
+    command = [sys.executable, "-m", "pytest", "-q", *cases]
+    done = subprocess.run(command, cwd=guest.ROOT, capture_output=True, text=True)
+    print(done.stdout, end="", flush=True)
+    return "" if done.returncode else f"{FRAMEMAP}: a case, the search, the walks"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

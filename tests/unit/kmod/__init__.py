@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The sources of the kernel module, read as text."""
