@@ -13,11 +13,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 from tests.kernel import boot as guest
 from tests.kernel.kernels import SERIES, Kernel, NotOfferedError, first_of
 from tests.kernel.suites import add_options, run
 from tests.mistakes import numbered, title
+from tests.stages.outcomes import FAILED, PASSED, Writer
 
 from . import PARTS, PATCHES
 
@@ -29,6 +32,18 @@ AT_ONCE = 2
 
 FRAMEMAP = "tests/unit/framemap/test_mistakes.py"
 
+BROKEN = ("harness", "guest")
+"""Suites whose failure shows no mistake: a patch that does not apply, a failed build or boot."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`by`: the first case that failed, and why. `problem`: why the mistake was not noticed."""
+
+    by: str = ""
+    problem: str = ""
+    seconds: float = 0.0
+
 
 def main() -> int:
     """The exit status."""
@@ -39,6 +54,7 @@ def main() -> int:
     parser.add_argument(
         "--mistake", type=int, action="append", choices=PARTS, help="only this one; repeatable"
     )
+    parser.add_argument("--outcomes", type=Path, help="write each outcome, see tests/stages")
     parser.add_argument("--kernel", choices=SERIES, help="the newest by default")
     parser.set_defaults(first=True)
     options = parser.parse_args()
@@ -53,47 +69,57 @@ def main() -> int:
         print("\n0 passed, 0 failed, 1 skipped")
         return 5
 
-    def look_for(mistake: int) -> tuple[float, str]:
-        began = time.monotonic()
-        noticed = _look_for(mistake, kernel, options)
-        return time.monotonic() - began, noticed
+    writer = Writer(options.outcomes)
+
+    def look_for(mistake: int) -> Outcome:
+        name = f"mistake {mistake}"
+        writer.begin(name)
+        found = _look_for(mistake, kernel, options)
+        again = ("-m", "tests.kernel.mistakes", "--mistake", str(mistake))
+        outcome = FAILED if found.problem else PASSED
+        writer.end(name, outcome, found.problem, again, found.seconds)
+        return found
 
     mistakes = options.mistake or list(PARTS)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(pool.map(look_for, mistakes))
     patches = numbered(PATCHES)
     print("\n| mistake | | minutes | noticed by |\n| ---: | --- | ---: | --- |")
-    for mistake, (seconds, noticed) in zip(mistakes, outcomes, strict=True):
-        by = noticed or "**not noticed**"
-        print(f"| {mistake} | {title(patches[mistake])} | {seconds / 60:.1f} | {by} |")
-    caught = sum(bool(noticed) for _, noticed in outcomes)
+    for mistake, found in zip(mistakes, outcomes, strict=True):
+        by = f"**{found.problem}**" if found.problem else found.by
+        print(f"| {mistake} | {title(patches[mistake])} | {found.seconds / 60:.1f} | {by} |")
+    caught = sum(not found.problem for found in outcomes)
     print(f"\n{caught} passed, {len(mistakes) - caught} failed")
     return 0 if caught == len(mistakes) else 1
 
 
-def _look_for(mistake: int, kernel: Kernel, options: argparse.Namespace) -> str:
-    """The first case that failed, and why; empty when none did."""
+def _look_for(mistake: int, kernel: Kernel, options: argparse.Namespace) -> Outcome:
+    began = time.monotonic()
     chosen = argparse.Namespace(**vars(options))
     if not (options.helper or options.suite or options.case or options.full):
         part = PARTS[mistake]
         if part is None:
-            return _ask_the_frame_maps_tests(mistake)
+            by, problem = _ask_the_frame_maps_tests(mistake)
+            return Outcome(by, problem, time.monotonic() - began)
         chosen.helper, chosen.suite, chosen.case = part.helper, [part.suite], part.case
     machine = guest.Machine(limit=LIMIT)
     outcome = run(f"mistake{mistake}", lambda: kernel, chosen, machine, mistake=mistake)
-    # A patch that does not apply, a failed build or a guest that does not boot proves nothing.
-    noticed = [case for case in outcome.failed if case.suite not in ("harness", "guest")]
-    return f"{noticed[0]}: {noticed[0].why.splitlines()[0]}" if noticed else ""
+    told = [(case.suite, f"{case}: {case.why.splitlines()[0]}") for case in outcome.failed]
+    by = next((line for suite, line in told if suite not in BROKEN), "")
+    problem = "" if by else told[0][1] if told else "not noticed"
+    return Outcome(by, problem, time.monotonic() - began)
 
 
-def _ask_the_frame_maps_tests(mistake: int) -> str:
-    """The tests pass when the map with the mistake fails a case, the search and the walks."""
+def _ask_the_frame_maps_tests(mistake: int) -> tuple[str, str]:
+    """Who noticed, and the problem if nobody did. The tests pass if each part of them noticed."""
     tests = ("test_a_case_of_its_own", "test_the_search_finds_it", "test_the_walks_find_it")
     cases = [f"{FRAMEMAP}::{test}[{mistake}]" for test in tests]
     command = [sys.executable, "-m", "pytest", "-q", *cases]
     done = subprocess.run(command, cwd=guest.ROOT, capture_output=True, text=True)
     print(done.stdout, end="", flush=True)
-    return "" if done.returncode else f"{FRAMEMAP}: a case, the search, the walks"
+    if done.returncode:
+        return "", f"{FRAMEMAP}: exit status {done.returncode}"
+    return f"{FRAMEMAP}: a case, the search, the walks", ""
 
 
 if __name__ == "__main__":
