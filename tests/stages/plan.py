@@ -23,6 +23,12 @@ _SLOW = ("tests/http/test_memory.py", "tests/http/test_deadlines.py")
 
 _GATEWAY = _glob("tests/portal/test_gateway_*.py")
 
+_PACKAGING = tuple(
+    f"tests/kernel/test_packaging.py::test_{name}"
+    for name in ("dkms_builds_signs_and_removes", "make_install_and_uninstall", "sparse")
+)
+"""By name, because they are marked `full`: each builds the module anew."""
+
 _TRAFFIC = "tests/bpf/test_traffic.py"
 
 
@@ -78,6 +84,7 @@ def _guests(*full: str) -> Stage:
         (
             Part("guests", module=("tests.kernel", *full), alone=True),
             Part("native", module=("tests.bpf", *full)),
+            Part("packaging", _PACKAGING),
         ),
     )
 
