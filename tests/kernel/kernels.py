@@ -205,7 +205,8 @@ def _fetch(version: str, place: Path) -> None:
         headers = Path("usr", "src", f"linux-headers-{version}")
         link = modules / "build"
         link.unlink(missing_ok=True)
-        link.symlink_to(Path("../../..") / headers)
+        # Relative to usr/lib/modules/VERSION, where it really lies.
+        link.symlink_to(Path("../../../src") / headers.name)
         # The headers' Makefile includes another by its installed place.
         makefile = root / headers / "Makefile"
         makefile.write_text(makefile.read_text().replace("/usr/src/", f"{place}/usr/src/"))
