@@ -214,6 +214,7 @@ for family, listen, destination in (
 destination."""
 
 
+@pytest.mark.full
 def test_rules_of_the_readme(kernel: Kernel) -> None:
     """Each block loads by itself, in a namespace of its own. A visit uses those for `lo`.
 

@@ -25,9 +25,14 @@ _GATEWAY = _glob("tests/portal/test_gateway_*.py")
 
 _PACKAGING = tuple(
     f"tests/kernel/test_packaging.py::test_{name}"
-    for name in ("dkms_builds_signs_and_removes", "make_install_and_uninstall", "sparse")
+    for name in (
+        "dkms_builds_signs_and_removes",
+        "make_install_and_uninstall",
+        "rules_of_the_readme",
+        "sparse",
+    )
 )
-"""By name, because they are marked `full`: each builds the module anew."""
+"""By name, because they are marked `full`: each takes half a minute."""
 
 _TRAFFIC = "tests/bpf/test_traffic.py"
 
