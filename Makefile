@@ -31,7 +31,7 @@ test-full: ## everything: whole matrices, many more examples for each property, 
 
 test-repeat: ## N=20 rounds of STAGE=namespaces or TESTS='PATH...', beside busy loops with LOAD=1
 	@tests/setup full
-	@$(PY) -m tests.stages.repeat -n $(or $(N),20) $(if $(LOAD),--load) $(addprefix --stage ,$(STAGE)) $(TESTS)
+	@$(PY) -m tests.stages.repeat -n $(or $(N),20) $(if $(filter 1,$(LOAD)),--load) $(addprefix --stage ,$(STAGE)) $(TESTS)
 
 test-pythons: ## the unit, protocol and serve tests on each Python, 3.10 and newer, that is here
 	@tests/setup pythons
