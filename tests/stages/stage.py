@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs the parts of a stage, as many at a time as there are processors, and says how far they are.
+"""Runs the parts of a stage, two at a time, and says how far they are.
 
 With `retry`, a case that failed is run once more, alone, when the others have ended; if it passes
 then, it is `flaky`: named, its two logs kept, and no failure of the run. Only CI asks for that.
