@@ -46,9 +46,9 @@ PYTHON = Stage(
     "Python",
     3,
     (
-        Part("http", ("tests/http", *_without(*_HOSTILE, *_SLOW))),
-        Part("slow", (*_HOSTILE, *_SLOW)),
         Part("unit", ("tests/unit", "bench")),
+        Part("slow", (*_HOSTILE, *_SLOW)),
+        Part("http", ("tests/http", *_without(*_HOSTILE, *_SLOW))),
         Part("lint", module=("tests.stages.lint",)),
     ),
 )
@@ -58,8 +58,8 @@ NAMESPACES = Stage(
     2.5,
     (
         Part("serve", ("tests/serve",)),
-        Part("net", ("tests/net",)),
         Part("bpf", ("tests/bpf", *_without(_TRAFFIC))),
+        Part("net", ("tests/net",)),
         Part("traffic", (_TRAFFIC,)),
     ),
 )
