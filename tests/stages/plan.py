@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Which stages each target has, and the parts of each.
 
-The parts of a stage run side by side, the first two at once: long ones first. A part is a pytest of
+The parts of a stage run side by side, three at a time: long ones first. A part is a pytest of
 its own, or a module of ours that can write outcomes.
 """
 
@@ -22,6 +22,10 @@ _SLOW = ("tests/http/test_memory.py", "tests/http/test_deadlines.py")
 """They wait, or move gigabytes."""
 
 _GATEWAY = _glob("tests/portal/test_gateway_*.py")
+
+_LIFE = "tests/portal/test_gateway_life.py"
+_COMMANDS = ("tests/portal/test_cli.py", "tests/portal/test_admin.py")
+_STOP = "tests/serve/test_stop.py"
 
 _PACKAGING = tuple(
     f"tests/kernel/test_packaging.py::test_{name}"
@@ -57,9 +61,10 @@ NAMESPACES = Stage(
     "namespaces",
     2.5,
     (
-        Part("serve", ("tests/serve",)),
+        Part("serve", ("tests/serve", *_without(_STOP))),
         Part("bpf", ("tests/bpf", *_without(_TRAFFIC))),
         Part("net", ("tests/net",)),
+        Part("stop", (_STOP,)),
         Part("traffic", (_TRAFFIC,)),
     ),
 )
@@ -68,8 +73,11 @@ PORTAL = Stage(
     "portal",
     2.5,
     (
-        Part("gateway", (*_GATEWAY, "tests/browser")),
-        Part("portal", ("tests/portal", *_without(*_GATEWAY))),
+        Part("gateway", tuple(path for path in _GATEWAY if path != _LIFE)),
+        Part("portal", ("tests/portal", *_without(*_GATEWAY, *_COMMANDS))),
+        Part("life", (_LIFE,)),
+        Part("commands", _COMMANDS),
+        Part("browser", ("tests/browser",)),
     ),
 )
 

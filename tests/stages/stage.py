@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs the parts of a stage, two at a time, and says how far they are.
+"""Runs the parts of a stage, three at a time, and says how far they are.
 
 With `retry`, a case that failed is run once more, alone, when the others have ended; if it passes
 then, it is `flaky`: named, its two logs kept, and no failure of the run. Only CI asks for that.
@@ -17,8 +17,8 @@ from pathlib import Path
 from .outcomes import FAILED, FLAKY, PASSED, Outcome
 from .part import Part, Result, RunningPart
 
-AT_ONCE = 2
-"""Parts. Every test has ports and namespaces of its own; more parts would delay each other."""
+AT_ONCE = 3
+"""Parts on two processors: most tests wait as long as they compute."""
 
 EVERY = 30.0
 """Seconds between two lines about what is running."""
