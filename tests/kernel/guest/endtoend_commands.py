@@ -12,7 +12,7 @@ from .judge import require
 from .net import Namespace
 
 RULES = {"ctframe": "frames", "ctproxy": "gateway"}
-"""Files of tests/unit/check with the rules of kmod/README.md."""
+"""Files of tests/unit/check/rulesets with the rules of kmod/README.md."""
 
 
 DEMO_LEGS = (
