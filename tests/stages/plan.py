@@ -26,6 +26,7 @@ _GATEWAY = _glob("tests/portal/test_gateway_*.py")
 _PACKAGING = tuple(
     f"tests/kernel/test_packaging.py::test_{name}"
     for name in (
+        "checkpatch",
         "dkms_builds_signs_and_removes",
         "make_install_and_uninstall",
         "rules_of_the_readme",
@@ -45,9 +46,9 @@ PYTHON = Stage(
     "Python",
     3,
     (
-        Part("http", ("tests/http", *_without(*_HOSTILE, *_SLOW))),
-        Part("slow", (*_HOSTILE, *_SLOW)),
         Part("unit", ("tests/unit", "bench")),
+        Part("slow", (*_HOSTILE, *_SLOW)),
+        Part("http", ("tests/http", *_without(*_HOSTILE, *_SLOW))),
         Part("lint", module=("tests.stages.lint",)),
     ),
 )
@@ -57,8 +58,8 @@ NAMESPACES = Stage(
     2.5,
     (
         Part("serve", ("tests/serve",)),
-        Part("net", ("tests/net",)),
         Part("bpf", ("tests/bpf", *_without(_TRAFFIC))),
+        Part("net", ("tests/net",)),
         Part("traffic", (_TRAFFIC,)),
     ),
 )
@@ -109,7 +110,7 @@ TARGETS = {
     "test-full": (PYTHON, NAMESPACES, PORTAL, SMOKE, _guests("--full"), MISTAKES),
 }
 
-STAGES = {stage.name: stage for stage in (*TARGETS["test"], *TARGETS["test-kernel"])}
+STAGES = {stage.name: stage for stage in (*TARGETS["test"], *TARGETS["test-kernel"], MISTAKES)}
 """By name, for `make test-repeat`."""
 
 LIMITS = {"test": 600.0, "test-kernel": 1800.0, "test-full": 4 * 3600.0}
