@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """ctwsgi's options as gunicorn settings, and the Config that holds them.
 
-gunicorn registers a Setting class when it is defined, and nothing refers to these classes by name.
-Config files, GUNICORN_CMD_ARGS and flags accept the settings once this module is imported. Only
-`ctwsgi serve` imports it: under plain gunicorn the Config is made before the worker class is
-loaded, and the options come from CTWSGI_* instead.
+Importing this module registers the settings with gunicorn, so that config files, GUNICORN_CMD_ARGS
+and flags accept them: gunicorn registers a Setting class when the class is defined, so that no code
+names these classes. Only `ctwsgi serve` imports the module: under plain gunicorn the Config is made
+before the worker class is loaded, and the options come from CTWSGI_* instead.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class AuthWindowSetting(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class SelfSetting(gunicorn_config.Setting):  # type: ignore[misc]
+class OwnSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "self"
     section = SECTION
     cli = ("--self",)
