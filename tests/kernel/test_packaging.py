@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from ctwsgi import __version__
+from tests.built import without_built
 
 from . import boot
 from .kernels import SERIES, Kernel, NotOfferedError, get
 from .linuxsource import checkpatch
-from .module import SOURCE, _generated, build
+from .module import SOURCE, build
 
 TOOLS = ("dkms", "pahole", "openssl")
 
@@ -46,7 +47,7 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
 @pytest.fixture
 def kmod(tmp_path: Path) -> Path:
     """A copy of kmod/ without built files."""
-    return shutil.copytree(SOURCE, tmp_path / "kmod", ignore=_generated)
+    return shutil.copytree(SOURCE, tmp_path / "kmod", ignore=without_built)
 
 
 def run(*command: str | Path, **environ: str) -> str:
