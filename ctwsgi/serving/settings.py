@@ -2,7 +2,8 @@
 """ctwsgi's options as gunicorn settings, and the Config that holds them.
 
 Importing this module registers the settings with gunicorn, so that config files, GUNICORN_CMD_ARGS
-and flags accept them. Only `ctwsgi serve` imports it: under plain gunicorn the Config is made
+and flags accept them: gunicorn registers a Setting class when the class is defined, so that no code
+names these classes. Only `ctwsgi serve` imports the module: under plain gunicorn the Config is made
 before the worker class is loaded, and the options come from CTWSGI_* instead.
 """
 
@@ -43,7 +44,7 @@ def _flag(value: Any) -> bool | None:
     return options.parse_bool(value) if isinstance(value, str) else bool(value)
 
 
-class Source(gunicorn_config.Setting):  # type: ignore[misc]
+class SourceSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "source"
     section = SECTION
     cli = ("--source",)
@@ -57,7 +58,7 @@ class Source(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class Trust(gunicorn_config.Setting):  # type: ignore[misc]
+class TrustSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "trust"
     section = SECTION
     cli = ("--trust",)
@@ -72,7 +73,7 @@ class Trust(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class Guarded(gunicorn_config.Setting):  # type: ignore[misc]
+class GuardedSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "guarded"
     section = SECTION
     cli = ("--guarded",)
@@ -84,7 +85,7 @@ class Guarded(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class Snat(gunicorn_config.Setting):  # type: ignore[misc]
+class SnatSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "snat"
     section = SECTION
     cli = ("--snat",)
@@ -96,7 +97,7 @@ class Snat(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class AuthKeyFile(gunicorn_config.Setting):  # type: ignore[misc]
+class AuthKeyFileSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "auth_key_file"
     section = SECTION
     cli = ("--auth-key-file",)
@@ -110,7 +111,7 @@ class AuthKeyFile(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class AuthWindow(gunicorn_config.Setting):  # type: ignore[misc]
+class AuthWindowSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "auth_window"
     section = SECTION
     cli = ("--auth-window",)
@@ -123,7 +124,7 @@ class AuthWindow(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class Own(gunicorn_config.Setting):  # type: ignore[misc]
+class OwnSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "self"
     section = SECTION
     cli = ("--self",)
@@ -136,7 +137,7 @@ class Own(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class RequireRedirect(gunicorn_config.Setting):  # type: ignore[misc]
+class RequireRedirectSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "require_redirect"
     section = SECTION
     cli = ("--require-redirect",)
@@ -148,7 +149,7 @@ class RequireRedirect(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class OriginTimeout(gunicorn_config.Setting):  # type: ignore[misc]
+class OriginTimeoutSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "origin_timeout"
     section = SECTION
     cli = ("--origin-timeout",)
@@ -161,7 +162,7 @@ class OriginTimeout(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class RequestTimeout(gunicorn_config.Setting):  # type: ignore[misc]
+class RequestTimeoutSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "request_timeout"
     section = SECTION
     cli = ("--request-timeout",)
@@ -174,7 +175,7 @@ class RequestTimeout(gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class BodyTimeout(gunicorn_config.Setting):  # type: ignore[misc]
+class BodyTimeoutSetting(gunicorn_config.Setting):  # type: ignore[misc]
     name = "body_timeout"
     section = SECTION
     cli = ("--body-timeout",)
@@ -194,7 +195,7 @@ class _Unseen:
         return None
 
 
-class CertFile(_Unseen, gunicorn_config.Setting):  # type: ignore[misc]
+class CertFileSetting(_Unseen, gunicorn_config.Setting):  # type: ignore[misc]
     name = "certfile"
     section = TLS_SECTION
     cli = ("--certfile",)
@@ -207,7 +208,7 @@ class CertFile(_Unseen, gunicorn_config.Setting):  # type: ignore[misc]
         """
 
 
-class KeyFile(_Unseen, gunicorn_config.Setting):  # type: ignore[misc]
+class KeyFileSetting(_Unseen, gunicorn_config.Setting):  # type: ignore[misc]
     name = "keyfile"
     section = TLS_SECTION
     cli = ("--keyfile",)

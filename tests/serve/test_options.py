@@ -11,7 +11,7 @@ from gunicorn import config as gunicorn_config
 from ctwsgi.serving import honoured
 from ctwsgi.serving.listeners import names_of
 from ctwsgi.serving.options import Options, assign, from_environ, from_settings, show_name
-from ctwsgi.serving.settings import Config, Source
+from ctwsgi.serving.settings import Config
 from tests import ROOT
 
 A, B, C = ("127.0.0.1", 80), "/run/a=b", 3
@@ -260,7 +260,7 @@ def test_a_setting_that_nobody_knows_is_refused() -> None:
 
 def test_the_manual_lists_every_setting_and_option() -> None:
     manual = (ROOT / "docs" / "serve.md").read_text()
-    ours = {s.name for s in gunicorn_config.KNOWN_SETTINGS if s.__module__ == Source.__module__}
+    ours = {s.name for s in gunicorn_config.KNOWN_SETTINGS if s.__module__ == Config.__module__}
     missing = {name for name in GUNICORNS | ours if f"`{name}`" not in manual}
     assert not missing
     for name in ours - {"certfile", "keyfile"}:
