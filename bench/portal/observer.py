@@ -9,23 +9,16 @@ It runs in the gateway's namespace. The attributes are those of linux/netfilter/
 from __future__ import annotations
 
 import socket
-import struct
 import sys
 from collections.abc import Iterator
+
+from ctwsgi_portal.gateway.netlink import attributes
 
 from .announced import announced
 
 _NEWSETELEM = 10 << 8 | 12
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _KEY, _VALUE = 1, 1
-
-
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, payload) of each netlink attribute."""
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        yield kind & 0x3FFF, data[4:length]
-        data = data[length + 3 & ~3 :]
 
 
 def addresses(message: bytes, table: str) -> Iterator[str]:
