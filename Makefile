@@ -17,11 +17,11 @@ demo: ## the main job: visits to addresses that exist nowhere, seen by the appli
 	@tests/setup demo
 	@$(PY) -m tests.lab.demo
 
-test: ## what finds most, in ten minutes: linters, unit tests, namespaces, portal, a guest's smoke run
+test: ## what finds most, in ten minutes: linters, unit tests, namespaces, portal, a smoke run in guests
 	@tests/setup test
 	@$(PY) -m tests.stages test
 
-test-kernel: ## the kernel module's and the eBPF program's suites: Linux 6.1 and 6.12 in QEMU
+test-kernel: ## module and eBPF program in QEMU (Linux 6.1, 6.12), eBPF on this kernel, packaging
 	@tests/setup kernel
 	@$(PY) -m tests.stages test-kernel
 
@@ -31,13 +31,13 @@ test-full: ## everything: whole matrices, many more examples for each property, 
 
 test-repeat: ## N=20 rounds of STAGE=namespaces or TESTS='PATH...', beside busy loops with LOAD=1
 	@tests/setup full
-	@$(PY) -m tests.stages.repeat -n $(or $(N),20) $(if $(LOAD),--load) $(addprefix --stage ,$(STAGE)) $(TESTS)
+	@$(PY) -m tests.stages.repeat -n $(or $(N),20) $(if $(filter 1,$(LOAD)),--load) $(addprefix --stage ,$(STAGE)) $(TESTS)
 
 test-pythons: ## the unit, protocol and serve tests on each Python, 3.10 and newer, that is here
 	@tests/setup pythons
 	@$(PY) -m tests.pythons
 
-test-kasan: ## the same on a kernel with KASAN, lockdep and kmemleak, built the first time: 20 minutes
+test-kasan: ## the module's suites on a kernel with KASAN, lockdep and kmemleak, built the first time: 20 minutes
 	@tests/setup kasan
 	@$(PY) -m tests.kernel.kasan
 

@@ -12,8 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-BUILT = ("*.o", "*.ko", "*.mod", "*.mod.c", ".*.cmd", "Module.symvers", "modules.order")
-"""What a build leaves in a source folder. Make would take it from the copy as up to date."""
+from .built import without_built
 
 GIT_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 """Set in git's hooks: with them git would apply to that repository instead."""
@@ -41,7 +40,7 @@ def patched(source: Path, patch: Path, into: Path) -> Path:
     its context must still be in the source, though lines may have moved.
     """
     shutil.rmtree(into, ignore_errors=True)
-    shutil.copytree(source, into, ignore=shutil.ignore_patterns(*BUILT, "__pycache__"))
+    shutil.copytree(source, into, ignore=without_built)
     # Inside of a repository `git apply` takes paths as relative to its top folder, and skips in
     # silence those outside of the current one. The ceiling hides a repository around `into`.
     environment = {name: v for name, v in os.environ.items() if name not in GIT_PLACES}

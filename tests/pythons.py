@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import ROOT
+from tests.stages.outcomes import NOTHING_RAN
 
 VERSIONS = tuple(f"3.{minor}" for minor in range(10, 15))
 """From the lower bound in pyproject.toml to the newest for which gevent has wheels."""
@@ -34,7 +35,6 @@ LIMIT = 1800
 AT_ONCE = 2
 """The tests wait about as long as they compute."""
 
-NOTHING_RAN = 5
 
 ADVICE = "apt-get install python3.N python3.N-venv where apt has it, else pyenv install 3.N"
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tests import ROOT
 
+from .built import without_built
+
 SOURCES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "ctwsgi", "kmod")
 """What the wheel `ctwsgi` is built from."""
 
@@ -19,12 +21,11 @@ PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 def copy_of_sources(into: Path) -> Path:
     """The sources of the wheel `ctwsgi` without anything that was built from them."""
-    unwanted = shutil.ignore_patterns("*.o", "*.ko", "*.mod", "*.mod.c", "__pycache__")
     into.mkdir(parents=True)
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, into / name, ignore=unwanted)
+            shutil.copytree(source, into / name, ignore=without_built)
         else:
             shutil.copy(source, into)
     return into

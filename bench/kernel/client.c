@@ -7,8 +7,9 @@
  *							HEADER, in hex, goes before each request
  *	client http HOST PORT COUNT PARALLEL WARMUP [HEADER]
  *							the same with a request of HTTP
- *	client upload HOST PORT MEGABYTES [STREAMS]	sends MEGABYTES in all, over STREAMS connections
- *	client loop MILLIONS				a loop of MILLIONS of instructions
+ *	client upload HOST PORT MEGABYTES [STREAMS]	sends MEGABYTES over all connections
+ *							together
+ *	client loop MILLIONS				a loop of MILLIONS million instructions
  *
  * Prints one JSON object:
  *

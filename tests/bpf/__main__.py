@@ -27,7 +27,7 @@ from tests.kernel.guest.loads import parallel
 from tests.kernel.guest.places import PLACES
 from tests.kernel.guest.report import Report
 from tests.kernel.guest.run import Runner
-from tests.stages.outcomes import FAILED, PASSED, Writer
+from tests.stages.outcomes import FAILED, PASSED, Writer, skip
 
 from .available import unavailable
 
@@ -122,20 +122,20 @@ def main() -> int:
     parser.add_argument("--outcomes", type=Path, help="write each case's, see tests/stages")
     options = parser.parse_args()
     if why := unavailable():
-        print(f"the eBPF injector is not tested on this kernel: {why}")
-        print("\n0 passed, 0 failed, 1 skipped")
-        return 5
+        return skip(options.outcomes, "the eBPF program on this kernel", why)
     if options.sequences:
         cases = _sequences(options.sequences, options.first)
     else:
         cases = [each for each in _cases(options.full) if _matches(each, options.case or ["*"])]
     began = time.monotonic()
-    report = StageReport(options.report, Writer(options.outcomes), options.full)
+    writer = Writer(options.outcomes)
+    report = StageReport(options.report, writer, options.full)
     runner = Runner(report)
     try:
         asyncio.run(runner.run(cases, options.first_failure))
     finally:
         runner.close()
+    writer.complete()
     print(f"{time.monotonic() - began:.0f} s")
     print(f"\n{report.passed} passed, {report.failed} failed")
     return int(bool(report.failed or not report.passed))

@@ -17,7 +17,7 @@ from .cases import Recorder, chunked, get, lines, post
 from .wire import Client, Running, data_segments_out, server_side
 
 ENOUGH = 300_000
-"""A server that accepts so many bytes of an endless request has failed."""
+"""Bytes of an endless request. A server that accepts more has failed."""
 
 
 @pytest.fixture(scope="module")

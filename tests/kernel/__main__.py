@@ -16,12 +16,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.stages.outcomes import skip
+
 from . import boot, report
 from .kernels import SERIES, get
 from .mistakes import PARTS
 from .suites import add_options, run
-
-NOTHING_RAN = 5
 
 # Seconds for the suites of one guest. Generous, because a guest that hangs is silent and ends at
 # Machine.silence.
@@ -39,9 +39,7 @@ def main() -> int:
     parser.add_argument("--outcomes", type=Path, help="write them for tests/stages")
     options = parser.parse_args()
     if lacking := boot.lacking():
-        print(f"the kernel's tests are skipped: install {' '.join(lacking)}")
-        print("\n0 passed, 0 failed, 1 skipped")
-        return NOTHING_RAN
+        return skip(options.outcomes, "the kernel's tests", f"install {' '.join(lacking)}")
     machine = boot.Machine(limit=options.limit or (FULL_LIMIT if options.full else LIMIT))
 
     def run_kernel(series: str) -> report.Run:

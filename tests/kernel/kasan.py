@@ -15,8 +15,9 @@ import argparse
 import sys
 from dataclasses import replace
 
+from tests.stages.outcomes import NOTHING_RAN
+
 from . import boot, report
-from .__main__ import NOTHING_RAN
 from .debugkernel import debug_kernel
 from .suites import add_options, run
 

@@ -88,7 +88,7 @@ def get(series: str) -> Kernel:
             left = [p for p in folder.iterdir() if SERIES[series].fullmatch(_headers_of(p))]
             if left:
                 return _at(max(left, key=lambda p: p.stat().st_mtime))
-            # Lists that name another series are there, and would name this one as well.
+            # If apt offers another series, its lists are there: an update would not add this one.
             if not any(map(_newest, SERIES)):
                 _update_lists()
                 offered = _newest(series)
@@ -146,7 +146,8 @@ def _newest(series: str) -> tuple[str, str] | None:
     """The newest kernel's `uname -r` and its headers' Debian version, as apt knows them now."""
     names = _output("apt-cache", "pkgnames", f"linux-headers-{series}.").split()
     versions = [m[1] for m in map(SERIES[series].fullmatch, names) if m]
-    # apt knows names whose packages are gone: the newest that can still be had.
+    # apt also knows names of packages that the archive has removed: take the newest that it can
+    # install.
     for version in sorted(versions, key=_numbers, reverse=True):
         if candidate := _candidate(f"linux-headers-{version}"):
             return version, candidate

@@ -15,14 +15,13 @@ import sys
 from pathlib import Path
 
 from tests import ROOT
+from tests.built import is_built, without_built
 from tests.mistakes import PatchError, numbered, patched
 
 from .kernels import SERIES, Kernel, MissingError, get, locked
 from .mistakes import PATCHES
 
 SOURCE = ROOT / "kmod"
-MADE = {".ko", ".o", ".mod", ".cmd", ".symvers", ".order"}
-"""Suffixes of what a build leaves beside the sources, perhaps for another kernel."""
 
 
 class BuildError(Exception):
@@ -43,7 +42,7 @@ def build(kernel: Kernel, mistake: int = 0) -> Path:
             return module
         stamp.unlink(missing_ok=True)
         shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(SOURCE, place, ignore=_generated)
+        shutil.copytree(SOURCE, place, ignore=without_built)
         if patch:
             try:
                 patched(SOURCE / "ctinject", patch, place / "ctinject")
@@ -58,11 +57,8 @@ def build(kernel: Kernel, mistake: int = 0) -> Path:
 
 
 def _sources() -> list[Path]:
-    return sorted(p for p in SOURCE.rglob("*") if p.is_file() and p.suffix not in {*MADE, ".md"})
-
-
-def _generated(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if Path(folder, name).suffix in MADE or name == ".tmp_versions"]
+    files = (path for path in SOURCE.rglob("*") if path.is_file() and path.suffix != ".md")
+    return sorted(path for path in files if not is_built(path.name))
 
 
 def _key(kernel: Kernel, patch: Path | None) -> str:

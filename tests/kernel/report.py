@@ -17,9 +17,6 @@ from typing import Any
 
 from tests.stages.outcomes import FAILED, PASSED, SKIPPED, Writer
 
-NO_SUITES = ("harness", "guest", "kernel log")
-"""Suites of failures that belong to no case, and cannot be run again alone."""
-
 
 @dataclass(frozen=True)
 class Case:
@@ -31,6 +28,8 @@ class Case:
     why: str = ""
     seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict, hash=False, compare=False)
+    final: bool = False
+    """The kernel's log or the guest's end says so: a second run that passes does not count."""
 
     def __str__(self) -> str:
         return f"{self.suite}/{self.name}"
@@ -56,9 +55,9 @@ class Run:
         """Adds a failure that the suite did not report. A case that failed gets a second reason."""
         for number, case in enumerate(self.cases):
             if (case.suite, case.name, case.ok) == (suite, name, False):
-                self.cases[number] = replace(case, why=f"{case.why}\n{why}")
+                self.cases[number] = replace(case, why=f"{case.why}\n{why}", final=True)
                 return
-        self.cases.append(Case(suite, name, False, why))
+        self.cases.append(Case(suite, name, False, why, final=True))
 
     @property
     def failed(self) -> list[Case]:
@@ -141,6 +140,8 @@ def write_outcomes(runs: list[Run], path: Path | None, *size: str) -> None:
                 f"{run.kernel} {case}",
                 PASSED if case.ok else FAILED,
                 case.why,
-                () if case.suite in NO_SUITES else again,
+                again,
                 case.seconds,
+                case.final,
             )
+    writer.complete()

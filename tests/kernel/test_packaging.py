@@ -2,8 +2,8 @@
 """The module's packaging: DKMS, make install, the kernel's style checkers, the README's rules.
 
 The real dkms builds for both kernels, from a copy of the sources, into folders of the test's own,
-so that nothing is installed on this machine. A guest loads what it built. `make test` has only
-checkpatch, the version, and the README's rules on the newest kernel: the others build the module.
+so that nothing is installed on this machine. A guest loads what it built. `make test-kernel` runs
+all of these tests, `make test` only the one that needs nothing.
 """
 
 from __future__ import annotations
@@ -17,22 +17,19 @@ from pathlib import Path
 import pytest
 
 from ctwsgi import __version__
+from tests.built import without_built
 
 from . import boot
 from .kernels import SERIES, Kernel, NotOfferedError, get
 from .linuxsource import checkpatch
-from .module import SOURCE, _generated, build
+from .module import SOURCE, build
 
-TOOLS = {"dkms": "dkms", "pahole": "pahole", "openssl": "openssl", "make": "make"}
+TOOLS = ("dkms", "pahole", "openssl")
 
 pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="dkms and 9p want root"),
     pytest.mark.skipif(bool(boot.lacking()), reason="no QEMU"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, TOOLS)),
-        reason=f"needs {', '.join(TOOLS.values())}",
-    ),
 ]
 
 
@@ -50,7 +47,7 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
 @pytest.fixture
 def kmod(tmp_path: Path) -> Path:
     """A copy of kmod/ without built files."""
-    return shutil.copytree(SOURCE, tmp_path / "kmod", ignore=_generated)
+    return shutil.copytree(SOURCE, tmp_path / "kmod", ignore=without_built)
 
 
 def run(*command: str | Path, **environ: str) -> str:
@@ -91,6 +88,7 @@ def load(module: Path) -> str:
 
 
 @pytest.mark.full
+@pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)}")
 def test_dkms_builds_signs_and_removes(kernel: Kernel, kmod: Path, tmp_path: Path) -> None:
     sources, tree, installed = (tmp_path / name for name in ("src", "tree", "modules"))
     for folder in (sources, tree, installed / kernel.version):
@@ -160,6 +158,7 @@ def test_versions_agree() -> None:
     assert package[1] == __version__
 
 
+@pytest.mark.full
 def test_checkpatch(kmod: Path) -> None:
     try:
         script = checkpatch()

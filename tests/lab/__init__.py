@@ -2,7 +2,7 @@
 """The lab: hosts made of network namespaces, with real wires, rules and connections.
 
 `Lab` builds one from a `Topology`; `rules` has the packet filter's tables; docs/lab.md shows how to
-use it in a test and by hand. It needs only the standard library, ip, nft and util-linux.
+use it in a test and by hand, and what it needs. `Lab` itself needs no Python package but ctwsgi.
 """
 
 from .lab import Lab, living_in

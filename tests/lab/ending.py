@@ -50,7 +50,7 @@ def end_if_told() -> None:
 
 
 def watched() -> int | None:
-    """The descriptor that becomes readable on a signal; None where a wait must not look at it."""
+    """The descriptor that becomes readable on a signal; None inside `undisturbed()`."""
     return None if _state.undisturbed else _state.pipe
 
 

@@ -38,6 +38,7 @@ from .requirements import (
     unshare_command,
     why_no_namespaces,
 )
+from .shared import Shared
 from .topology import CLIENT_GATEWAY_SERVER, NOWHERE, Topology
 from .wait import DEADLINE, until_ended, until_ready
 
@@ -66,6 +67,7 @@ class Lab:
         self.topology = topology
         self._grace = grace
         self.environ = {**os.environ, "PATH": SEARCH, "PYTHONUNBUFFERED": "1"}
+        self._shared = Shared(topology, self.environ, self.enter, self.adopt)
         self.rootless = not privileged()
         self.scratch = Path()
         """A directory for key files and the like, mode 0700, removed with the lab."""
@@ -159,7 +161,7 @@ class Lab:
         for host in self.topology.hosts:
             self._ip("netns", "add", host.name)
             inode = os.stat(f"/proc/{self.keeper}/root/run/netns/{host.name}").st_ino
-            self._nodes[host.name] = Node(self, host, inode)
+            self._nodes[host.name] = Node(self._shared, host, inode)
             self._nodes[host.name].sysctl(_sysctls(host.forwards))
         for wire in self.topology.wires:
             self._ip(

@@ -24,18 +24,15 @@ from socket import (
 )
 from socket import socket as Socket
 from subprocess import DEVNULL
-from typing import TYPE_CHECKING
 
 from .command import run_command, started
 from .ending import undisturbed
 from .process import Process
 from .requirements import LabError
 from .rules import TPROXY_MARK, TPROXY_TABLE, Table
+from .shared import Shared
 from .topology import Host
 from .wait import DEADLINE, until_ended, until_ready
-
-if TYPE_CHECKING:
-    from .lab import Lab
 
 _MAKE_SOCKET = """
 import socket, sys
@@ -47,8 +44,8 @@ socket.send_fds(socket.socket(fileno=0), [b"s"], [made.fileno()])
 class Node:
     """A host of a lab; valid until the lab is gone."""
 
-    def __init__(self, lab: Lab, host: Host, inode: int) -> None:
-        self._lab = lab
+    def __init__(self, shared: Shared, host: Host, inode: int) -> None:
+        self._shared = shared
         self.host = host
         self.name = host.name
         self.inode = inode
@@ -56,7 +53,7 @@ class Node:
 
     def address(self, version: int = 4, peer: str | None = None) -> str:
         """Its address on the wire to `peer`, by default on its first wire."""
-        topology = self._lab.topology
+        topology = self._shared.topology
         if peer is None:
             wire = next(w for w in topology.wires if self.name in (w.left, w.right))
             peer = wire.other(self.name)
@@ -64,7 +61,7 @@ class Node:
 
     def argv(self, command: Sequence[str]) -> list[str]:
         """What to execute outside the lab to run `command` on this host, with the same pid."""
-        return [*self._lab.enter(self.name), *command]
+        return [*self._shared.enter(self.name), *command]
 
     def run(
         self,
@@ -80,7 +77,7 @@ class Node:
         within `deadline` s.
         """
         try:
-            done = run_command(self.argv(command), self._lab.environ, text_in, deadline)
+            done = run_command(self.argv(command), self._shared.environ, text_in, deadline)
         except subprocess.TimeoutExpired:
             words = " ".join(command)
             raise LabError(f"{self.name}: {words}: does not end within {deadline:g} s") from None
@@ -91,9 +88,9 @@ class Node:
 
     def popen(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> Process:
         """Starts a process. The lab stops it when it goes away."""
-        environ = {**self._lab.environ, **(env or {})}
+        environ = {**self._shared.environ, **(env or {})}
         label = f"{self.name}: {' '.join(command)}"
-        return self._lab.adopt(Process(self.argv(command), self.inode, environ, label))
+        return self._shared.adopt(Process(self.argv(command), self.inode, environ, label))
 
     def socket(self, family: int, kind: int = SOCK_STREAM) -> Socket:
         """A socket of this namespace for the calling process; it never changes its namespace.
@@ -108,7 +105,7 @@ class Node:
             ours,
             theirs,
             tempfile.TemporaryFile("w+") as errors,
-            started(command, self._lab.environ, theirs.fileno(), DEVNULL, errors) as child,
+            started(command, self._shared.environ, theirs.fileno(), DEVNULL, errors) as child,
         ):
             theirs.close()
             # A child that fails closes the socket, which makes it readable, too.

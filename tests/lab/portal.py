@@ -192,7 +192,7 @@ class PortalLab:
 
 
 def main() -> int:
-    """Runs until Ctrl-C. By the proxy a browser of this machine takes the client's place."""
+    """Runs until Ctrl-C. Through the proxy a browser of this machine uses the client's network."""
     end_in_order()
     with listener() as browsers, Lab() as lab:
         portal = PortalLab(lab, methods=("click", "voucher", "password"))

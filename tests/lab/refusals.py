@@ -99,9 +99,10 @@ def guard_at_gateway(service: Service, standing: bool = True) -> None:
 def _check_guard(
     service: Service, node: Node, translation: Table, hook: str, standing: bool
 ) -> None:
-    """Translated connections pass; a direct SYN gets no answer with the guard, and one without it.
+    """Translated connections pass. A direct SYN gets no answer while the guard is loaded; without
+    the guard it is answered.
 
-    `standing` False leaves out the guard from the start, to see this check fail.
+    With `standing` False the guard is never loaded, which shows that this check can fail.
     """
     client, rule = service.lab.client, guard(service.port, hook)
     for version in (4, 6):

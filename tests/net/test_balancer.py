@@ -6,7 +6,8 @@
                relay       IPVS
 
 The header is in the stream, so a balancer that only rewrites addresses passes it on. nft balances
-on every machine. IPVS needs a kernel that has it; tests/kernel/test_portal.py runs it in a guest.
+on every machine. IPVS needs a kernel that has it; tests/kernel/test_skipped_elsewhere.py runs it in
+a guest.
 """
 
 from __future__ import annotations

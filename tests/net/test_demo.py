@@ -245,9 +245,9 @@ def test_ended_midway_it_cleans_up(mark, end):
     "trial", [0, *(pytest.param(n, marks=pytest.mark.full) for n in range(1, 20))]
 )
 def test_ended_at_any_moment_it_cleans_up(mark, trial, tmp_path):
-    """While it builds, attaches, visits: drawn anew each time, for the group or for it alone.
+    """The signal comes at a random moment, to the process or to its whole group.
 
-    Never later than at the portal's first line, so that the demo cannot end by itself before.
+    It comes before the portal's first line, so that the demo cannot end by itself before.
     """
     lines, pause = random.randrange(LINES_BEFORE_PORTAL), random.uniform(0, 0.5)
     end, kill = random.choice([1, 2, 15]), random.choice([os.kill, os.killpg])
@@ -256,7 +256,7 @@ def test_ended_at_any_moment_it_cleans_up(mark, trial, tmp_path):
         until(lambda: running_with(mark)[1:], "a process of the demo's")
         for _ in range(lines):
             demo.stdout.readline()
-        time.sleep(pause)  # the point is that nothing in particular is waited for
+        time.sleep(pause)  # a random moment, not an event
         kill(demo.pid, end)
         out, err = demo.communicate(timeout=60)
     told = f"{kill.__name__}({end}) {pause:.2f} s after line {lines}: {out}{err}"

@@ -71,7 +71,7 @@ def test_redirect(lab, listener, version):
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_dnat_to_another_host(lab, listener, version):
-    """The entry is on the gateway, where the server cannot ask. That is why ctwsgi exists."""
+    """The entry is on the gateway, where the server cannot ask."""
     port = listener.getsockname()[1]
     rules = dnat((lab.server.address(4), port), (lab.server.address(6), port))
     with (

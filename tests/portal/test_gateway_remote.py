@@ -2,7 +2,7 @@
 """The portal on another machine than the gateway, with Redis: the whole way of a client by curl.
 
 One case has the relay on the gateway, the other the kernel module, which few machines can load.
-tests/kernel/test_portal.py runs the second in a guest.
+tests/kernel/test_skipped_elsewhere.py runs the second in a guest.
 """
 
 from __future__ import annotations

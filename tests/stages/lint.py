@@ -21,6 +21,8 @@ LINTERS = {
     "mypy --strict": ["mypy", "--no-error-summary"],
 }
 
+AGAIN = ("-m", "tests.stages.lint")
+
 
 def main() -> int:
     """Returns the exit status: 1 when a linter complains."""
@@ -33,8 +35,9 @@ def main() -> int:
         words = ["-m", *command]
         complains = bool(subprocess.run([sys.executable, *words], cwd=ROOT).returncode)
         print(f"{name}: {'failed' if complains else 'ok'}", flush=True)
-        writer.end(name, FAILED if complains else PASSED, again=words)
+        writer.end(name, FAILED if complains else PASSED, again=AGAIN)
         failed |= complains
+    writer.complete()
     return int(failed)
 
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """One running part of a stage: a process, the log of what it prints, the outcomes that it writes.
 
-A part that ends in another way than its outcomes tell has failed: killed by its time limit, ended
-by a signal or an internal error, or without a single case.
+A part that does not reach its end has failed as a whole, whatever its cases tell: it was killed at
+its time limit, died of a signal or of an error of its own, or could not read a test file. That
+failure is final, because nobody knows what the cases that did not run would have told.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,11 +19,11 @@ from pathlib import Path
 
 from tests import ROOT
 
-from .outcomes import FAILED, PASSED, SKIPPED, Outcome, read
+from .outcomes import FAILED, NOTHING_RAN, SKIPPED, Outcome, read
 from .plugin import VARIABLE
 
-NOTHING_RAN = 5
-"""pytest's exit status when it has selected no test; our own commands use it as well."""
+GRACE = 20.0
+"""Seconds from SIGINT, on which the fixtures of a part end what they have started, to SIGKILL."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,17 @@ class Part:
     alone: bool = False
     """Keeps two processors busy by itself."""
 
+    @property
+    def again(self) -> tuple[str, ...]:
+        """What a person types after `python` to run it."""
+        return ("-m", *(self.module or ("pytest", *self.paths)))
+
     def words(self, outcomes: Path, coverage: bool) -> list[str]:
         """What comes after `python`."""
         if self.module:
-            return ["-m", *self.module, "--outcomes", str(outcomes)]
-        tool = ["-m", "coverage", "run", "-m", "pytest"] if coverage else ["-m", "pytest"]
-        return [*tool, "-p", "tests.stages.plugin", *self.paths]
+            return [*self.again, "--outcomes", str(outcomes)]
+        tool = ["-m", "coverage", "run"] if coverage else []
+        return [*tool, *self.again, "-p", "tests.stages.plugin"]
 
 
 @dataclass
@@ -84,54 +91,63 @@ class RunningPart:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches it once, from interrupt()
             )
-        self._killed = False
+        self._interrupted = 0.0
+        """When SIGINT was sent; 0: not yet."""
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def poll(self) -> Result | None:
-        """The result, once the process has ended. Kills it when its time is up."""
-        if time.monotonic() - self._began > self.limit and not self._killed:
-            self._killed = True
-            self._process.kill()
+        """The result, once the process has ended. Ends it when its time is up."""
+        if time.monotonic() - self._began > self.limit:
+            self.interrupt()
+        if self._interrupted and time.monotonic() - self._interrupted > GRACE:
+            os.killpg(self._process.pid, signal.SIGKILL)
         if self._process.poll() is None:
             return None
         return Result(self.part, self._outcomes(), time.monotonic() - self._began, self._log)
 
-    def kill(self) -> None:
-        """For a run that is given up."""
-        self._process.kill()
-        self._process.wait()
+    def interrupt(self) -> None:
+        """Tells it to end, once. poll() kills it if it does not."""
+        if not self._interrupted and self._process.poll() is None:
+            self._interrupted = time.monotonic()
+            self._process.send_signal(signal.SIGINT)
 
     def state(self) -> str:
         """One line: how far it is."""
-        outcomes, running = read(self._file)
-        failed = sum(each.outcome == FAILED for each in outcomes)
+        told = read(self._file)
+        failed = sum(each.outcome == FAILED for each in told.outcomes)
+        done = f"{len(told.outcomes)} done, {failed} failed"
         seconds = time.monotonic() - self._began
-        at = running or self._last_line()
-        return f"{self.part.name}: {seconds:.0f} s, {len(outcomes)} done, {failed} failed; {at}"
+        return f"{self.part.name}: {seconds:.0f} s, {done}; {told.running or self._last_line()}"
 
     def _last_line(self) -> str:
         lines = self._log.read_bytes()[-2000:].decode(errors="replace").split("\n")
         return next((line.strip()[:120] for line in reversed(lines) if line.strip()), "")
 
     def _outcomes(self) -> list[Outcome]:
-        outcomes, running = read(self._file)
-        status = self._process.returncode
-        failed = any(each.outcome == FAILED for each in outcomes)
-        why = ""
-        if self._killed:
-            why = f"killed after {self.limit:.0f} s"
-        elif status == NOTHING_RAN:
-            if not outcomes:
-                outcomes.append(Outcome(self.part.name, SKIPPED, self._last_line()))
-        elif status and not failed:
-            why = f"ended with status {status}: {self._last_line()}"
-        elif not status and not any(each.outcome in (PASSED, SKIPPED) for each in outcomes):
-            why = "ran no test"
-        if why:
-            again = ("-m", "pytest", running) if running and self.part.paths else ()
-            outcomes.append(Outcome(running or self.part.name, FAILED, why, again))
+        told = read(self._file)
+        outcomes, status = told.outcomes, self._process.returncode
+        if status == NOTHING_RAN and told.complete and not outcomes:
+            return [Outcome(self.part.name, SKIPPED, "nothing was selected")]
+        if why := self._early_end(told.complete, status):
+            where = f" in {told.running}" if told.running else ""
+            outcomes.append(self._failure(f"{why}{where}; {self._last_line()}"))
+        elif status not in (0, NOTHING_RAN) and all(each.outcome != FAILED for each in outcomes):
+            outcomes.append(self._failure(f"exit status {status}, but no case has failed"))
         return outcomes
+
+    def _failure(self, why: str) -> Outcome:
+        return Outcome(self.part.name, FAILED, why, self.part.again, final=True)
+
+    def _early_end(self, complete: bool, status: int) -> str:
+        if self._interrupted:
+            return f"not done within {self.limit:g} s: ended"
+        if status < 0:
+            return f"died of {signal.Signals(-status).name}"
+        if not complete or status not in (0, 1, NOTHING_RAN):
+            return f"ended early with status {status}"
+        return ""

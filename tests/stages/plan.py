@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Which stages each target has, and the parts of each.
 
-The parts of a stage run side by side, the first two at once: long ones first. A part is a pytest of
+The parts of a stage run side by side, three at a time: long ones first. A part is a pytest of
 its own, or a module of ours that can write outcomes.
 """
 
@@ -23,9 +23,14 @@ _SLOW = ("tests/http/test_memory.py", "tests/http/test_deadlines.py")
 
 _GATEWAY = _glob("tests/portal/test_gateway_*.py")
 
+_LIFE = "tests/portal/test_gateway_life.py"
+_COMMANDS = ("tests/portal/test_cli.py", "tests/portal/test_admin.py")
+_STOP = "tests/serve/test_stop.py"
+
 _PACKAGING = tuple(
     f"tests/kernel/test_packaging.py::test_{name}"
     for name in (
+        "checkpatch",
         "dkms_builds_signs_and_removes",
         "make_install_and_uninstall",
         "rules_of_the_readme",
@@ -45,9 +50,9 @@ PYTHON = Stage(
     "Python",
     3,
     (
-        Part("http", ("tests/http", *_without(*_HOSTILE, *_SLOW))),
-        Part("slow", (*_HOSTILE, *_SLOW)),
         Part("unit", ("tests/unit", "bench")),
+        Part("slow", (*_HOSTILE, *_SLOW)),
+        Part("http", ("tests/http", *_without(*_HOSTILE, *_SLOW))),
         Part("lint", module=("tests.stages.lint",)),
     ),
 )
@@ -56,9 +61,10 @@ NAMESPACES = Stage(
     "namespaces",
     2.5,
     (
-        Part("serve", ("tests/serve",)),
-        Part("net", ("tests/net",)),
+        Part("serve", ("tests/serve", *_without(_STOP))),
         Part("bpf", ("tests/bpf", *_without(_TRAFFIC))),
+        Part("net", ("tests/net",)),
+        Part("stop", (_STOP,)),
         Part("traffic", (_TRAFFIC,)),
     ),
 )
@@ -67,8 +73,11 @@ PORTAL = Stage(
     "portal",
     2.5,
     (
-        Part("gateway", (*_GATEWAY, "tests/browser")),
-        Part("portal", ("tests/portal", *_without(*_GATEWAY))),
+        Part("gateway", tuple(path for path in _GATEWAY if path != _LIFE)),
+        Part("portal", ("tests/portal", *_without(*_GATEWAY, *_COMMANDS))),
+        Part("life", (_LIFE,)),
+        Part("commands", _COMMANDS),
+        Part("browser", ("tests/browser",)),
     ),
 )
 
@@ -109,7 +118,7 @@ TARGETS = {
     "test-full": (PYTHON, NAMESPACES, PORTAL, SMOKE, _guests("--full"), MISTAKES),
 }
 
-STAGES = {stage.name: stage for stage in (*TARGETS["test"], *TARGETS["test-kernel"])}
+STAGES = {stage.name: stage for stage in (*TARGETS["test"], *TARGETS["test-kernel"], MISTAKES)}
 """By name, for `make test-repeat`."""
 
 LIMITS = {"test": 600.0, "test-kernel": 1800.0, "test-full": 4 * 3600.0}

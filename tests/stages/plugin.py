@@ -49,6 +49,9 @@ class Recorder:
         again = ("-m", "pytest", self._prefix + nodeid)
         self._writer.end(nodeid, self._outcome, self._why, again, self._seconds)
 
+    def pytest_sessionfinish(self) -> None:
+        self._writer.complete()
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             again = ("-m", "pytest", self._prefix + report.nodeid)

@@ -70,19 +70,25 @@ def main() -> int:
         chosen = [Stage("paths", 0, (Part("paths", tuple(given.paths)),))]
     failures: list[tuple[int, Outcome]] = []
     passed = 0
-    with load(LOOPS if given.load else 0):
-        for number in range(1, given.n + 1):
-            print(f"== round {number} of {given.n}", flush=True)
-            for each in _round(number, chosen):
-                passed += each.outcome == PASSED
-                if each.outcome == FAILED:
-                    failures.append((number, each))
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    number = 0
+    try:
+        with load(LOOPS if given.load else 0):
+            for number in range(1, given.n + 1):
+                print(f"== round {number} of {given.n}", flush=True)
+                for each in _round(number, chosen):
+                    passed += each.outcome == PASSED
+                    if each.outcome == FAILED:
+                        failures.append((number, each))
+    except KeyboardInterrupt:
+        print(f"interrupted in round {number}")
+        show(number, passed, failures)
+        return 130
     return show(given.n, passed, failures)
 
 
 def _round(number: int, chosen: list[Stage]) -> Iterator[Outcome]:
     folder = FOLDER / str(number)
-    shutil.rmtree(folder, ignore_errors=True)
     options = Options(folder, LIMITS["test-kernel"], {"CTWSGI_TEST_FULL": ""})
     failed = False
     for stage in chosen:

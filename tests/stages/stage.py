@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs the parts of a stage, as many at a time as there are processors, and says how far they are.
+"""Runs the parts of a stage, three at a time, and says how far they are.
 
 With `retry`, a case that failed is run once more, alone, when the others have ended; if it passes
 then, it is `flaky`: named, its two logs kept, and no failure of the run. Only CI asks for that.
@@ -17,8 +17,8 @@ from pathlib import Path
 from .outcomes import FAILED, FLAKY, PASSED, Outcome
 from .part import Part, Result, RunningPart
 
-AT_ONCE = 2
-"""Parts. Every test has ports and namespaces of its own; more parts would delay each other."""
+AT_ONCE = 3
+"""Parts on two processors: most tests wait as long as they compute."""
 
 EVERY = 30.0
 """Seconds between two lines about what is running."""
@@ -49,7 +49,7 @@ class Options:
 
 
 def run(stage: Stage, options: Options) -> list[Result]:
-    """Runs all parts of `stage`. Whatever interrupts it, no part survives."""
+    """Runs all parts of `stage`. Whatever interrupts it, the parts end in order first."""
     folder = options.folder / stage.name
     folder.mkdir(parents=True, exist_ok=True)
     waiting = list(stage.parts)
@@ -71,11 +71,18 @@ def run(stage: Stage, options: Options) -> list[Result]:
                 for part in running:
                     print(f"   {part.state()}", flush=True)
     finally:
-        for part in running:
-            part.kill()
+        _end(running)
     if options.retry:
         results = [_retried(result, folder, options) for result in results]
     return results
+
+
+def _end(running: list[RunningPart]) -> None:
+    for part in running:
+        part.interrupt()
+    for part in running:
+        while part.poll() is None:
+            time.sleep(LOOK)
 
 
 def _has_place(part: Part, running: list[RunningPart]) -> bool:
@@ -104,7 +111,9 @@ def _say(result: Result) -> None:
 
 def _retried(result: Result, folder: Path, options: Options) -> Result:
     outcomes = [
-        _again(each, folder, options) if each.outcome == FAILED and each.again else each
+        _again(each, folder, options)
+        if each.outcome == FAILED and each.again and not each.final
+        else each
         for each in result.outcomes
     ]
     return replace(result, outcomes=outcomes)
@@ -120,9 +129,8 @@ def _again(failure: Outcome, folder: Path, options: Options) -> Outcome:
     try:
         while (result := alone.poll()) is None:
             time.sleep(LOOK)
-    except BaseException:
-        alone.kill()
-        raise
+    finally:
+        _end([alone])
     _say(result)
     passed = any(each.outcome == PASSED for each in result.outcomes)
     if not passed or any(each.outcome == FAILED for each in result.outcomes):

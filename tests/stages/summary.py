@@ -18,9 +18,9 @@ def show(ran: list[Ran]) -> int:
     """Prints them. Returns the exit status: 0 only when cases ran and none failed."""
     _table(ran)
     every = [each for _, results, _ in ran for result in results for each in result.outcomes]
-    for each in every:
-        if each.outcome == SKIPPED and "::" not in each.case:
-            print(f"skipped {each.case}: {each.why}")
+    reasons = Counter(each.why for each in every if each.outcome == SKIPPED)
+    for reason, times in reasons.items():
+        print(f"skipped {times}: {reason[:200]}")
     for each in every:
         if each.outcome in (FAILED, FLAKY):
             _name(each)

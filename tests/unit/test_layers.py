@@ -37,7 +37,8 @@ PORTAL = (
     ("cli",),
 )
 
-FOLDERS = {"ctwsgi": ROOT / "ctwsgi", "ctwsgi_portal": ROOT / "demo_app/ctwsgi_portal"}
+SHIPPED = {"ctwsgi": ROOT / "ctwsgi", "ctwsgi_portal": ROOT / "demo_app/ctwsgi_portal"}
+FOLDERS = {**SHIPPED, "tests": ROOT / "tests", "bench": ROOT / "bench"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def test_no_module_imports_itself_by_way_of_others(package):
     graph: dict[str, set[str]] = {}
     for each, target in inner_imports(package):
         graph.setdefault(each.module, set()).add(target)
-    assert len(graph) > 20  # the files were found
+    assert len(graph) > 10  # the files were found
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as e:
@@ -161,7 +162,7 @@ def test_shipped_code_imports_no_test_code(package, foreign):
     assert found == []
 
 
-@pytest.mark.parametrize("package", FOLDERS)
+@pytest.mark.parametrize("package", SHIPPED)
 def test_shipped_packages_import_their_own_modules_by_relative_names(package):
     # __main__.py is also run by its path, and then belongs to no package.
     absolute = [each.place for each, _ in inner_imports(package) if not each.level]
@@ -171,7 +172,7 @@ def test_shipped_packages_import_their_own_modules_by_relative_names(package):
 @pytest.mark.parametrize("package", ["tests", "bench"])
 def test_tests_import_by_relative_names_within_their_folder_only(package):
     wrong = []
-    for module, path in modules_of(package, ROOT / package).items():
+    for module, path in modules_of(package, FOLDERS[package]).items():
         folder = module if path.stem == "__init__" else module.rpartition(".")[0]
         for each in imports_in(module, path):
             within = each.base == folder or each.base.rpartition(".")[0] == folder

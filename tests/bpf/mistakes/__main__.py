@@ -24,7 +24,7 @@ from ctwsgi.ebpf.libbpf import Object
 from tests import ROOT
 from tests.bpf.available import unavailable
 from tests.mistakes import PatchError, numbered, patched, title
-from tests.stages.outcomes import FAILED, PASSED, Writer
+from tests.stages.outcomes import FAILED, PASSED, Writer, skip
 
 from . import CASES, PATCHES, SOURCE
 
@@ -38,7 +38,7 @@ LIMIT = 1200
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Noticed:
     """`failed`: the first case that failed, and why. `broken`: why no case could be run."""
 
     failed: str = ""
@@ -93,11 +93,11 @@ def _build(mistake: int, folder: Path) -> str:
     return ""
 
 
-def _run(mistake: int, cases: list[str]) -> Outcome:
+def _run(mistake: int, cases: list[str]) -> Noticed:
     """Run the cases with that mistake until one fails."""
     with _checkout(mistake) as folder:
         if why := _build(mistake, folder):
-            return Outcome(broken=why)
+            return Noticed(broken=why)
         report = folder / "report.jsonl"
         words = [sys.executable, "-m", "tests.bpf", "--full", "-x", "--report", str(report)]
         for case in cases:
@@ -105,13 +105,13 @@ def _run(mistake: int, cases: list[str]) -> Outcome:
         try:
             subprocess.run(words, cwd=folder, timeout=LIMIT)
         except subprocess.TimeoutExpired:
-            return Outcome(broken=f"not done within {LIMIT} s")
+            return Noticed(broken=f"not done within {LIMIT} s")
         ended = [json.loads(line) for line in report.read_text().splitlines()]
     ended = [line for line in ended if "case" in line]
     if not ended:
-        return Outcome(broken="no case was run")
+        return Noticed(broken="no case was run")
     failed = [f"{line['suite']}/{line['case']}: {line['why']}" for line in ended if not line["ok"]]
-    return Outcome(failed="".join(failed[:1]))
+    return Noticed(failed="".join(failed[:1]))
 
 
 def main() -> int:
@@ -128,9 +128,7 @@ def main() -> int:
     parser.add_argument("--outcomes", type=Path, help="write each outcome, see tests/stages")
     options = parser.parse_args()
     if why := unavailable():
-        print(f"the eBPF program's deliberate mistakes are not tried on this kernel: {why}")
-        print("\n0 passed, 0 failed, 1 skipped")
-        return 5
+        return skip(options.outcomes, "the eBPF program's deliberate mistakes", why)
     writer = Writer(options.outcomes)
     mistakes = [mistake for mistake in options.mistake or CASES if mistake]
     parts = {mistake: "*" if options.all else CASES[mistake] for mistake in mistakes or CASES}
@@ -148,6 +146,7 @@ def main() -> int:
         does = titles[mistake] if mistake else "none: all of these cases pass"
         noticed = f"**{why}**" if why else outcome.failed or "-"
         rows.append(f"| {mistake} | {does} | {seconds:.0f} | {noticed} |")
+    writer.complete()
     print("\n| mistake | | seconds | noticed by |\n| ---: | --- | ---: | --- |")
     print("\n".join(rows))
     print(f"\n{passed} passed, {len(rows) - passed} failed")

@@ -16,7 +16,7 @@ from ctwsgi.ebpf.host import OBJECT
 from . import endtoend, matrix, named, smoke
 from .attacks import cases as attacks
 from .case import Case
-from .injector import Ctframe, Ctproxy, Ebpf, Helper, Injector
+from .injector import Ctframe, Ctproxy, Ebpf, Helper, InjectorUnderTest
 from .report import Report
 from .run import Runner
 
@@ -65,7 +65,7 @@ def options() -> argparse.Namespace:
 def chosen(given: argparse.Namespace, wanted: Collection[str]) -> list[Case]:
     """The cases of the injectors `wanted` that the options leave."""
     module = given.module or "ctinject.ko"
-    injectors = (Injector(), Ctframe(module), Ctproxy(module), Ebpf())
+    injectors = (InjectorUnderTest(), Ctframe(module), Ctproxy(module), Ebpf())
     cases = [
         case
         for injector in injectors

@@ -12,7 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from .injector import Injector
+from .injector import InjectorUnderTest
 from .places import PLACES
 
 Combination = tuple[str, str, str, str]
@@ -42,7 +42,7 @@ IMPAIRMENTS = (
 OFFLOADS_ = ("on", "off", "gro")
 
 
-def exists(combination: Combination, injector: Injector) -> bool:
+def exists(combination: Combination, injector: InjectorUnderTest) -> bool:
     """Whether the combination is possible and tests something."""
     load, impairment, offloads, place = combination
     local = PLACES[place].local
@@ -57,7 +57,7 @@ def exists(combination: Combination, injector: Injector) -> bool:
     )
 
 
-def combinations(injector: Injector, places: Sequence[str]) -> list[Combination]:
+def combinations(injector: InjectorUnderTest, places: Sequence[str]) -> list[Combination]:
     every = itertools.product(LOADS, IMPAIRMENTS, OFFLOADS_, places)
     return [each for each in every if exists(each, injector)]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .impair import IMPAIRMENTS, Impairment, Wires
-from .injector import Injector
+from .injector import InjectorUnderTest
 from .judge import judge_talk, require
 from .kernel import Log, conntrack, until
 from .lab import Lab
@@ -39,7 +39,7 @@ class Case:
 
     suite: str
     name: str
-    injector: Injector
+    injector: InjectorUnderTest
     place: Place
     body: Callable[[Trial], Awaitable[None]]
     offloads: str = "on"
@@ -99,7 +99,7 @@ class Trial:
         return self.case.place
 
     @property
-    def injector(self) -> Injector:
+    def injector(self) -> InjectorUnderTest:
         """The injector under test; the control writes nothing."""
         return self.case.injector
 
@@ -148,7 +148,7 @@ class Trial:
         sockets: Sockets = PLAIN,
         place: Place | None = None,
         ports: Iterator[int] | None = None,
-        injector: Injector | None = None,
+        injector: InjectorUnderTest | None = None,
     ) -> Talk:
         """A talk that has not begun. With `selected=False` it goes past the injector."""
         place = place or self.place

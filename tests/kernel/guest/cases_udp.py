@@ -16,7 +16,7 @@ from socket import socket as Socket
 
 from .case import Trial
 from .endpoints import POOL, readable
-from .injector import Injector
+from .injector import InjectorUnderTest
 from .judge import require
 from .kernel import flush_conntrack, until
 from .named import ALL, MODULE, named
@@ -39,9 +39,11 @@ def prefix(trial: Trial) -> int:
 class Datagrams:
     """A listener and its clients."""
 
-    def __init__(self, trial: Trial, place: Place, injector: Injector, selected: bool) -> None:
+    def __init__(
+        self, trial: Trial, place: Place, injector: InjectorUnderTest, selected: bool
+    ) -> None:
         self._trial, self._place = trial, place
-        self._injector = injector if selected else Injector()
+        self._injector = injector if selected else InjectorUnderTest()
         self._selected = selected
         self._family = AF_INET if place.version == 4 else AF_INET6
         self.server = trial.lab.spaces[place.listener].socket(self._family, SOCK_DGRAM)
@@ -111,7 +113,7 @@ def datagrams(
     trial: Trial,
     *,
     selected: bool = True,
-    injector: Injector | None = None,
+    injector: InjectorUnderTest | None = None,
 ) -> Iterator[Datagrams]:
     """A listener at the trial's place, closed at the end of the `with`."""
     made = Datagrams(trial, trial.place, injector or trial.injector, selected)

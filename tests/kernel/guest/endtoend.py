@@ -22,7 +22,7 @@ from .endtoend_commands import check_says, demo_shows
 from .endtoend_peers import PEERS, asks_peer
 from .endtoend_serve import guard_stands, no_forgery, visits
 from .impair import IMPAIRMENTS
-from .injector import Injector
+from .injector import InjectorUnderTest
 from .places import PLACES
 
 Body = Callable[[Trial], Awaitable[None]]
@@ -37,7 +37,7 @@ _LIMIT = 120.0
 """Seconds. The first case waits for Python and gevent, which start in 15 s under emulation."""
 
 
-def cases(injector: Injector, full: bool) -> Iterator[Case]:
+def cases(injector: InjectorUnderTest, full: bool) -> Iterator[Case]:
     """Our server for both formats, nginx and haproxy for headers, `check` and the demo for the
     module."""
     if injector.name == "none":

@@ -12,7 +12,7 @@ from .judge import require
 from .net import Namespace
 
 RULES = {"ctframe": "frames", "ctproxy": "gateway"}
-"""Files of tests/unit/check with the rules of kmod/README.md."""
+"""Files of tests/unit/check/rulesets with the rules of kmod/README.md."""
 
 
 DEMO_LEGS = (
@@ -30,7 +30,7 @@ async def check_says(trial: Trial) -> None:
     """The rules of kmod/README.md without the guard; then frames with it, and headers with a
     key."""
     helper = trial.injector.name
-    rules = ROOT / "tests" / "unit" / "check" / f"{RULES[helper]}.nft"
+    rules = ROOT / "tests" / "unit" / "check" / "rulesets" / f"{RULES[helper]}.nft"
     space = Namespace("check")
     try:
         space.nft(rules.read_text())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The injectors under test: how each is loaded, selects connections, writes, and counts.
 
-`Injector` is also the control, which writes nothing. The cases use this interface only, so that a
+`InjectorUnderTest` is also the control, which writes nothing. The cases use this interface only: a
 new injector needs a class here and no change in the cases.
 """
 
@@ -13,8 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ctwsgi.ebpf.injector import MAX_FLOWS, Wanted
-from ctwsgi.ebpf.injector import Injector as BpfInjector
+from ctwsgi.ebpf.injector import MAX_FLOWS, Injector, Wanted
 from ctwsgi.ebpf.structs import Selection, Settings
 from ctwsgi.wire import ctframe, proxy
 from ctwsgi.wire.auth import Key, KeyRing
@@ -27,7 +26,7 @@ MARK = 0x61
 """The connection mark that selects for the eBPF program."""
 
 
-class Injector:
+class InjectorUnderTest:
     """The control: NAT without an injector."""
 
     name = "none"
@@ -87,7 +86,7 @@ class Injector:
         yield
 
 
-class WritesHeaders(Injector):
+class WritesHeaders(InjectorUnderTest):
     """The base of those that write a PROXY v2 header before a connection's first byte."""
 
     per_connection = True
@@ -103,7 +102,7 @@ class WritesHeaders(Injector):
         return reader
 
 
-class Helper(Injector):
+class Helper(InjectorUnderTest):
     """The kernel module. A rule selects it by a conntrack helper's name."""
 
     protocols = ("tcp", "udp")
@@ -211,7 +210,7 @@ class Ebpf(WritesHeaders):
     places = ("gateway", "gateway6", "behind", "behind6", "direct")
 
     def __init__(self) -> None:
-        self._attached: dict[Namespace, BpfInjector] = {}
+        self._attached: dict[Namespace, Injector] = {}
         self._secrets: dict[int, Key] = {}
 
     def enter(self, gateway: Namespace) -> None:
@@ -227,7 +226,7 @@ class Ebpf(WritesHeaders):
     def _attach(self, gateway: Namespace, max_flows: int) -> None:
         settings = Settings(selection=Selection.MARK, mark=MARK, mask=MARK, sweep=50)
         with gateway.entered():
-            found = BpfInjector("gs")
+            found = Injector("gs")
             found.attach(Wanted(settings, key=self._signer(), max_flows=max_flows))
         self._attached[gateway] = found
 

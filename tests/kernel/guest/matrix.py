@@ -9,7 +9,7 @@ from functools import partial
 from .axes import combinations, cover
 from .case import Case, Trial
 from .impair import IMPAIRMENTS
-from .injector import Injector
+from .injector import InjectorUnderTest
 from .loads import Load, matrix_loads
 from .places import PLACES
 
@@ -27,7 +27,7 @@ async def _body(load: Load, trial: Trial) -> None:
     await trial.talk(load)
 
 
-def cases(injector: Injector, full: bool) -> Iterator[Case]:
+def cases(injector: InjectorUnderTest, full: bool) -> Iterator[Case]:
     """Cases that cover all pairs. The first ones, which cover most pairs, are the plain run."""
     places = [name for name in PLACE_NAMES if name in injector.places]
     loads = matrix_loads(full)

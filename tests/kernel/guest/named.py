@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .case import Case, Trial
 from .impair import IMPAIRMENTS
-from .injector import Injector
+from .injector import InjectorUnderTest
 from .places import PLACES
 
 Body = Callable[[Trial], Awaitable[None]]
@@ -44,7 +44,7 @@ class Named:
     plain: tuple[str, ...]
     limit: float
 
-    def cases(self, injector: Injector) -> Iterator[Case]:
+    def cases(self, injector: InjectorUnderTest) -> Iterator[Case]:
         """A case for each place that the injector supports."""
         if self.suite == "udp" and not injector.datagrams:
             return
@@ -89,7 +89,7 @@ def named(
     return register
 
 
-def cases(injector: Injector) -> Iterator[Case]:
+def cases(injector: InjectorUnderTest) -> Iterator[Case]:
     """Every named case of that injector."""
     for path in sorted(Path(__file__).parent.glob("cases_*.py")):
         import_module(f".{path.stem}", __package__)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from .case import OFFLOADS, Case, Session, Trial
-from .injector import Injector
+from .injector import InjectorUnderTest
 from .judge import Failure, require
 from .kernel import flush_conntrack, unsettled, until
 from .net import CommandError, Namespace
@@ -36,7 +36,7 @@ class Runner:
     def __init__(self, report: Report) -> None:
         self.session = Session()
         self.report = report
-        self._injector = Injector()
+        self._injector = InjectorUnderTest()
         self.session.lab.gateway.nft(nat_rules())
 
     async def run(self, cases: Iterable[Case], to_first_failure: bool = False) -> None:
@@ -93,7 +93,7 @@ class Runner:
         self._injector.leave(self.session.lab.gateway)
         self.session.lab.close()
 
-    def _change(self, injector: Injector) -> None:
+    def _change(self, injector: InjectorUnderTest) -> None:
         gateway = self.session.lab.gateway
         for former in filter(None, (self._injector.without_rules(),)):
             gateway.nft(former)

@@ -11,7 +11,7 @@ from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, S
 from socket import socket as Socket
 
 from .endpoints import POOL, Accepted, Client, Lost, forget
-from .injector import Injector
+from .injector import InjectorUnderTest
 from .kernel import until
 from .loads import Load
 from .net import Namespace
@@ -94,12 +94,12 @@ class Talk:
         place: Place,
         spaces: dict[str, Namespace],
         load: Load,
-        injector: Injector | None,
+        injector: InjectorUnderTest | None,
         ports: Iterator[int],
         sockets: Sockets = PLAIN,
     ) -> None:
         self.place, self.load = place, load
-        self.injector = injector or Injector()
+        self.injector = injector or InjectorUnderTest()
         self._selected = injector is not None
         self._ports, self._sockets = ports, sockets
         self._client, self._listener = spaces[place.client], spaces[place.listener]

@@ -11,13 +11,13 @@ from . import matrix, named
 from .axes import IMPAIRMENTS, LOADS, combinations, cover
 from .case import OFFLOADS
 from .impair import IMPAIRMENTS as KNOWN
-from .injector import Ctframe, Ctproxy, Injector
+from .injector import Ctframe, Ctproxy, InjectorUnderTest
 from .loads import matrix_loads
 
-INJECTORS = [Injector(), Ctframe("x.ko"), Ctproxy("x.ko")]
+INJECTORS = [InjectorUnderTest(), Ctframe("x.ko"), Ctproxy("x.ko")]
 
 
-def _places(injector: Injector) -> list[str]:
+def _places(injector: InjectorUnderTest) -> list[str]:
     return [place for place in matrix.PLACE_NAMES if place in injector.places]
 
 
@@ -26,7 +26,7 @@ def _pairs(each: tuple[str, ...]) -> set[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("injector", INJECTORS, ids=lambda i: i.name)
-def test_every_pair_that_exists_is_in_a_case(injector: Injector) -> None:
+def test_every_pair_that_exists_is_in_a_case(injector: InjectorUnderTest) -> None:
     every = combinations(injector, _places(injector))
     chosen = cover(every)
     assert set().union(*map(_pairs, every)) == set().union(*map(_pairs, chosen))
@@ -35,7 +35,7 @@ def test_every_pair_that_exists_is_in_a_case(injector: Injector) -> None:
 
 
 @pytest.mark.parametrize("injector", INJECTORS, ids=lambda i: i.name)
-def test_every_value_is_in_the_plain_run(injector: Injector) -> None:
+def test_every_value_is_in_the_plain_run(injector: InjectorUnderTest) -> None:
     names = [case.name.split("/")[1:] for case in matrix.cases(injector, False) if case.plain]
     for values in (_places(injector), LOADS, IMPAIRMENTS, OFFLOADS):
         assert set(values) <= {value for name in names for value in name}
@@ -47,7 +47,7 @@ def test_the_axes_are_known() -> None:
 
 
 @pytest.mark.parametrize("injector", INJECTORS[1:], ids=lambda i: i.name)
-def test_there_are_at_least_120_cases(injector: Injector) -> None:
+def test_there_are_at_least_120_cases(injector: InjectorUnderTest) -> None:
     combined = list(matrix.cases(injector, True))
     by_name = list(named.cases(injector))
     names = [(case.suite, case.name) for case in combined + by_name]

@@ -6,9 +6,9 @@ from __future__ import annotations
 from . import matrix, named, smoke
 from .attacks import cases as attacks
 from .case import Case
-from .injector import Ctframe, Ctproxy, Ebpf, Injector
+from .injector import Ctframe, Ctproxy, Ebpf, InjectorUnderTest
 
-INJECTORS: tuple[Injector, ...] = (Ctframe("x.ko"), Ctproxy("x.ko"), Ebpf())
+INJECTORS: tuple[InjectorUnderTest, ...] = (Ctframe("x.ko"), Ctproxy("x.ko"), Ebpf())
 
 
 def _cases() -> list[Case]:

@@ -16,7 +16,7 @@ SOURCE = ROOT / "kmod" / "ctinject"
 
 
 @dataclass(frozen=True)
-class Part:
+class Choice:
     """Some cases of a suite in a guest."""
 
     helper: str
@@ -25,14 +25,14 @@ class Part:
 
 
 # 1 and 4 cost speed and no bytes: the suites in a guest do not notice them.
-PARTS: dict[int, Part | None] = {
+PARTS: dict[int, Choice | None] = {
     1: None,
-    2: Part("ctproxy", "matrix", "*/header-lost/*"),
-    3: Part("ctframe", "udp"),
+    2: Choice("ctproxy", "matrix", "*/header-lost/*"),
+    3: Choice("ctframe", "udp"),
     4: None,
-    5: Part("ctframe", "matrix", "*/loss5/*"),
-    6: Part("ctproxy", "attacks", "*/gateway/[hm]*"),
-    7: Part("ctframe", "attacks", "*/gateway/*"),
-    8: Part("ctframe", "matrix", "*/keepalive/*"),
+    5: Choice("ctframe", "matrix", "*/loss5/*"),
+    6: Choice("ctproxy", "attacks", "*/gateway/[hm]*"),
+    7: Choice("ctframe", "attacks", "*/gateway/*"),
+    8: Choice("ctframe", "matrix", "*/keepalive/*"),
 }
 """For each mistake the cases of which at least one must fail; None: the frame map's own tests."""

@@ -20,7 +20,7 @@ from tests.kernel import boot as guest
 from tests.kernel.kernels import SERIES, Kernel, NotOfferedError, first_of
 from tests.kernel.suites import add_options, run
 from tests.mistakes import numbered, title
-from tests.stages.outcomes import FAILED, PASSED, Writer
+from tests.stages.outcomes import FAILED, PASSED, Writer, skip
 
 from . import PARTS, PATCHES
 
@@ -32,12 +32,14 @@ AT_ONCE = 2
 
 FRAMEMAP = "tests/unit/framemap/test_mistakes.py"
 
+NAME = "the module's deliberate mistakes"
+
 BROKEN = ("harness", "guest")
 """Suites whose failure shows no mistake: a patch that does not apply, a failed build or boot."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Noticed:
     """`by`: the first case that failed, and why. `problem`: why the mistake was not noticed."""
 
     by: str = ""
@@ -59,19 +61,15 @@ def main() -> int:
     parser.set_defaults(first=True)
     options = parser.parse_args()
     if lacking := guest.lacking():
-        print(f"the deliberate mistakes are skipped: install {' '.join(lacking)}")
-        print("\n0 passed, 0 failed, 1 skipped")
-        return 5
+        return skip(options.outcomes, NAME, f"install {' '.join(lacking)}")
     try:
         kernel = first_of(*([options.kernel] if options.kernel else []))
     except NotOfferedError as error:
-        print(f"the deliberate mistakes are skipped: {error}")
-        print("\n0 passed, 0 failed, 1 skipped")
-        return 5
+        return skip(options.outcomes, NAME, str(error))
 
     writer = Writer(options.outcomes)
 
-    def look_for(mistake: int) -> Outcome:
+    def look_for(mistake: int) -> Noticed:
         name = f"mistake {mistake}"
         writer.begin(name)
         found = _look_for(mistake, kernel, options)
@@ -83,6 +81,7 @@ def main() -> int:
     mistakes = options.mistake or list(PARTS)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         outcomes = list(pool.map(look_for, mistakes))
+    writer.complete()
     patches = numbered(PATCHES)
     print("\n| mistake | | minutes | noticed by |\n| ---: | --- | ---: | --- |")
     for mistake, found in zip(mistakes, outcomes, strict=True):
@@ -93,21 +92,21 @@ def main() -> int:
     return 0 if caught == len(mistakes) else 1
 
 
-def _look_for(mistake: int, kernel: Kernel, options: argparse.Namespace) -> Outcome:
+def _look_for(mistake: int, kernel: Kernel, options: argparse.Namespace) -> Noticed:
     began = time.monotonic()
     chosen = argparse.Namespace(**vars(options))
     if not (options.helper or options.suite or options.case or options.full):
         part = PARTS[mistake]
         if part is None:
             by, problem = _ask_the_frame_maps_tests(mistake)
-            return Outcome(by, problem, time.monotonic() - began)
+            return Noticed(by, problem, time.monotonic() - began)
         chosen.helper, chosen.suite, chosen.case = part.helper, [part.suite], part.case
     machine = guest.Machine(limit=LIMIT)
     outcome = run(f"mistake{mistake}", lambda: kernel, chosen, machine, mistake=mistake)
     told = [(case.suite, f"{case}: {case.why.splitlines()[0]}") for case in outcome.failed]
     by = next((line for suite, line in told if suite not in BROKEN), "")
     problem = "" if by else told[0][1] if told else "not noticed"
-    return Outcome(by, problem, time.monotonic() - began)
+    return Noticed(by, problem, time.monotonic() - began)
 
 
 def _ask_the_frame_maps_tests(mistake: int) -> tuple[str, str]:

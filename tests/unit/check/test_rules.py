@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `ctwsgi check` says of rule sets: captured ones, in tests/unit/check.
+"""What `ctwsgi check` says of rule sets: captured ones, in rulesets/.
 
 Each NAME.nft was loaded in a guest whose kernel has the module, NAME.json is what nft 1.0.6 listed
 there (`nft -f NAME.nft; nft -j list ruleset`). The first four are those of kmod/README.md.

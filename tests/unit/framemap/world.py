@@ -27,7 +27,7 @@ QUEUE_LENGTH = 40
 """A segment that meets a full queue is lost."""
 
 PATIENCE = 12
-"""After so many rounds without a new byte at the server the transfer has stalled."""
+"""Rounds without a new byte at the server after which the transfer counts as stalled."""
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ def test_each_case_is_told(run, tmp_path, capsys):
     assert close(outcomes) == 1
     words = capsys.readouterr().out
     assert "assert 1 == 2" in words
+    assert "skipped 1: not today" in words
     assert f"run it: .venv/bin/python -m pytest {tmp_path}/test_sample.py::test_bad\n" in words
     assert words.rstrip().endswith("1 passed, 2 failed, 1 skipped")
 
@@ -88,18 +89,54 @@ def test_what_hangs_is_killed_and_named(tmp_path):
     until(lambda: "::test_it" in hanging.state())
     hanging.limit = 0
     outcomes = until(hanging.poll).outcomes
-    assert told(outcomes) == {"test_it": FAILED}
-    assert outcomes[0].why == "killed after 0 s"
+    assert outcomes[-1].case == "part"
+    assert outcomes[-1].why.startswith("not done within 0 s")
 
 
-def test_what_dies_is_named(run):
-    code = "def test_good(): pass\ndef test_it():\n    import os; os.kill(os.getpid(), 9)"
-    assert told(run(code)) == {"test_good": PASSED, "test_it": FAILED}
+def test_fixtures_end_before_a_part_is_killed(tmp_path):
+    mark = tmp_path / "mark"
+    path = tmp_path / "test_sample.py"
+    path.write_text(textwrap.dedent(TIDY.format(mark=str(mark))))
+    hanging = RunningPart(Part("part", (str(path),)), tmp_path, limit=600)
+    until(lambda: "::test_it" in hanging.state())
+    hanging.interrupt()
+    until(hanging.poll)
+    assert mark.exists()
+
+
+TIDY = """
+    import time
+    from pathlib import Path
+    import pytest
+
+    @pytest.fixture
+    def served():
+        yield
+        Path({mark!r}).touch()
+
+    def test_it(served): time.sleep(600)
+"""
+
+GOOD = "def test_good(): pass\n"
+ENDS = {
+    "killed": "def test_it():\n    import os; os.kill(os.getpid(), 9)",
+    "after a failure": "def test_bad(): assert 0\ndef test_it():\n    import os; os._exit(1)",
+    "in good order": "def test_it():\n    import os; os._exit(0)",
+}
+
+
+@pytest.mark.parametrize("retry", [False, True])
+@pytest.mark.parametrize("code", ENDS.values(), ids=ENDS)
+def test_a_part_that_dies_has_failed_whatever_its_cases_tell(run, code, retry):
+    outcomes = run(GOOD + code, retry=retry)
+    assert outcomes[0].outcome == PASSED
+    assert (outcomes[-1].case, outcomes[-1].outcome) == ("part", FAILED)
+    assert "::test_it" in outcomes[-1].why
 
 
 def test_a_file_that_cannot_be_read_has_failed(run):
-    outcomes = run("import no_such_module_at_all")
-    assert [each.outcome for each in outcomes] == [FAILED]
+    outcomes = run("import no_such_module_at_all", retry=True)
+    assert [each.outcome for each in outcomes] == [FAILED, FAILED]
     assert "no_such_module_at_all" in outcomes[0].why
 
 

@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Codecs: tables, vectors of other projects, properties."""
+"""The codecs. test_auth, test_ctframe, test_proxy, ... test one module each.
+
+The others test all of the codecs: test_reasons has every refusal, test_vectors the headers of other
+projects, test_properties generated streams, test_docs the manual's examples.
+"""

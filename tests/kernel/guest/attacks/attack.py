@@ -19,7 +19,7 @@ from .oracle import header_size, judge
 from .peer import Peer
 from .segment import mss
 from .server import Accepted, Server
-from .wire import Wire
+from .wire import AttackWire
 
 KEY = "7 " + "61" * 32
 
@@ -42,7 +42,7 @@ class Attack:
         self.random = random.Random(trial.case.name)
         self.header = header_size(self.place.version, keys)
         """H: the size of the injector's header in bytes."""
-        self.wire = Wire(trial.lab, self.place.version)
+        self.wire = AttackWire(trial.lab, self.place.version)
         self.server = Server(trial.listener, self.place.version)
         self.peers: dict[int, Peer] = {}
         self.variant = ""

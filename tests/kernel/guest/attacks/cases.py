@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.kernel.guest.case import Case
-from tests.kernel.guest.injector import Injector
+from tests.kernel.guest.injector import InjectorUnderTest
 from tests.kernel.guest.places import PLACES
 
 from . import (
@@ -45,7 +45,7 @@ SETTINGS = {
 of the plain run."""
 
 
-def cases(injector: Injector, full: bool) -> Iterator[Case]:
+def cases(injector: InjectorUnderTest, full: bool) -> Iterator[Case]:
     """All attacks on one injector; there are none on the control."""
     if injector.name == "none":
         return

@@ -25,8 +25,6 @@ from .peer import Peer
 from .segment import mss, timestamps, window_scale
 from .server import Accepted
 
-ALWAYS = {"net.ipv4.tcp_syncookies": 2}
-
 REQUEST = b"r" * 300
 
 PORTS = 60
@@ -34,16 +32,17 @@ PORTS = 60
 NEVER = {"net.ipv4.tcp_syncookies": 0}
 
 AHEAD, FURTHEST = 1 << 16, 1 << 23
-"""Where the cookie's place should be, and where the window ends. The ISN clock covers the distance
-in half a second."""
+"""How far ahead the cookie's number should be, and where the window ends. The server's clock for
+ISNs needs half a second from one to the other."""
 
 TRIES = 5
-"""A slow machine may miss that half second."""
+"""A slow machine may need more than this half second between two SYNs."""
 
 REUSED = 100
 """`at` of the segment that tries to open a second connection: k in the docstring above."""
 
 BEFORE = 20
+"""Bytes of a frame before the cookie's number."""
 
 
 def _replay(attack: Attack, peer: Peer) -> None:
@@ -119,7 +118,7 @@ def mss_slack_below_first(attack: Attack) -> None:
 
 
 def mss_slack_at_header(attack: Attack) -> None:
-    """The same around the place of the header."""
+    """The same around the header's sequence numbers."""
     peer = attack.open(options=mss(536))
     data = forged(attack, peer)
     for off in range(-4, 5):
@@ -129,10 +128,10 @@ def mss_slack_at_header(attack: Attack) -> None:
 
 
 def other_minute(attack: Attack) -> None:
-    """Each minute has its own diagonal. The SYN-ACK of the last minute had cookie C, the one of
-    this minute has C'. At some sequence number ahead, the ack of C' is a cookie of the last minute.
-    For some of many ports this number is in the window, and an acknowledgement in the server's name
-    can make the window larger.
+    """Each minute has its own diagonal. The SYN-ACK of the last minute had cookie C, that of this
+    minute has C'. At some sequence number ahead, the ack that carries C' is a valid cookie of the
+    last minute. For a few of many ports this number is in the window. An acknowledgement in the
+    server's name can make the window larger.
     """
     options = mss(1460) + window_scale(14) + timestamps(1)
     peers = [attack.peer() for _ in range(PORTS)]
@@ -159,13 +158,13 @@ def other_minute(attack: Attack) -> None:
                 attack.settle()
             peer.send(place, forged(attack, peer), "PA")
     attack.settle()
-    require(tried, "no port had a place in the window")
+    require(tried, "no port had such a number in the window")
 
 
 def _in_a_frame(there: int) -> int:
-    """The client's number that becomes `there` in the server's numbers. It lies within a frame,
-    BEFORE bytes after the frame's start, and all before that frame is one gap. 0 when there is
-    none.
+    """The client's number that becomes `there` in the server's numbers, or 0 if there is none.
+
+    The number lies in a frame, BEFORE bytes after its start. All before the frame is one gap.
     """
     for gaps in range(1, 130):
         place = there - 8 * (gaps + 1)
@@ -189,12 +188,11 @@ SLOW = {"other-minute": other_minute}
 
 
 def _other_kind(between: Callable[[Attack], None], attack: Attack) -> None:
-    """The server answers one SYN with a cookie and another without, for which it has a socket.
-    After it has given up that socket, the connection's ack is the first SYN's cookie at some number
-    ahead.
+    """The server answers one SYN with a cookie and makes a socket for another one. After it has
+    given up the socket, the connection's ack is the first SYN's cookie at some number ahead.
 
-    A server's ISN without a cookie is a constant for these ports plus a clock (RFC 6528), so the
-    client can choose its own number so that this place is in the window.
+    A server's ISN without a cookie is a constant for these ports plus a clock (RFC 6528). The
+    client can therefore choose its own ISN such that the number ahead is in the window.
     """
     options = mss(1460) + window_scale(7)
     peer = attack.peer()
@@ -237,7 +235,7 @@ OTHER_KINDS: dict[str, Function] = {
     "other-kind-reset": partial(_other_kind, lambda attack: None),
     "other-kind-forgotten": partial(_other_kind, _forgotten),
 }
-"""For injectors with `outlives_conntrack`. In a framed stream the place is another one."""
+"""For injectors with `outlives_conntrack`. In a framed stream the number would be another one."""
 
 CASES: dict[str, Function] = {
     function.__name__.replace("_", "-"): function

@@ -14,7 +14,7 @@ from ctwsgi.errors import OriginError
 from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.ctframe import FrameDecoder, frame_header
-from tests.kernel.guest.injector import Injector
+from tests.kernel.guest.injector import InjectorUnderTest
 from tests.kernel.guest.judge import Failure, require
 
 from .peer import Peer
@@ -33,7 +33,10 @@ def header_size(version: int, keys: KeyRing | None) -> int:
 
 
 def judge(
-    accepted: Iterable[Accepted], peers: dict[int, Peer], injector: Injector, keys: KeyRing | None
+    accepted: Iterable[Accepted],
+    peers: dict[int, Peer],
+    injector: InjectorUnderTest,
+    keys: KeyRing | None,
 ) -> None:
     """Raises a Failure with the stream's first bytes when a connection is wrong."""
     for connection in accepted:
@@ -46,7 +49,9 @@ def judge(
             raise Failure(f"FORGED: the stream begins with {shown!r}: {' or '.join(reasons)}")
 
 
-def _reason(connection: Accepted, peer: Peer, injector: Injector, keys: KeyRing | None) -> str:
+def _reason(
+    connection: Accepted, peer: Peer, injector: InjectorUnderTest, keys: KeyRing | None
+) -> str:
     """Why the stream cannot be this peer's; empty when it can."""
     try:
         payload = _payload(bytes(connection.received), peer, injector, keys)
@@ -56,7 +61,7 @@ def _reason(connection: Accepted, peer: Peer, injector: Injector, keys: KeyRing 
     return ""
 
 
-def _payload(stream: bytes, peer: Peer, injector: Injector, keys: KeyRing | None) -> bytes:
+def _payload(stream: bytes, peer: Peer, injector: InjectorUnderTest, keys: KeyRing | None) -> bytes:
     """The payload after the header, or in the frames. Failure or OriginError when it is wrong."""
     if not stream:
         return b""

@@ -14,13 +14,13 @@ from typing import Any
 from tests.kernel.guest.places import PORT, Address, Place
 
 from .segment import Segment
-from .wire import Wire
+from .wire import AttackWire
 
 
 class Peer:
     """A port of the attacker, and the original destination that it dials."""
 
-    def __init__(self, wire: Wire, place: Place, port: int, isn: int) -> None:
+    def __init__(self, wire: AttackWire, place: Place, port: int, isn: int) -> None:
         self._wire = wire
         self.source: Address = (wire.address, port)
         self.original: Address = place.original(port)

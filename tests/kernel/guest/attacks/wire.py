@@ -30,7 +30,7 @@ _FENCE_LIMIT = 20.0
 """Seconds; only a broken lab takes so long."""
 
 
-class Wire:
+class AttackWire:
     """The attacker's address and raw socket for one IP version."""
 
     def __init__(self, lab: Lab, version: int) -> None:

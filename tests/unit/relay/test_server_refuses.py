@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Connections that the relay refuses, with their reasons."""
+"""Connections that the server refuses, with their reasons."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bounds on connections and on bytes held."""
+"""The server's limits: connections at a time, and bytes held for a slow receiver."""
 
 from __future__ import annotations
 

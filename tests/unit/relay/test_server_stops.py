@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the relay stops."""
+"""How the server stops: it lets connections end, resets them after a time, or at once."""
 
 from __future__ import annotations
 
