@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Deliberate mistakes in C: patches that are applied to a copy of the source before it is built.
 
-A patch begins with a line that says what it makes wrong; `diff -u` follows. Paths are relative to
-the folder that is copied.
+A patch begins with its licence. The next line says what it makes wrong; `diff -u` follows. Paths
+are relative to the folder that is copied.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def numbered(folder: Path) -> dict[int, Path]:
 
 
 def title(patch: Path) -> str:
-    """What the patch makes wrong: its first line, a sentence."""
-    return patch.read_text().splitlines()[0].removesuffix(".")
+    """What the patch makes wrong: its second line, a sentence."""
+    return patch.read_text().splitlines()[1].removesuffix(".")
 
 
 def patched(source: Path, patch: Path, into: Path) -> Path:

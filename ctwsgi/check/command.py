@@ -51,7 +51,7 @@ def check(wants_module: bool) -> None:
 def find(root: Path, wants_module: bool) -> Iterable[Finding]:
     """All findings, in the order in which a packet meets what they are about.
 
-    `root` is where the files of the kernel are: / or a test's folder.
+    `root` is a file system's root, / for this host.
     """
     yield from check_conntrack(root)
     yield from check_module(root, os.uname().release, wants_module)

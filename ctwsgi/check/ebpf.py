@@ -25,7 +25,10 @@ def _refusal(requirement: Callable[[], object]) -> str:
 
 
 def check_ebpf(root: Path, release: str = _RELEASE) -> Iterator[Finding]:
-    """The devices that have the program; without any, the first reason why none can have it."""
+    """The devices that have the program; without any, the first reason why none can have it.
+
+    `root` is a file system's root, / for this host.
+    """
     attached = [_name(index) for index in pinned_devices(root)]
     if attached:
         text = f"attached to {', '.join(sorted(attached))}: `ctwsgi gateway status DEV` tells more"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The kernel's part of `ctwsgi check`: the module, its keys and counters, conntrack's settings.
 
-It reads files below `root`, which is / except in tests. Keys, counters and conntrack's table are
-those of this process's network namespace.
+`root` is a file system's root, / for this host: the folder that holds proc, sys and lib/modules.
+Keys, counters and conntrack's table are those of this process's network namespace.
 """
 
 from __future__ import annotations

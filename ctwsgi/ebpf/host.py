@@ -111,7 +111,10 @@ def require_rights() -> None:
 
 
 def kernel_refusal(release: str, root: Path = Path("/")) -> str:
-    """Why this kernel cannot run the program; empty when it can. Tests give another `root`."""
+    """Why this kernel cannot run the program; empty when it can.
+
+    `root` is a file system's root, / for this host.
+    """
     numbers = tuple(map(int, re.findall(r"\d+", release)[:2]))
     if numbers < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
@@ -160,7 +163,10 @@ def pins(device_index: int, bpffs: Path = BPFFS) -> Path:
 
 
 def pinned_devices(root: Path = Path("/")) -> list[int]:
-    """Indexes of this network namespace's devices that have pinned maps. Only root sees them."""
+    """Indexes of this network namespace's devices that have pinned maps. Only root sees them.
+
+    `root` is a file system's root, / for this host.
+    """
     folder = pins(0, root / BPFFS.relative_to("/")).parent
     with contextlib.suppress(OSError):
         return [int(path.name) for path in folder.iterdir()]

@@ -223,7 +223,7 @@ class ServedConnection:
     # Bytes out.
 
     def send(self, data: Buffer) -> None:
-        """Channel."""
+        """Sends `data`, for http.channel.Channel. Disconnected when the client is gone."""
         if self._broken:
             raise Disconnected("an earlier send broke off")
         self.transport.share()
@@ -234,7 +234,7 @@ class ServedConnection:
             raise
 
     def send_parts(self, parts: Sequence[Buffer]) -> None:
-        """Channel."""
+        """As send(), for several pieces."""
         if self._broken:
             raise Disconnected("an earlier send broke off")
         self.transport.share()

@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command. A Python package that is not installed ends it in one line."""
+    """Runs the command. A Python module that is missing ends it in one line."""
     try:
         from .cli import main as command
 
@@ -16,8 +16,10 @@ def main() -> None:
         package = (e.name or "").partition(".")[0]
         if package in ("", __package__):
             raise
-        install = f"{sys.executable} -m pip install {package}"
-        sys.exit(f"ctwsgi-portal: the Python package {package} is missing: {install}")
+        sys.exit(
+            f"ctwsgi-portal: the Python module {package} is missing; "
+            f"in a checkout of ctwsgi: {sys.executable} -m pip install . ./demo_app"
+        )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@
 /* A SYN cookie is the sum of a constant and the index of one of four MSS values: 0 to 3. */
 #define COOKIE_SLACK 3u
 
-/* SYN cookies of at most so many different minutes are valid at a time. */
+/* The largest number of minutes whose SYN cookies are valid at the same time. */
 #define DISTANCES 4
 
 /* The addresses and ports that packets on this device have: conntrack's reply tuple. */

@@ -11,10 +11,13 @@
 #include "flow.h"
 #include "options.h"
 
-/* Low acks within this time are answered with one header, not with one each. */
+/* Low acks within this time are answered with a single header. */
 #define ANSWER_INTERVAL (10 * NSEC_PER_MSEC)
 
-/* So many RSTs of the server are taken for a missed SYN cookie; the next one is passed. */
+/*
+ * The number of RSTs from the server that are taken for a missed SYN cookie. The next one is
+ * passed.
+ */
 #define REFUSALS_MAX 2
 
 /* The most data that may follow in later fragments. */
@@ -460,7 +463,10 @@ static __always_inline void state_server(struct flow *flow, const struct packet 
 	}
 }
 
-/* The client's number for one that an ICMP error quotes: that of the SYN, or of its first byte. */
+/*
+ * Translates a sequence number that an ICMP error quotes into the client's: that of the SYN, or of
+ * the client's first byte.
+ */
 static __always_inline __u32 state_quoted(const struct flow *flow, __u32 seq)
 {
 	if (flow->phase == PHASE_SYN && seq + flow->header_len + 1 == flow->latest)

@@ -3,8 +3,8 @@
  * UDP: writes the origin in front of each datagram: for ctframe six bytes
  * (docs/wire-formats.md#ctframe-datagram-udp-ipv4), for ctproxy a PROXY v2 header.
  *
- * A datagram that grows beyond the MTU is dropped and counted. IP fragments would be the
- * alternative, which clients avoid by keeping their datagrams small.
+ * A datagram that grows beyond the MTU is dropped and counted. It is not sent as IP fragments:
+ * clients keep datagrams small so that they are not fragmented.
  */
 
 #include <linux/ip.h>

@@ -194,7 +194,10 @@ int framemap_commit(struct framemap *map, u32 seq, u32 len)
 
 	if (len > LONGEST_SPAN || !is_near(map, seq) || !is_near(map, end))
 		return -ERANGE;
-	/* After an acknowledged FIN, a keepalive with a byte is older than una but beyond max. */
+	/*
+	 * After an acknowledged FIN una is max + 1. A keepalive probe with one byte ends there:
+	 * beyond max, but old.
+	 */
 	if (!seq_before(map->max, end) || !seq_before(map->una, end))
 		return 0;
 	if (map->fin || gap > LONGEST_GAP)

@@ -96,6 +96,13 @@ class TestInit:
         assert check_password_hash(hashed, "s3cret")
 
 
+def missing(module):
+    return (
+        f"ctwsgi-portal: the Python module {module} is missing; "
+        f"in a checkout of ctwsgi: {sys.executable} -m pip install . ./demo_app\n"
+    )
+
+
 def test_a_package_that_is_missing_is_one_line(tmp_path):
     """A Python without site-packages, and a folder with all packages but one."""
     there = ("click", "ctwsgi", "ctwsgi_portal", "gevent", "greenlet", "jinja2", "markupsafe",
@@ -105,16 +112,21 @@ def test_a_package_that_is_missing_is_one_line(tmp_path):
             folder = Path(next(iter(spec.submodule_search_locations)))
             (tmp_path / name).symlink_to(folder)
     command = [sys.executable, "-S", "-m", "ctwsgi_portal"]
-    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    run = subprocess.run([*command, "check"], env=environ, capture_output=True, text=True)
-    assert run.returncode == 1
-    assert run.stderr == (
-        "ctwsgi-portal: the Python package flask is missing: "
-        f"{sys.executable} -m pip install flask\n"
-    )
+
+    def portal(word):
+        # Not in the checkout: Python finds its packages in the current folder.
+        environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return subprocess.run(
+            [*command, word], cwd=tmp_path, env=environ, capture_output=True, text=True
+        )
+
+    run = portal("check")
+    assert (run.returncode, run.stderr) == (1, missing("flask"))
     # The agent's commands do not need it.
-    version = subprocess.run([*command, "--version"], env=environ, capture_output=True, text=True)
-    assert version.stdout.startswith("ctwsgi-portal ")
+    assert portal("--version").stdout.startswith("ctwsgi-portal ")
+    (tmp_path / "ctwsgi").unlink()
+    run = portal("--version")
+    assert (run.returncode, run.stderr) == (1, missing("ctwsgi"))
 
 
 class TestCheck:

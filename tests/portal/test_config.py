@@ -159,6 +159,13 @@ def test_a_wrong_value_is_named_with_its_line(old, new, line, key, text):
     assert text in wanted[0]
 
 
+def test_networks_of_mapped_addresses_are_ipv4():
+    """As the addresses of clients, which are compared with them."""
+    admin = f'[admin]\npassword_hash = "{HASH}"\nallow = ["::ffff:10.0.0.0/104", "2001:db8::/32"]\n'
+    config = parse(GOOD.replace("[access]", f"{admin}[access]"))
+    assert [str(network) for network in config.admin.allow] == ["10.0.0.0/8", "2001:db8::/32"]
+
+
 def test_all_mistakes_are_told_at_once_in_the_files_order():
     text = GOOD.replace('"Hotel"', "1").replace("192.0.2.0/24", "x").replace('"click"', '"clck"')
     with pytest.raises(ConfigError) as caught:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from ctwsgi.loops import parse_self
+from ctwsgi.trust import parse_network
 
 IPNetwork = IPv4Network | IPv6Network
 Endpoint = tuple[str, int]
@@ -25,9 +26,9 @@ def read_endpoint(word: str) -> Endpoint:
 
 
 def read_network(word: str) -> IPNetwork:
-    """A network without host bits, or one address."""
+    """A network without host bits, or one address. v4-mapped ones become IPv4, as peers do."""
     try:
-        return ip_network(word)
+        return parse_network(word)
     except ValueError as e:
         raise ValueError(f"{word!r} is not a network like 192.0.2.0/24: {e}") from None
 

@@ -16,7 +16,7 @@ _NAME = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-
 
 @dataclass(frozen=True)
 class Gateway:
-    """[gateway]"""
+    """The table [gateway]: how the agent redirects, lets through and limits clients."""
 
     name: str
     """Different from those of other gateways."""

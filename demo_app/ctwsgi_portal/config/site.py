@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""[portal], [terms], [users], [admin], [retention] and [log]."""
+"""The tables [portal], [terms], [users], [admin], [retention] and [log]."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HASH = re.compile(r"(scrypt|pbkdf2):[^$]+\$[^$]+\$[0-9a-f]+")
 
 @dataclass(frozen=True)
 class Site:
-    """[portal]"""
+    """The table [portal]: its URLs, texts, store and processes."""
 
     name: str
     url: str
@@ -54,7 +54,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Admin:
-    """[admin]: the operator's page. Without the table there is none."""
+    """The table [admin]: the operator's page. Without the table there is none."""
 
     user: str
     password_hash: str = field(repr=False)
@@ -67,7 +67,7 @@ class Admin:
 
 @dataclass(frozen=True)
 class Retention:
-    """[retention]: seconds after which data are deleted (web/upkeep.py)."""
+    """The table [retention]: seconds after which data are deleted (web/upkeep.py)."""
 
     sessions: int
     """Ended sessions, with address, MAC and name."""
@@ -77,7 +77,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class Log:
-    """[log]"""
+    """The table [log]: what the log names."""
 
     level: str
     access: bool
@@ -87,7 +87,7 @@ class Log:
 
 
 def read_site(table: Table) -> Site:
-    """[portal]"""
+    """Reads the table [portal]."""
     site = Site(
         name=table.text("name"),
         url=table.parsed("url", _url) or "",
@@ -125,7 +125,7 @@ def read_users(table: Table) -> dict[str, str]:
 
 
 def read_admin(table: Table) -> Admin | None:
-    """Reads [admin]."""
+    """Reads the table [admin]."""
     admin = Admin(
         user=table.text("user", "admin"),
         password_hash=table.text("password_hash"),
@@ -140,7 +140,7 @@ def read_admin(table: Table) -> Admin | None:
 
 
 def read_retention(table: Table) -> Retention:
-    """[retention]"""
+    """Reads the table [retention]."""
     retention = Retention(
         sessions=table.duration("sessions", "7d"),
         destinations=table.duration("destinations", "30d"),
@@ -150,7 +150,7 @@ def read_retention(table: Table) -> Retention:
 
 
 def read_log(table: Table) -> Log:
-    """[log]"""
+    """Reads the table [log]."""
     log = Log(
         level=table.choice("level", "info", ("debug", "info", "warning", "error")),
         access=table.flag("access", False),

@@ -99,7 +99,7 @@ class RedisStore:
         while True:
             after, wait = self._check(cursor)
             left = deadline - time.monotonic()
-            # To Redis 0 means: wait for ever.
+            # Redis takes 0 as no time limit.
             block = max(1, round(1000 * min(max(left, 0), wait, _LONGEST)))
             found = self._read(after, block)
             if found:

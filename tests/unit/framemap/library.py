@@ -124,7 +124,7 @@ def load(mistake: int = 0) -> Library:
         if mistake:
             source = patched(SOURCE, numbered(PATCHES)[mistake], Path(folder) / "patched")
         files = [str(source / "framemap.c"), str(HERE / "testing.c")]
-        options = [*_FLAGS, *_trap(), *_WRAP, f"-I{source}"]
+        options = [*_FLAGS, *_trap(), *_WRAP, f"-I{source}", "-include", str(HERE / "user_port.h")]
         subprocess.run([_CC, *options, "-o", str(path), *files], check=True)
         return Library(path)
 
