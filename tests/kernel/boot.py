@@ -263,6 +263,7 @@ REQUIREMENTS = {
     "zstd": "zstd",
     "gcc": "gcc",
     "make": "make",
+    "pahole": "pahole",
     # The suites use these in the guest, which has the host's root file system.
     "/usr/bin/python3": "python3",
     "nft": "nftables",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,9 +52,15 @@ def build(kernel: Kernel, mistake: int = 0) -> Path:
         command = ["make", "-C", str(place), f"-j{os.cpu_count()}", f"KDIR={kernel.build}"]
         made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if made.returncode or not module.exists():
-            raise BuildError(made.stdout)
+            raise BuildError(_reason_first(made.stdout))
         stamp.write_text(key)
     return module
+
+
+def _reason_first(output: str) -> str:
+    """What make printed, with the lines in front that say what went wrong."""
+    reasons = [line for line in output.splitlines() if re.search(r"error:|\*\*\*|not found", line)]
+    return "\n".join([*reasons[:2], output])
 
 
 def _sources() -> list[Path]:
