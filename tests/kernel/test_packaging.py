@@ -27,7 +27,7 @@ from .module import SOURCE, build
 TOOLS = ("dkms", "pahole", "openssl")
 
 pytestmark = [
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="dkms and 9p want root"),
     pytest.mark.skipif(bool(boot.lacking()), reason="no QEMU"),
 ]
@@ -74,7 +74,7 @@ def in_guest(kernel: Kernel, script: str) -> str:
         kernel,
         f"set -e\n{script}",
         output=printed.append,
-        machine=boot.Machine(limit=300),
+        machine=boot.Machine(limit=600),
     )
     text = b"".join(printed).decode(errors="replace")
     assert outcome.status == 0, f"{outcome.reason}\n{text}\n{outcome.log[-3000:]}"
