@@ -32,7 +32,7 @@ async def _flowing(talk: Talk, count: int) -> None:
     def begun() -> bool:
         return sum(bool(p.accepted and p.accepted.received) for p in talk.pairs.values()) >= count
 
-    await until(begun, f"{count} connections flow")
+    await until(begun, f"{count} connections flow", limit=120)
 
 
 def _rmmod(load: Load, *places: str, plain: tuple[str, ...] = ()) -> None:
