@@ -36,7 +36,7 @@ async def _flowing(talk: Talk, count: int) -> None:
 
 
 def _rmmod(load: Load, *places: str, plain: tuple[str, ...] = ()) -> None:
-    @named("life", *places, name=f"unload/{load.name}", injectors=WRITERS, plain=plain, limit=90)
+    @named("life", *places, name=f"unload/{load.name}", injectors=WRITERS, plain=plain, limit=240)
     async def _body(trial: Trial) -> None:
         """Unloads under traffic. No connection receives wrong bytes; after loading again all
         work."""
@@ -80,7 +80,7 @@ def _namespace(load: Load, *places: str) -> None:
         name=f"namespace-removed/{load.name}",
         injectors=WRITERS,
         plain=("gateway",),
-        limit=90,
+        limit=240,
     )
     async def _body(trial: Trial) -> None:
         """The gateway's namespace is removed under traffic, with its connections and flows."""
