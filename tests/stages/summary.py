@@ -20,7 +20,8 @@ def show(ran: list[Ran]) -> int:
     every = [each for _, results, _ in ran for result in results for each in result.outcomes]
     reasons = Counter(each.why for each in every if each.outcome == SKIPPED)
     for reason, times in reasons.items():
-        print(f"skipped {times}: {reason[:200]}")
+        first_line = reason.partition("\n")[0]
+        print(f"skipped {times}: {first_line[:200]}")
     for each in every:
         if each.outcome in (FAILED, FLAKY):
             _name(each)

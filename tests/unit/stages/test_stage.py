@@ -56,7 +56,7 @@ MIXED = """
 
     def test_good(): pass
     def test_bad(): assert 1 == 2
-    @pytest.mark.skip(reason="not today")
+    @pytest.mark.skip(reason="not today\\nnor tomorrow")
     def test_left_out(): pass
     @pytest.fixture
     def late():
@@ -77,7 +77,7 @@ def test_each_case_is_told(run, tmp_path, capsys):
     assert close(outcomes) == 1
     words = capsys.readouterr().out
     assert "assert 1 == 2" in words
-    assert "skipped 1: not today" in words
+    assert "skipped 1: not today\n" in words
     assert f"run it: .venv/bin/python -m pytest {tmp_path}/test_sample.py::test_bad\n" in words
     assert words.rstrip().endswith("1 passed, 2 failed, 1 skipped")
 
