@@ -100,11 +100,12 @@ def test_any_request_is_answered(
 ):
     environ = {
         **origin_environ(*going, src=(source, 40000)),
+        "PATH_INFO": path,  # not open(path), which takes a path in // for a host's name
         "SERVER_PORT": port,
         "HTTP_HOST": host,
         "QUERY_STRING": query,
     }
-    answer = client.open(path, method=method, data=body, headers=headers, environ_overrides=environ)
+    answer = client.open(method=method, data=body, headers=headers, environ_overrides=environ)
     assert answer.status_code in EXPECTED
     for _, value in answer.headers:
         assert not set(value) & set("\r\n\0")
@@ -114,6 +115,28 @@ def test_any_request_is_answered(
     assert answer.headers["Content-Security-Policy"]
     if port == "8080":
         assert answer.headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("port", "path", "status"),
+    [
+        ("8081", "//", 200),
+        ("8081", "//status", 303),
+        ("8081", "/status//", 404),
+        ("8081", "/status/", 404),
+        ("8081", "//admin", 200),
+        ("8443", "/captive-portal//api", 404),
+    ],
+)
+def test_no_spelling_of_a_path_gets_a_permanent_redirect(client, port, path, status):
+    """A browser would keep it in its cache."""
+    environ = {
+        **origin_environ("10.0.0.1", int(port), src=("10.1.2.3", 40000)),
+        "PATH_INFO": path,
+        "SERVER_PORT": port,
+        "HTTP_HOST": "portal.example:8081",
+    }
+    assert client.get(environ_overrides=environ).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ class App(Flask):
 
     def __init__(self, name: str, portal: Portal) -> None:
         super().__init__(name, static_folder=None)
+        # Werkzeug would answer //status with 308, which a browser keeps for ever.
+        self.url_map.merge_slashes = False
         self._portal = portal
         _protect(self, portal)
 
