@@ -8,9 +8,10 @@ committed. The clock is CLOCK_MONOTONIC, the same for all processes of this mach
 from __future__ import annotations
 
 import socket
-import struct
 import time
 from collections.abc import Iterator
+
+from ctwsgi_portal.gateway.netlink import messages
 
 _NETLINK_NETFILTER, _NFNLGRP_NFTABLES = 12, 7
 
@@ -24,7 +25,5 @@ def announced() -> Iterator[tuple[int, bytes, float]]:
     print("ready", flush=True)
     while True:
         data, now = sock.recv(1 << 20), time.monotonic()
-        while len(data) >= 16:
-            length, kind = struct.unpack_from("=LH", data)
-            yield kind, data[16:length], now
-            data = data[length + 3 & ~3 :]
+        for kind, message in messages(data):
+            yield kind, message, now
