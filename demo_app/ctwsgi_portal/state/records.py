@@ -135,7 +135,7 @@ class Voucher:
     uses: int
     """How many devices may redeem it. A device that comes back does not count again."""
     expires_at: float
-    """The first redemption has to come before."""
+    """Unix seconds. The first redemption has to come earlier."""
     created_at: float = 0.0
     revoked: bool = False
     first_used_at: float | None = None

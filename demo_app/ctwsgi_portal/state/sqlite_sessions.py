@@ -75,7 +75,7 @@ class Sessions:
         return found[0] if found else None
 
     def of_voucher(self, digest: str) -> list[str]:
-        """Ids."""
+        """The ids of a voucher's sessions."""
         rows = self._db.execute(
             "SELECT id FROM sessions WHERE voucher = ? AND voucher != ''", (digest,)
         )
