@@ -61,6 +61,6 @@ wheel: ## dist/ctwsgi-*.whl, with the eBPF program in it
 	@tests/setup wheel
 	@$(PY) -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
-clean: ## takes away what the targets made, .venv included
+clean: ## removes what the targets made, .venv included
 	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	@find . -name __pycache__ -prune -exec rm -rf {} +
