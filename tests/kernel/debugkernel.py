@@ -3,7 +3,7 @@
 
     python -m tests.kernel.debugkernel      # builds it unless it is cached, prints its path
 
-It lies in `$CTWSGI_CACHE/debugkernel`, in a folder named after the source's version and a hash of
+It is in `$CTWSGI_CACHE/debugkernel`, in a folder named after the source's version and a hash of
 config and compiler, so that a change of one of them builds a new kernel. An interrupted build is
 continued.
 """
@@ -67,7 +67,7 @@ def _check_config(made: Path) -> None:
     lines = set(made.read_text().splitlines())
     wanted = [line for line in CONFIG.read_text().splitlines() if line.startswith("CONFIG_")]
     if lost := [line for line in wanted if line not in lines]:
-        raise MissingError(f"{CONFIG.name} asks in vain for {', '.join(lost)}")
+        raise MissingError(f"{CONFIG.name} has lines that kconfig drops: {', '.join(lost)}")
 
 
 if __name__ == "__main__":
