@@ -77,7 +77,7 @@ class _Redirected:
         return response
 
     def _soon(self) -> Response:
-        """For an accepted client that the gateway does not let through yet, or no longer."""
+        """The answer to an accepted client whom the gateway does not let through at the moment."""
         if not _is_browser():
             response = plain_text(503, "You are being connected: try again in a moment.")
         else:
