@@ -32,6 +32,7 @@ from werkzeug.test import create_environ
 from ctwsgi.middleware import OriginMiddleware
 from ctwsgi.origin import Origin
 from ctwsgi.testing import origin_environ
+from ctwsgi.wire.address import show
 from tests import ROOT
 from tests.namespaces import entered, named
 
@@ -145,7 +146,7 @@ def ask(sock, count=1, **headers):
 def command(server, bind, *arguments):
     """The command line of that server for the app at `bind` (ADDR, PORT)."""
     host, port = bind
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    authority = show(host, port)
     if server == "flask-run":
         return [sys.executable, "-m", "flask", "--app", "where", "run", "-h", host, "-p", str(port)]
     if server == "ctwsgi-serve":
