@@ -37,7 +37,7 @@ test-pythons: ## the unit, protocol and serve tests on each Python, 3.10 and new
 	@tests/setup pythons
 	@$(PY) -m tests.pythons
 
-test-kasan: ## the module's suites on a kernel with KASAN, lockdep and kmemleak, built the first time: 20 minutes
+test-kasan: ## the module's suites on a kernel with KASAN, lockdep and kmemleak; hours, and 20 minutes once to build it
 	@tests/setup kasan
 	@$(PY) -m tests.kernel.kasan
 

@@ -23,7 +23,7 @@ CONFIG = Path(__file__).with_name("debug.config")
 
 
 def debug_kernel() -> Kernel:
-    """The kernel, for a guest and for `make -C kmod KDIR=...`. The build takes half an hour."""
+    """The kernel, for a guest and for `make -C kmod KDIR=...`. The build takes 20 minutes."""
     tree = source()
     compiler = subprocess.run(["gcc", "--version"], check=True, capture_output=True).stdout
     key = hashlib.sha256(CONFIG.read_bytes() + compiler).hexdigest()[:16]
