@@ -37,7 +37,7 @@ test-pythons: ## the unit, protocol and serve tests on each Python, 3.10 and new
 	@tests/setup pythons
 	@$(PY) -m tests.pythons
 
-test-kasan: ## the module's suites on a kernel with KASAN, lockdep and kmemleak, built the first time: 20 minutes
+test-kasan: ## the module's suites on a kernel with KASAN, lockdep and kmemleak; hours, and 20 minutes once to build it
 	@tests/setup kasan
 	@$(PY) -m tests.kernel.kasan
 
@@ -61,6 +61,6 @@ wheel: ## dist/ctwsgi-*.whl, with the eBPF program in it
 	@tests/setup wheel
 	@$(PY) -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
-clean: ## takes away what the targets made, .venv included
+clean: ## removes what the targets made, .venv included
 	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -15,7 +15,7 @@ PROGRAM = "ctwsgi/ebpf/ctproxy.bpf.o"
 
 
 class ProgramHook(BuildHookInterface):  # type: ignore[type-arg]
-    """For wheels, editable ones too. Without a compiler an object that is there is used."""
+    """Runs for wheels, editable ones too. Without a compiler it takes an object built before."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before the files are collected."""

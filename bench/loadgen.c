@@ -15,12 +15,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "loadgen.h"
+#include "loadgen_common.h"
+#include "loadgen_output.h"
+#include "loadgen_run.h"
 
 #define MAX_CONNECTIONS 4096
 #define MAX_SECONDS 600
@@ -28,27 +29,6 @@
 #define MAX_BODY (1L << 30)
 
 static const char *const format_names[] = { "none", "proxy-v1", "proxy-v2", "ctframe" };
-
-void die(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	fputs("loadgen: ", stderr);
-	vfprintf(stderr, format, arguments);
-	fputc('\n', stderr);
-	va_end(arguments);
-	exit(2);
-}
-
-void *allocate(size_t size)
-{
-	void *memory = malloc(size);
-
-	if (!memory)
-		die("out of memory (%zu bytes)", size);
-	return memory;
-}
 
 static int by_value(const void *left, const void *right)
 {
@@ -82,14 +62,14 @@ static void usage(void)
 	     "  --address A        where to connect, in 127.0.0.0/8      [127.0.0.1]\n"
 	     "  --port N           where to connect\n"
 	     "  --connections N    open at once                          [64]\n"
-	     "  --requests N       stop after so many                    [100000000]\n"
-	     "  --seconds S        stop after so long, at most 600       [1]\n"
+	     "  --requests N       stop after N requests                 [100000000]\n"
+	     "  --seconds S        stop after S seconds, at most 600     [1]\n"
 	     "  --new-connection   one connection per request            [keep-alive]\n"
 	     "  --format F         none, proxy-v1, proxy-v2, ctframe     [none]\n"
 	     "  --frame-size N     ctframe: payload bytes per frame      [65535]\n"
 	     "  --destination A:P  the original destination written      [198.18.0.1:80]\n"
 	     "  --header-file F    begin each connection with this file's bytes\n"
-	     "  --body N           POST so many bytes, head not included [0: GET]\n"
+	     "  --body N           POST N bytes, head not included       [0: GET]\n"
 	     "  --path P           request target                        [/]\n"
 	     "  --expect TEXT      every answer's body must be this");
 }

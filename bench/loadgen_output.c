@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "loadgen.h"
+#include "loadgen_common.h"
+#include "loadgen_output.h"
 
 /* ctframe: address, port and length before each piece. */
 #define FRAME_HEADER 8

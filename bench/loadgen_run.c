@@ -15,7 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "loadgen.h"
+#include "loadgen_common.h"
+#include "loadgen_output.h"
+#include "loadgen_run.h"
 
 #define DRAIN_SECONDS 5.0
 #define EVENTS_PER_WAIT 256

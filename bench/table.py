@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Makes medians, ratios, the table, the targets and build/bench.json of the samples."""
+"""Makes medians, ratios, the table, the targets and build/bench.json from the samples."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the `drop_` counters mean that kernel module and eBPF program have in common."""
+"""The meaning of the `drop_` counters that the kernel module and the eBPF program share."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class CtWorker(Worker):  # type: ignore[misc]
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """gunicorn calls this at the start. RuntimeError is shown as one line."""
-        # Its server is an asyncio loop in a thread, and gevent has replaced threads.
+        # Its server needs a real thread for an asyncio loop, and gevent has replaced threads.
         cfg.set("control_socket_disable", True)
         try:
             refuse_unhonoured(cfg)

@@ -43,16 +43,16 @@ def _runs(program: int) -> tuple[int, int]:
 @contextmanager
 def counted(space: Namespace, device: str) -> Iterator[Counted]:
     """Count the runs of the programs on a device during the `with` block."""
-    counted = Counted()
+    result = Counted()
     programs = _programs(space, device)
     former = SWITCH.read_text()
     before = {way: _runs(program) for way, program in programs.items()}
     SWITCH.write_text("1")
     try:
-        yield counted
-        counted.found = {}
+        yield result
+        result.found = {}
         for way, program in programs.items():
             calls, time = (b - a for a, b in zip(before[way], _runs(program), strict=True))
-            counted.found[way] = {"calls": calls, "instructions": time / max(calls, 1)}
+            result.found[way] = {"calls": calls, "instructions": time / max(calls, 1)}
     finally:
         SWITCH.write_text(former)

@@ -8,8 +8,9 @@
  *						namespace
  *
  * No host has the sources in 10.62.64.0/24, nor FLOWS_SERVER, to which the gateway translates
- * FLOWS_TO: no kernel answers a packet. The gateway's routes lead both to the two ends. Prints one
- * JSON object: {"sent": SYNs, "opened": connections, "headers": connections that began with data}.
+ * FLOWS_TO: no kernel answers a packet. The gateway has a route for the sources to the client's end
+ * and one for FLOWS_SERVER to the server's end. Prints one JSON object: {"sent": SYNs, "opened":
+ * connections, "headers": connections that began with data}.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

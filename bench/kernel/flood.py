@@ -73,7 +73,7 @@ def others(bench: Bench, title: str) -> None:
 
 
 def flooded(bench: Bench, injector: Injector | None) -> None:
-    """Run the flood. Print how connections do before and during it, and when it is over."""
+    """Run the flood. Print how connections go before, during and after it."""
     name = "the program" if injector else "plain"
     others(bench, f"{name}, quiet")
     before = connect(bench, 5)

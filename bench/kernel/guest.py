@@ -87,7 +87,7 @@ class Bench:
             process.wait()
 
     def rest(self) -> None:
-        """Wait until the last sample has left nothing behind. In the guest this takes no time."""
+        """Wait until nothing of the last sample is left. In the guest this takes no time."""
         time.sleep(self._rest)
         if not self._rest:
             flush_conntrack(self.row.gateway)

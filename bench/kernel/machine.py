@@ -22,7 +22,7 @@ EMULATION = (
 )
 
 NO_SECURITY_MODULES = "lsm="
-"""Else SELinux checks each packet, though it has no policy. Debian does not enable SELinux."""
+"""Without it SELinux, which Debian does not enable, checks each packet though it has no policy."""
 
 
 def run(

@@ -119,10 +119,10 @@ static bool is_request(const char *bytes, size_t size)
 
 static void keep_head(struct connection *connection, size_t size)
 {
-	size_t room = HEAD_SIZE - connection->head_size;
+	size_t left = HEAD_SIZE - connection->head_size;
 
-	if (size > room)
-		size = room;
+	if (size > left)
+		size = left;
 	memcpy(connection->head + connection->head_size, input, size);
 	connection->head_size += size;
 }

@@ -10,7 +10,10 @@
 #define SINK_PORT 8081	  /* reads to the end, then sends the number of bytes */
 #define REPORT_PORT 8082  /* sends a report about the time since the last one */
 
-/* No header ends like it, so the server finds the end of a request without knowing the headers. */
+/*
+ * A request ends with REQUEST_END. No header of a connection ends with it, so the server finds the
+ * end of the first request without knowing the header's format.
+ */
 #define REQUEST_SIZE 128
 #define REQUEST_END "request\n"
 #define HTTP_REQUEST "GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"

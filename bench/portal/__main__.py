@@ -57,9 +57,8 @@ def propagation(fleet: Fleet, first: int, pace: float) -> Result:
         while not all(len(o.seen().keys() & asked.keys()) == GRANTS for o in observers):
             if time.monotonic() > end:
                 raise TimeoutError("not all grants came into all gateways")
-            time.sleep(
-                0.5
-            )  # rarely, because reading takes processor time from the measured programs
+            # Rarely, because reading takes processor time from the measured programs.
+            time.sleep(0.5)
         seen = [observer.seen() for observer in observers]
     finally:
         for observer in observers:

@@ -8,23 +8,20 @@ committed. The clock is CLOCK_MONOTONIC, the same for all processes of this mach
 from __future__ import annotations
 
 import socket
-import struct
 import time
 from collections.abc import Iterator
 
-_NETLINK_NETFILTER, _NFNLGRP_NFTABLES = 12, 7
+from ctwsgi_portal.gateway.netlink import NETLINK_NETFILTER, NFNLGRP_NFTABLES, messages
 
 
 def announced() -> Iterator[tuple[int, bytes, float]]:
     """(type, message without the netlink header, seconds). Prints `ready` when it listens."""
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
     # Root may exceed net.core.rmem_max, so that no burst is lost.
     sock.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
-    sock.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
+    sock.bind((0, 1 << (NFNLGRP_NFTABLES - 1)))
     print("ready", flush=True)
     while True:
         data, now = sock.recv(1 << 20), time.monotonic()
-        while len(data) >= 16:
-            length, kind = struct.unpack_from("=LH", data)
-            yield kind, data[16:length], now
-            data = data[length + 3 & ~3 :]
+        for kind, message in messages(data):
+            yield kind, message, now

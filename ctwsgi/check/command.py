@@ -49,7 +49,7 @@ def check(wants_module: bool) -> None:
 
 
 def find(root: Path, wants_module: bool) -> Iterable[Finding]:
-    """All findings, in the order in which a packet meets what they are about.
+    """All findings, in the order in which a packet would meet their subjects.
 
     `root` is a file system's root, / for this host.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The `ctwsgi` command. Subcommands are imported when they are called, so that --help is fast."""
+"""The `ctwsgi` command and its subcommand `serve`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The error of everything in this package."""
+"""The error that this package raises."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Check that this host and a device can have the eBPF injector.
+"""Whether this host and a device can have the eBPF injector, and where its maps are pinned.
 
-Each function raises a GatewayError that says what is missing and what to do.
+find_device() and the require functions raise a GatewayError that says what is missing and what to
+do.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ veth and bridge, the others for tun and WireGuard.
 MTU_MIN = 576
 """A header segment with all options fits."""
 
-_NEEDED = {12: "CAP_NET_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
-_SYS_ADMIN = 21
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 12, 21, 38, 39  # linux/capability.h
+_NEEDED = {_CAP_NET_ADMIN: "CAP_NET_ADMIN", _CAP_PERFMON: "CAP_PERFMON", _CAP_BPF: "CAP_BPF"}
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def require_rights() -> None:
     """GatewayError unless this process has the capabilities."""
     status = Path("/proc/self/status").read_text()
     held = int(re.search(r"^CapEff:\s*(\w+)", status, re.M)[1], 16)  # type: ignore[index]
-    if held >> _SYS_ADMIN & 1 and held >> 12 & 1:
-        return
+    if held >> _CAP_SYS_ADMIN & 1 and held >> _CAP_NET_ADMIN & 1:
+        return  # CAP_SYS_ADMIN includes the other two
     lacking = [name for bit, name in _NEEDED.items() if not held >> bit & 1]
     if lacking:
         raise GatewayError(f"not allowed: needs {', '.join(lacking)}; run it as root")

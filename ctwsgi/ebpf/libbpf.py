@@ -32,7 +32,7 @@ _REPLACE = 1  # BPF_TC_F_REPLACE
 _F_LOCK = 4
 
 PRIORITY, HANDLE = 7799, 1
-"""Of our filters: they tell them from other filters of the device."""
+"""These two numbers mark our filters among those of a device."""
 
 _LOG_LINES = 12
 

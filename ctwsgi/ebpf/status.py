@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from ..drops import COMMON_HINTS
 from ..wire.address import show
@@ -103,24 +102,10 @@ class Status:
             lines.append(f"  drop_{name} {number}: {HINTS[name]}")
         return "\n".join(lines)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The status as JSON has it."""
-        return {
-            "device": self.device,
-            "attached": self.attached,
-            "selection": self.selection,
-            "backends": self.backends,
-            "key_id": self.key_id,
-            "one_armed": self.one_armed,
-            "pass_existing": self.pass_existing,
-            "max_flows": self.max_flows,
-            "counters": self.counters,
-        }
-
 
 def as_json(statuses: list[Status]) -> str:
     """A JSON list with one object per device."""
-    return json.dumps([status.as_dict() for status in statuses], indent=2)
+    return json.dumps([asdict(status) for status in statuses], indent=2)
 
 
 def as_prometheus(statuses: list[Status]) -> str:

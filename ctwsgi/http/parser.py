@@ -2,7 +2,7 @@
 """Bytes to requests: httptools (llhttp) tokenises, this module decides what is accepted.
 
 llhttp refuses most request smuggling: bare LF, obs-fold, Content-Length beside Transfer-Encoding,
-malformed chunk sizes. Tests showed what it leaves to us: it limits no sizes; it passes trailers to
+malformed chunk sizes. It leaves the rest to us: it limits no sizes; it passes trailers to
 on_header and lets them close the connection; it accepts `gzip, chunked`, chunked in HTTP/1.0, the
 protocol names RTSP and ICE, and any CR or LF between requests; it drops the body's framing when a
 request asks for an upgrade.

@@ -208,7 +208,7 @@ class ServedConnection:
                 transport.share()
                 continue
             if side.which == "keepalive" and parser.idle:
-                # Usually nothing has arrived yet: waiting first saves a recv() in vain.
+                # Usually nothing has arrived yet: waiting first saves a useless recv().
                 transport.wait_readable()
             if not self._receive():
                 return None

@@ -88,9 +88,9 @@ REFUSED = {
 }
 
 _NEEDS_A_NUMBER = {
-    "keepalive": "a connection without keep-alive is one that the client or application closes",
-    "limit_request_line": "no limit is not offered",
-    "limit_request_fields": "no limit is not offered",
+    "keepalive": "client and application decide whether a connection is kept",
+    "limit_request_line": "there must be a limit",
+    "limit_request_fields": "there must be a limit",
     "worker_connections": "nobody could connect",
 }
 

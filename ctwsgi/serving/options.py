@@ -20,8 +20,7 @@ from gunicorn.util import parse_address
 
 from ..loops import parse_self
 from ..source import SOURCES
-from ..trust import Trust
-from ..wire.address import show
+from ..trust import Trust, show_listener
 
 Name = int | str | tuple[str, int]
 """A listener in --bind: an inherited descriptor, a unix path, or (host, port)."""
@@ -288,8 +287,4 @@ def _unused(name: str, readers: Sequence[str], found: str) -> str:
 
 def show_name(name: Name) -> str:
     """A listener as --bind spells it."""
-    if isinstance(name, int):
-        return f"fd://{name}"
-    if isinstance(name, str):
-        return f"unix:{name}"
-    return show(*name)
+    return f"fd://{name}" if isinstance(name, int) else show_listener(name)

@@ -12,7 +12,8 @@
 #include "counters.h"
 #include "work.h"
 
-#define IPV4_TTL 64
+/* Of a header segment that is made of a server's segment; the TTL in IPv4. */
+#define HOP_LIMIT 64
 
 static __always_inline __u16 fold(__u64 sum)
 {
@@ -164,7 +165,7 @@ static __always_inline int turn_ipv4(struct __sk_buff *skb, const struct packet 
 
 	if (bpf_skb_load_bytes(skb, packet->l3 + 8, from, 2))
 		return -1;
-	to[0] = IPV4_TTL;
+	to[0] = HOP_LIMIT;
 	to[1] = from[1];
 	if (bpf_l3_csum_replace(skb, packet->l3 + 10, *(__u16 *)from, *(__u16 *)to, 2) ||
 	    bpf_skb_store_bytes(skb, packet->l3 + 8, to, 2, 0))
@@ -174,7 +175,7 @@ static __always_inline int turn_ipv4(struct __sk_buff *skb, const struct packet 
 
 static __always_inline int turn_ipv6(struct __sk_buff *skb, const struct packet *packet)
 {
-	__u8 limit = IPV4_TTL;
+	__u8 limit = HOP_LIMIT;
 
 	if (bpf_skb_store_bytes(skb, packet->l3 + 7, &limit, 1, 0) ||
 	    bpf_skb_store_bytes(skb, packet->l3 + 8, packet->destination, 16, 0))

@@ -225,7 +225,7 @@ static enum conn_synack settle(struct conn *conn, u32 first, const struct sk_buf
 		return CONN_SYNACK_AGAIN;
 	if (conn->phase == CONN_OPEN)
 		return CONN_SYNACK_FOREIGN;
-	if (conn->phase != CONN_OPEN && (first != conn->latest || !conn->reopens || conn->fin))
+	if (first != conn->latest || !conn->reopens || conn->fin)
 		return CONN_SYNACK_FOREIGN;
 	/*
 	 * A late duplicate; or the server has forgotten the connection, and the client uses the

@@ -9,7 +9,7 @@
 struct signing_keys;
 struct stats;
 
-/* A port number is below. */
+/* How many port numbers there are. */
 #define PORTS 65536
 
 /**

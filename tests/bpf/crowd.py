@@ -8,19 +8,17 @@ checked, and the ways in which connections end are counted.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import os
 import selectors
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 from ctwsgi.errors import OriginError
 from ctwsgi.wire import proxy
 from tests.lab import draw_destination
+from tests.namespaces import entered
 
 from .gateway import Gateway
 
@@ -30,27 +28,7 @@ PATIENCE = 70.0
 SYNS = 5
 """Retransmissions of a SYN before the client gives up with ETIMEDOUT, at the latest after 63 s."""
 
-CLONE_NEWNET = 0x40000000
-
 REQUEST, ANSWER = b"request", b"answer"
-
-
-@contextlib.contextmanager
-def entered(path: str) -> Iterator[None]:
-    """Enter the network namespace at `path` with this thread during the `with` block."""
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    inside = os.open(path, os.O_RDONLY)
-    try:
-        _setns(inside)
-        yield
-    finally:
-        _setns(before)
-        os.close(before)
-        os.close(inside)
-
-
-def _setns(fd: int) -> None:
-    assert ctypes.CDLL(None).setns(fd, CLONE_NEWNET) == 0
 
 
 def lose(gateway: Gateway, percent: int) -> None:

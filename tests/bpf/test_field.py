@@ -19,9 +19,10 @@ import pytest
 
 from tests.lab import draw_destination
 from tests.lab.rules import dnat
+from tests.namespaces import entered
 
 from .available import unavailable
-from .crowd import entered, lose
+from .crowd import lose
 from .gateway import DEVICE, Gateway
 
 FULL = bool(os.environ.get("CTWSGI_TEST_FULL"))

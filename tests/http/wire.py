@@ -55,7 +55,9 @@ class Running:
 
     def __init__(self, app: Callable[..., Any], factory: Any = None, **options: Any) -> None:
         if factory is None:
-            from ctwsgi.server import WSGIServer as factory  # noqa: N813
+            from ctwsgi.server import WSGIServer
+
+            factory = WSGIServer
         self._factory, self._app, self._options = factory, app, options
         self._folder = tempfile.TemporaryDirectory()
         self.unix = os.path.join(self._folder.name, "s")

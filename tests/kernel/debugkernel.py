@@ -3,7 +3,7 @@
 
     python -m tests.kernel.debugkernel      # builds it unless it is cached, prints its path
 
-It lies in `$CTWSGI_CACHE/debugkernel`, in a folder named after the source's version and a hash of
+It is in `$CTWSGI_CACHE/debugkernel`, in a folder named after the source's version and a hash of
 config and compiler, so that a change of one of them builds a new kernel. An interrupted build is
 continued.
 """
@@ -23,7 +23,7 @@ CONFIG = Path(__file__).with_name("debug.config")
 
 
 def debug_kernel() -> Kernel:
-    """The kernel, for a guest and for `make -C kmod KDIR=...`. The build takes half an hour."""
+    """The kernel, for a guest and for `make -C kmod KDIR=...`. The build takes 20 minutes."""
     tree = source()
     compiler = subprocess.run(["gcc", "--version"], check=True, capture_output=True).stdout
     key = hashlib.sha256(CONFIG.read_bytes() + compiler).hexdigest()[:16]
@@ -67,7 +67,7 @@ def _check_config(made: Path) -> None:
     lines = set(made.read_text().splitlines())
     wanted = [line for line in CONFIG.read_text().splitlines() if line.startswith("CONFIG_")]
     if lost := [line for line in wanted if line not in lines]:
-        raise MissingError(f"{CONFIG.name} asks in vain for {', '.join(lost)}")
+        raise MissingError(f"{CONFIG.name} has lines that kconfig drops: {', '.join(lost)}")
 
 
 if __name__ == "__main__":

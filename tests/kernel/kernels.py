@@ -7,8 +7,8 @@ A release of Debian offers one or two of the series that the module supports. A 
 not offer is left out: NotOfferedError says so.
 
 Unpacked, not installed: installing an image would pull in initramfs-tools and write to /boot.
-Everything lies in `$CTWSGI_CACHE/kernels` (default ~/.cache/ctwsgi), one folder for each version of
-a kernel's packages. A folder appears whole or not at all, so that its existence is the stamp.
+They are in `$CTWSGI_CACHE/kernels` (default ~/.cache/ctwsgi), one folder for each version of a
+kernel's packages. A folder is renamed into place when it is complete.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Kernel:
 
 
 def cache_folder() -> Path:
-    """Where everything lies that is worth keeping outside the tree."""
+    """The folder of downloads and builds that outlive a checkout."""
     folder = os.environ.get("CTWSGI_CACHE") or Path.home() / ".cache" / "ctwsgi"
     return Path(folder)
 
@@ -76,7 +76,7 @@ def custom(vmlinux: Path, modules: Path) -> Kernel:
 
 @cache
 def get(series: str) -> Kernel:
-    """The newest kernel of `series` that apt offers, fetched if this cache has not got it.
+    """The newest kernel of `series` that apt offers, fetched unless the cache has it.
 
     When apt offers none (no lists, no network), the newest that an earlier run has left.
     """
@@ -121,7 +121,7 @@ def unsupported() -> list[str]:
     matches = [re.fullmatch(r"linux-headers-(\d+\.\d+)[-+.\w]*-amd64", name) for name in names]
     versions = {m[0]: m[1] for m in matches if m and not re.search("cloud|rt-amd64", m[0])}
     wanted = [name for name, series in versions.items() if series not in SERIES]
-    found = {versions[name] for name in wanted if _candidate(name)}
+    found = {versions[name] for name in wanted if candidate(name)}
     return sorted(found, key=_numbers, reverse=True)
 
 
@@ -149,16 +149,16 @@ def _newest(series: str) -> tuple[str, str] | None:
     # apt also knows names of packages that the archive has removed: take the newest that it can
     # install.
     for version in sorted(versions, key=_numbers, reverse=True):
-        if candidate := _candidate(f"linux-headers-{version}"):
-            return version, candidate
+        if revision := candidate(f"linux-headers-{version}"):
+            return version, revision
     return None
 
 
-def _candidate(package: str) -> str | None:
+def candidate(package: str) -> str | None:
     """The version of `package` that apt would install; None when there is none."""
     policy = _output("apt-cache", "policy", package)
-    candidate = re.search(r"Candidate: (?!\(none\))(\S+)", policy)
-    return candidate[1] if candidate else None
+    found = re.search(r"Candidate: (?!\(none\))(\S+)", policy)
+    return found[1] if found else None
 
 
 def _numbers(version: str) -> list[int]:
@@ -206,7 +206,7 @@ def _fetch(version: str, place: Path) -> None:
         headers = Path("usr", "src", f"linux-headers-{version}")
         link = modules / "build"
         link.unlink(missing_ok=True)
-        # Relative to usr/lib/modules/VERSION, where it really lies.
+        # Relative to the real folder, usr/lib/modules/VERSION: lib is a link.
         link.symlink_to(Path("../../../src") / headers.name)
         # The headers' Makefile includes another by its installed place.
         makefile = root / headers / "Makefile"
@@ -227,7 +227,7 @@ def _unpack(deb: Path, root: Path) -> None:
 
 
 def _forget_older(place: Path) -> None:
-    """Takes away earlier kernels of the same series: they are 400 MB each."""
+    """Removes earlier kernels of the same series: they are 400 MB each."""
     for series in SERIES.values():
         if series.fullmatch(_headers_of(place)):
             for other in place.parent.iterdir():
@@ -245,7 +245,7 @@ def extract(image: bytes) -> bytes:
         # Four bytes of length follow the stream, hence not lzma.decompress().
         elf = lzma.LZMADecompressor().decompress(payload)
     elif payload.startswith(b"\x28\xb5\x2f\xfd"):
-        # zstd's status speaks of the same four bytes.
+        # The same four bytes make zstd fail, after it has written everything.
         command = ["zstd", "-dcq"]
         elf = subprocess.run(command, input=payload, capture_output=True, check=False).stdout
     else:

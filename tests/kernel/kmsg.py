@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Reads a guest's kernel log: each complaint of the kernel is a failed case.
 
-The suite in the guest writes `ctwsgi: case SUITE/CASE` into /dev/kmsg at the begin of each case, so
-that a finding belongs to the case that was running.
+Before each case the suite in the guest writes `ctwsgi: case SUITE/CASE` into /dev/kmsg, so that a
+finding belongs to the case that was running.
 """
 
 from __future__ import annotations

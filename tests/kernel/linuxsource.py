@@ -3,20 +3,18 @@
 
     python3 -m tests.kernel.linuxsource     # fetches only checkpatch, prints its path
 
-The package is downloaded and not installed, which would leave its archive in /usr/src. Everything
-lies in `$CTWSGI_CACHE` (default ~/.cache/ctwsgi). A folder is renamed into place when it is
-complete.
+The package is downloaded and not installed, which would leave its archive in /usr/src. The tree is
+in `$CTWSGI_CACHE` (default ~/.cache/ctwsgi). A folder is renamed into place when it is complete.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 from pathlib import Path
 
-from .kernels import MissingError, NotOfferedError, cache_folder, locked
+from .kernels import MissingError, NotOfferedError, cache_folder, candidate, locked
 
 PACKAGE = "linux-source-6.12"
 
@@ -30,12 +28,12 @@ SUPERFLUOUS = "*/drivers/gpu/drm/*.h"
 def source() -> Path:
     """The unpacked tree; its folder is named after the package's version.
 
-    Without an offer from apt (no lists, no network) it is the newest that an earlier run fetched.
+    When apt offers none (no lists, no network), it is the newest that an earlier run has left.
     """
     folder = cache_folder() / PACKAGE
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "lock"):
-        version = _version()
+        version = candidate(PACKAGE)
         if version is None:
             left = [entry for entry in folder.iterdir() if (entry / "Makefile").exists()]
             if left:
@@ -55,20 +53,12 @@ def checkpatch() -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     with locked(place.with_suffix(".lock")):
         if not place.exists():
-            if _version() is None:
+            if candidate(PACKAGE) is None:
                 raise NotOfferedError(f"apt offers no {PACKAGE}")
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=place.parent) as scratch:
                 _unpack(Path(scratch), *(f"{PACKAGE}/scripts/{name}" for name in CHECKPATCH))
                 os.replace(Path(scratch, PACKAGE, "scripts"), place)
     return place / CHECKPATCH[0]
-
-
-def _version() -> str | None:
-    policy = subprocess.run(
-        ["apt-cache", "policy", PACKAGE], check=True, capture_output=True, text=True
-    ).stdout
-    candidate = re.search(r"Candidate: (?!\(none\))(\S+)", policy)
-    return candidate[1] if candidate else None
 
 
 def _unpack(scratch: Path, *members: str) -> None:

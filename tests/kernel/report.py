@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.stages.outcomes import FAILED, PASSED, SKIPPED, Writer
+from tests.stages.outcomes import FAILED, NOTHING_RAN, PASSED, SKIPPED, Writer
 
 
 @dataclass(frozen=True)
@@ -116,14 +116,14 @@ def print_run(run: Run) -> None:
 def print_total(runs: list[Run]) -> int:
     """Prints the last line. Returns the exit status: 0 only when cases ran and all passed.
 
-    5, as pytest's, when every kernel was skipped.
+    NOTHING_RAN when every kernel was skipped.
     """
     failed = sum(len(run.failed) for run in runs)
     passed = sum(len(run.cases) for run in runs) - failed
     skipped = sum(bool(run.skipped) for run in runs)
     print(f"\n{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     if skipped == len(runs):
-        return 5
+        return NOTHING_RAN
     return 1 if failed or not passed else 0
 
 

@@ -12,6 +12,8 @@ import ipaddress
 import random
 from dataclasses import dataclass
 
+from ctwsgi.wire.address import show as show_host_port
+
 NOWHERE = {4: ipaddress.ip_network("198.18.0.0/15"), 6: ipaddress.ip_network("2001:db8::/32")}
 """Addresses that no host has: benchmarking (RFC 2544) and documentation (RFC 3849) prefixes."""
 
@@ -86,5 +88,4 @@ def draw_destination(version: int) -> tuple[str, int]:
 
 def show(address: tuple[str, int]) -> str:
     """`host:port`, or `[host]:port` for IPv6 (RFC 3986, 3.2.2)."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return show_host_port(*address)

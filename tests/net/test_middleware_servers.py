@@ -14,7 +14,6 @@ In the server's PREROUTING, nft redirects connections to other addresses to the 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import itertools
 import json
@@ -33,10 +32,11 @@ from werkzeug.test import create_environ
 from ctwsgi.middleware import OriginMiddleware
 from ctwsgi.origin import Origin
 from ctwsgi.testing import origin_environ
+from ctwsgi.wire.address import show
 from tests import ROOT
+from tests.namespaces import entered, named
 
 DEADLINE = 30.0
-CLONE_NEWNET = 0x40000000  # linux/sched.h; os.setns is there from Python 3.12 on
 SERVER_V4, SERVER_V6 = "192.0.2.1", "2001:db8:ffff::1"
 V4_PORT, V6_PORT = 7004, 7006
 
@@ -119,29 +119,12 @@ class Net:
         run("ip", "netns", "exec", self.server, "nft", "-f", "-", text=RULES)
 
     def dial(self, host, port):
-        with inside(self.client):
+        with entered(named(self.client)):
             return socket.create_connection((host, port), timeout=DEADLINE)
 
 
 def run(*command, text=None):
     subprocess.run(command, input=text, text=True, check=True)
-
-
-@contextlib.contextmanager
-def inside(name):
-    """Inside the `with`, this thread opens sockets in that namespace, and they stay in it."""
-    setns = ctypes.CDLL(None, use_errno=True).setns
-    with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{name}") as there:
-
-        def enter(namespace):
-            if setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), f"setns {namespace.name}")
-
-        enter(there)
-        try:
-            yield
-        finally:
-            enter(home)
 
 
 def ask(sock, count=1, **headers):
@@ -163,7 +146,7 @@ def ask(sock, count=1, **headers):
 def command(server, bind, *arguments):
     """The command line of that server for the app at `bind` (ADDR, PORT)."""
     host, port = bind
-    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    authority = show(host, port)
     if server == "flask-run":
         return [sys.executable, "-m", "flask", "--app", "where", "run", "-h", host, "-p", str(port)]
     if server == "ctwsgi-serve":
@@ -377,7 +360,7 @@ class TestOneConnection:
 
     @pytest.fixture
     def redirected(self, net):
-        with inside(net.server):
+        with entered(named(net.server)):
             listener = socket.create_server(("0.0.0.0", V4_PORT))
         with listener, net.dial("198.18.7.7", 80) as client, listener.accept()[0] as accepted:
             yield accepted, client
@@ -413,7 +396,7 @@ class TestOneConnection:
     def test_a_loop_to_a_listener_that_no_interface_names(self, net):
         """A local route (AnyIP) makes addresses ours that no interface has."""
         run("ip", "-n", net.client, "route", "add", "local", "198.51.100.0/24", "dev", "lo")
-        with inside(net.client):
+        with entered(named(net.client)):
             listener = socket.create_server(("198.51.100.1", 0))
             client = socket.create_connection(listener.getsockname())
         here = listener.getsockname()
@@ -427,7 +410,7 @@ class TestOneConnection:
 
     def test_where_nothing_is_redirected_the_origin_is_falsy(self, net):
         """The client's namespace has no nat rule; its kernel may track connections or not."""
-        with inside(net.client):
+        with entered(named(net.client)):
             listener = socket.create_server(("127.0.0.1", 0))
             client = socket.create_connection(listener.getsockname())
         with listener, client, listener.accept()[0] as accepted:

@@ -12,7 +12,7 @@ import json
 import socket
 
 import pytest
-from ctwsgi_portal.web import api
+from ctwsgi_portal.config.listeners import API_PATH
 
 from .serving import API, PortalProcess
 from .stores import report
@@ -113,4 +113,4 @@ def test_without_tls_there_is_no_answer(portal):
 
 
 def test_the_portals_own_listener_does_not_serve_it(portal):
-    assert portal.visitor().get(api.PATH).status == 404
+    assert portal.visitor().get(API_PATH).status == 404

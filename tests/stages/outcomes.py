@@ -26,16 +26,16 @@ OUTCOMES = (PASSED, FAILED, FLAKY, SKIPPED)
 
 @dataclass(frozen=True)
 class Outcome:
-    """One case's."""
+    """The outcome of one case."""
 
     case: str
     outcome: str
     why: str = ""
     again: tuple[str, ...] = ()
-    """The words after `python` that run it again; for a case, it alone. Empty: nothing can."""
+    """The words after `python` that run the case again, alone if possible. Empty: none do."""
     seconds: float = 0.0
     final: bool = False
-    """A second run that passes would not take this failure back: others may not have run at all."""
+    """Whether it stays a failure even if a second run passes: other cases may not have run."""
 
 
 class Writer:
@@ -79,7 +79,7 @@ def skip(path: Path | None, name: str, why: str) -> int:
 
 @dataclass
 class Told:
-    """What a file tells."""
+    """The content of a file."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     running: str = ""

@@ -53,7 +53,7 @@ class Part:
 
 @dataclass
 class Result:
-    """What became of a part."""
+    """How a part ended."""
 
     part: Part
     outcomes: list[Outcome]
@@ -91,7 +91,7 @@ class RunningPart:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches it once, from interrupt()
+                start_new_session=True,  # only interrupt() sends it SIGINT, not Ctrl-C as well
             )
         self._interrupted = 0.0
         """When SIGINT was sent; 0: not yet."""

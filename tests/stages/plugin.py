@@ -2,7 +2,7 @@
 """A plugin for pytest, `-p tests.stages.plugin`: writes each test's outcome to a file.
 
 The file is named by the environment, so that a pytest that a test starts does not write to it: the
-variable is taken away when it has been read.
+variable is removed when it has been read.
 """
 
 from __future__ import annotations

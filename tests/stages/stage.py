@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs the parts of a stage, three at a time, and says how far they are.
+"""Runs the parts of a stage, AT_ONCE at a time, and prints their progress.
 
 With `retry`, a case that failed is run once more, alone, when the others have ended; if it passes
 then, it is `flaky`: named, its two logs kept, and no failure of the run. Only CI asks for that.

@@ -104,7 +104,7 @@ def _listeners(config: Config) -> Iterator[Finding]:
 
 
 def _certificates(config: Config) -> Iterator[Finding]:
-    """For the host names of the portal's URLs. DHCP announces the API under the same name."""
+    """For the hosts of the portal's URLs. DHCP announces the API under the same host."""
     hosts = [urlsplit(url).hostname or "" for url in config.portal.urls()]
     for role, listener in config.listen.roles().items():
         for host in hosts if listener.certfile else ():

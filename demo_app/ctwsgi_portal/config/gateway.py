@@ -19,7 +19,7 @@ class Gateway:
     """The table [gateway]: how the agent redirects, lets through and limits clients."""
 
     name: str
-    """Different from those of other gateways."""
+    """The name of this gateway, which no other gateway has."""
     redirect_to: tuple[Endpoint, ...]
     """The redirected listener when it is on another machine, at most one address per IP version."""
     redirect_port: int | None

@@ -10,6 +10,9 @@ from ctwsgi.source import SOURCES
 from .addresses import Endpoint, read_endpoint
 from .table import Table
 
+API_PATH = "/captive-portal/api"
+"""The path of the API's URI, which DHCP and router advertisements announce (RFC 8910)."""
+
 
 @dataclass(frozen=True)
 class Listener:

@@ -52,7 +52,7 @@ class AgentSettings:
     """The part of the configuration that an agent needs."""
 
     name: str
-    """The gateway's, different from those of other gateways."""
+    """The name of this gateway, which no other gateway has."""
     rules: Rules
     report_every: float = 10.0
     """Seconds. With very many clients the pause is longer: reading takes a fifth of the time."""

@@ -18,7 +18,7 @@ from .elements import Element
 from .neighbours import Neighbours
 
 MAX_ADDRESSES = 16
-"""Of one client. IPv6 devices have several; one that invents thousands must not fill the sets."""
+"""Addresses of one client. A device that invents thousands must not fill the sets."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Client:
     expires_at: float
     voucher: str = ""
     addresses: list[str] = field(default_factory=list)
-    """The accepted one comes first."""
+    """The accepted address comes first."""
 
     def elements(self) -> Iterator[Element]:
         """Its elements: the name of a set, and the key in it."""

@@ -22,14 +22,12 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 
 from . import netlink
-from .netlink import NESTED, attribute
+from .netlink import NESTED, NETLINK_NETFILTER, NFGENMSG, attribute
 
 log = logging.getLogger("ctwsgi.portal.gateway")
 
-_PROTOCOL = 12  # NETLINK_NETFILTER
 _SUBSYSTEM = 1 << 8  # NFNL_SUBSYS_CTNETLINK
 _GET, _DELETE = 1, 2  # IPCTNL_MSG_CT_*
-_NFGENMSG = struct.Struct("=BBH")
 _ORIGINAL, _STATUS, _ID, _ZONE = 1, 3, 12, 18  # CTA_*
 _ENDS = {
     socket.AF_INET: struct.Struct("16x4s4x4s"),
@@ -93,7 +91,7 @@ class Flows:
         for address in addresses:
             sources.setdefault(_version(address), set()).add(_packed(address))
         refused = 0
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _PROTOCOL) as sock:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock:
             sock.settimeout(_PATIENCE)
             for version, wanted in sources.items():
                 for destination, flow in list(_begun_by(sock, version, wanted)):
@@ -106,10 +104,10 @@ class Flows:
 def _begun_by(
     sock: socket.socket, version: socket.AddressFamily, sources: Collection[bytes]
 ) -> Iterator[tuple[bytes, _Flow]]:
-    """Destinations and flows."""
+    """(destination, flow) for each flow that one of `sources` began."""
     # The kernel's own filter (CTA_FILTER) returns the wrong flows for IPv6 (6.18).
     ends = _ENDS[version]
-    body = _NFGENMSG.pack(version, 0, 0)
+    body = NFGENMSG.pack(version, 0, 0)
     sock.send(netlink.message(_SUBSYSTEM | _GET, netlink.DUMP, 1, body))
     while True:
         for kind, payload in netlink.messages(sock.recv(_LONGEST)):
@@ -119,7 +117,7 @@ def _begun_by(
                 raise _error(netlink.error(payload))
             source, destination = ends.unpack_from(payload)
             if source in sources:
-                yield destination, dict(netlink.attributes(payload[_NFGENMSG.size :]))
+                yield destination, dict(netlink.attributes(payload[NFGENMSG.size :]))
 
 
 def _redirected(flow: _Flow) -> bool:
@@ -128,7 +126,7 @@ def _redirected(flow: _Flow) -> bool:
 
 def _delete(sock: socket.socket, version: socket.AddressFamily, flow: _Flow) -> int:
     """Deletes the flow with this id: a new one of the same addresses stays. Returns an errno."""
-    body = _NFGENMSG.pack(version, 0, 0) + attribute(_ORIGINAL | NESTED, flow[_ORIGINAL])
+    body = NFGENMSG.pack(version, 0, 0) + attribute(_ORIGINAL | NESTED, flow[_ORIGINAL])
     body += b"".join(attribute(kind, flow[kind]) for kind in (_ID, _ZONE) if kind in flow)
     sock.send(netlink.message(_SUBSYSTEM | _DELETE, netlink.ACK, 2, body))
     codes = [

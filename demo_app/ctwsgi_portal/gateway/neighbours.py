@@ -49,7 +49,8 @@ class Neighbours:
 class Recent:
     """A reading that is at most _MOMENT old: to read thousands before each change takes too long.
 
-    One thread at a time may use it. An address is in the table long before its client is granted.
+    An older reading suffices, because an address is in the table long before its client is granted.
+    One thread at a time may use it.
     """
 
     def __init__(self, interfaces: Collection[str]) -> None:
@@ -94,7 +95,7 @@ def _entries(sock: socket.socket, interfaces: Collection[int]) -> Iterator[tuple
 
 
 def _index(name: str) -> int:
-    """0 for an interface that does not exist (yet)."""
+    """The index of an interface; 0 while it does not exist."""
     try:
         return socket.if_nametoindex(name)
     except OSError:

@@ -13,6 +13,15 @@ REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 NESTED = 0x8000
 """Flag in the type of an attribute that consists of attributes."""
 
+NETLINK_NETFILTER = 12
+"""The protocol of nfnetlink (linux/netfilter/nfnetlink.h), whose message types are subsystem << 8 |
+message."""
+NFGENMSG = struct.Struct("=BBH")
+"""struct nfgenmsg, the beginning of an nfnetlink payload: family, version, resource id."""
+NFNL_SUBSYS_NFTABLES = 10
+NFNLGRP_NFTABLES = 7
+"""The group in which the kernel announces changes of the packet filter."""
+
 _ATTRIBUTE = struct.Struct("=HH")
 _CODE = struct.Struct("=i")
 

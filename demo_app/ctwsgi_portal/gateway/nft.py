@@ -26,7 +26,7 @@ FRESH, EARLY = ("fresh4", "fresh6"), ("early4", "early6")
 """The sets that the packet path fills; only EARLY has counters."""
 
 CHUNK = 20_000
-"""Elements in one transaction. It takes up to a second, and a timeout may be that much late."""
+"""Elements in one transaction. It takes up to a second; an element's timeout may be that late."""
 
 _KEY = re.compile(r"[0-9a-f.:]+")
 """An address or MAC. It keeps a client that can write to the store from writing nft commands."""

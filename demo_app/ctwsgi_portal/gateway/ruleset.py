@@ -21,7 +21,7 @@ TABLE = "ctwsgi_portal"
 SIZE = 1 << 18
 """Elements that a set may hold: four addresses for each of 65,536 devices."""
 
-CONFIGURED = (*("bypass", "portal4", "portal6", "garden4", "garden6", "resolvers4", "resolvers6"),)
+CONFIGURED = ("bypass", "portal4", "portal6", "garden4", "garden6", "resolvers4", "resolvers6")
 """Sets whose elements are in the text. They are emptied before it is loaded."""
 
 _BURST = 64 * 1024

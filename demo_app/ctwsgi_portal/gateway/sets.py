@@ -19,16 +19,14 @@ from dataclasses import dataclass
 
 from . import netlink
 from .elements import Element
-from .netlink import NESTED, attribute
+from .netlink import NESTED, NETLINK_NETFILTER, NFGENMSG, NFNL_SUBSYS_NFTABLES, attribute
 from .nft import Counted, NftError, TableGone
 from .ruleset import TABLE
 
 Rows = dict[Element, Counted]
 
-_PROTOCOL = 12  # NETLINK_NETFILTER
-_SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
+_SUBSYSTEM = NFNL_SUBSYS_NFTABLES << 8
 _NEW, _GET = 12, 13  # NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM
-_NFGENMSG = struct.Struct("=BBH")
 _INET = 1  # NFPROTO_INET
 _TABLE, _SET, _ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_*
 _ELEMENT, _KEY, _VALUE = 1, 1, 1  # NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_DATA_VALUE
@@ -50,7 +48,7 @@ class Sets:
         self._open()
 
     def _open(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _PROTOCOL)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
         self._socket.settimeout(_PATIENCE)
 
     def read(self, name: str) -> Iterator[Rows]:
@@ -92,7 +90,7 @@ class Sets:
 
     def _ask(self, name: str, elements: bytes, flags: int) -> None:
         self._sequence += 1
-        body = _NFGENMSG.pack(_INET, 0, 0)
+        body = NFGENMSG.pack(_INET, 0, 0)
         body += attribute(_TABLE, TABLE.encode() + b"\0")
         body += attribute(_SET, name.encode() + b"\0") + elements
         self._socket.send(netlink.message(_SUBSYSTEM | _GET, flags, self._sequence, body))
@@ -109,7 +107,7 @@ class Sets:
 
     def _rows(self, name: str, payload: bytes, now: float) -> Rows:
         found: Rows = {}
-        for kind, elements in netlink.attributes(payload[_NFGENMSG.size :]):
+        for kind, elements in netlink.attributes(payload[NFGENMSG.size :]):
             if kind == _ELEMENTS:
                 for key, milliseconds, count in self._elements(elements):
                     ends_at = math.inf if milliseconds is None else now + milliseconds / 1000

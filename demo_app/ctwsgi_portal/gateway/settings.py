@@ -7,11 +7,9 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ..config import Config, ConfigError
+from ..config.listeners import API_PATH
 from .agent import AgentSettings
 from .ruleset import Rules
-
-API_PATH = "/captive-portal/api"
-"""The same as in web/api.py, which is not imported: a gateway needs no Flask."""
 
 
 def agent_settings(config: Config) -> AgentSettings:

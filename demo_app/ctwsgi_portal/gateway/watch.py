@@ -11,11 +11,8 @@ import select
 import socket
 import time
 
-from .netlink import messages
+from .netlink import NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, messages
 
-_NETLINK_NETFILTER = 12
-_NFNLGRP_NFTABLES = 7
-_NFNL_SUBSYS_NFTABLES = 10
 # NEWTABLE, DELTABLE, NEWCHAIN, DELCHAIN, NEWRULE, DELRULE, NEWSET, DELSET (nf_tables.h)
 _RULE_CHANGES = {0, 2, 3, 5, 6, 8, 9, 11}
 
@@ -24,8 +21,8 @@ class Watch:
     """A socket in the group."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-        self._socket.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        self._socket.bind((0, 1 << (NFNLGRP_NFTABLES - 1)))
         self._socket.setblocking(False)
 
     def wait(self, timeout: float) -> bool:
@@ -48,6 +45,6 @@ class Watch:
         except OSError:
             return True  # ENOBUFS: announcements were lost, so there may be a change
         return any(
-            kind >> 8 == _NFNL_SUBSYS_NFTABLES and kind & 0xFF in _RULE_CHANGES
+            kind >> 8 == NFNL_SUBSYS_NFTABLES and kind & 0xFF in _RULE_CHANGES
             for kind, _ in messages(data)
         )

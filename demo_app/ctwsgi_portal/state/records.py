@@ -38,7 +38,7 @@ class Grant:
     granted_at: float
     expires_at: float
     limit_bytes: int | None
-    """Of both directions together. None: no limit."""
+    """The bytes that it may use in both directions together; None: no limit."""
     method: Method
     who: str = ""
     """The voucher's label or the user's name, for the operator to read."""
@@ -51,7 +51,7 @@ class Usage:
     """What agents have reported about a grant."""
 
     bytes: int = 0
-    """Of both directions, at all gateways."""
+    """Bytes of both directions, at all gateways."""
     addresses: tuple[str, ...] = ()
     """Every address of the client, the grant's own first."""
 
@@ -105,17 +105,17 @@ class Report:
 
     grant_id: str
     mac: str | None = None
-    """None: no news."""
+    """The MAC of the client's device; None: no news."""
     addresses: tuple[str, ...] = ()
-    """The new ones. It may hold addresses that the store knows already."""
+    """New addresses of the client. The store may know some of them already."""
     left: tuple[str, ...] = ()
-    """Those that another device has now. When another device has the grant's own address, the agent
-    ends the session instead ('moved').
+    """Former addresses of the client, which another device has now. When another device has the
+    grant's own address, the agent ends the session instead ('moved').
     """
     added: int = 0
-    """Bytes."""
+    """Bytes since the last report."""
     voucher: str = ""
-    """The grant's. The bytes of a session that has ended meanwhile are charged to it."""
+    """The grant's voucher. Bytes of a session that has ended meanwhile are charged to it."""
     counters: Mapping[str, int | None] = field(default_factory=dict)
     """The values of the gateway's counters at this report; None: the counter is gone."""
 
@@ -125,22 +125,22 @@ class Voucher:
     """A code that its bearer may exchange for a grant. The code itself is not stored."""
 
     digest: str
-    """Of the code, keyed with the portal's secret (state/codes.py)."""
+    """The digest of the code, keyed with the portal's secret (state/codes.py)."""
     label: str
     """The operator's name for the batch. A voucher is revoked by label or by code."""
     lifetime: int
     """Seconds from the first redemption, after which every grant of this voucher ends."""
     limit_bytes: int | None
-    """For all its devices together."""
+    """The bytes that all its devices together may use; None: no limit."""
     uses: int
     """How many devices may redeem it. A device that comes back does not count again."""
     expires_at: float
-    """The first redemption has to come before."""
+    """Unix seconds. The first redemption has to come earlier."""
     created_at: float = 0.0
     revoked: bool = False
     first_used_at: float | None = None
     devices: int = 0
-    """How many have redeemed it."""
+    """How many devices have redeemed it."""
     used_bytes: int = 0
 
 

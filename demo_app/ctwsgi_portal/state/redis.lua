@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- The store's writes, each atomic. redis.py calls the script with the name of an operation in `ops`.
+-- Operations of the store, each atomic. redis.py calls the script with the name of one in `ops`.
 --
 -- KEYS[1] is the prefix of all keys; its hash tag puts them into one slot of a cluster. ARGV[1] is
 -- the operation, the rest its arguments. Redis' own clock decides what has run out, so that the
@@ -13,7 +13,11 @@
 --   changes      stream, entry NUMBER-1 for change NUMBER     number, epoch
 --   counters:GATEWAY  hash: bytes by the name of the gateway's counter
 --   batch:GATEWAY  the id of the gateway's last batch of reports
+--   gateways     hash: the time of the last sign of life by the name of the gateway
 --   v:DIGEST     hash: a voucher     d:DIGEST  set: its devices     vouchers  sorted set by created_at
+--   attempt:KEY  how often KEY was tried in its window
+--   hours        hash: grants by the hour since 1970
+--   days         sorted set: days since 1970          day:DAY  sorted set: destinations by count
 
 local P, op = KEYS[1], ARGV[1]
 local KEPT_CHANGES = 100000  -- changes that an agent may be behind before it has to take a snapshot
@@ -123,16 +127,15 @@ local ops = {}
 
 function ops.grant(id, grant, network, address, granted, expires, limit, digest, mac)
   if call('EXISTS', P .. 's:' .. id) == 1 then return 0 end
-  local at = P .. 'a:' .. network .. ' ' .. address
-  local holder = call('GET', at)
+  local address_key, key = P .. 'a:' .. network .. ' ' .. address, P .. 's:' .. id
+  local holder = call('GET', address_key)
   if holder then finish(holder, 'replaced', now) end
-  local s = P .. 's:' .. id
-  call('HSET', s, 'grant', grant, 'network', network, 'address', address, 'expires', expires,
+  call('HSET', key, 'grant', grant, 'network', network, 'address', address, 'expires', expires,
     'limit', limit, 'voucher', digest, 'mac', mac, 'bytes', '0', 'addresses', address)
   local last = math.floor(tonumber(expires)) + SPARE
-  call('EXPIREAT', s, last)
-  call('SET', at, id)
-  call('EXPIREAT', at, last)
+  call('EXPIREAT', key, last)
+  call('SET', address_key, id)
+  call('EXPIREAT', address_key, last)
   call('ZADD', P .. 'granted', granted, id)
   call('ZADD', P .. 'ends', expires, id)
   if digest ~= '' then call('SADD', P .. 'of:' .. digest, id) end
@@ -265,10 +268,10 @@ function ops.redeem(digest, device)
   return shown(voucher(digest))
 end
 
-function ops.attempt(key, limit, milliseconds)
-  local at = P .. 'attempt:' .. key
-  local count = call('INCR', at)
-  if count == 1 then call('PEXPIRE', at, milliseconds) end
+function ops.attempt(name, limit, milliseconds)
+  local key = P .. 'attempt:' .. name
+  local count = call('INCR', key)
+  if count == 1 then call('PEXPIRE', key, milliseconds) end
   return count <= tonumber(limit) and 1 or 0
 end
 

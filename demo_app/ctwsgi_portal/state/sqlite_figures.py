@@ -46,7 +46,7 @@ class Figures:
         return dict(rows.fetchall())
 
     def forget_gateways(self, before: float) -> None:
-        """Those without a later heartbeat. The names of their counters are clients' addresses."""
+        """Forgets those without a later heartbeat. Their counters' names are clients' addresses."""
         silent = "(SELECT name FROM gateways WHERE seen < :before)"
         for table in ("batches", "counters"):
             self._db.execute(f"DELETE FROM {table} WHERE gateway IN {silent}", {"before": before})

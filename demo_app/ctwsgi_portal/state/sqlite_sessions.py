@@ -75,7 +75,7 @@ class Sessions:
         return found[0] if found else None
 
     def of_voucher(self, digest: str) -> list[str]:
-        """Ids."""
+        """The ids of a voucher's sessions."""
         rows = self._db.execute(
             "SELECT id FROM sessions WHERE voucher = ? AND voucher != ''", (digest,)
         )
@@ -181,7 +181,7 @@ class Sessions:
         self._db.execute("DELETE FROM changes WHERE number <= ?", (self._number() - KEPT_CHANGES,))
 
     def _number(self) -> int:
-        """Of the last change, deleted ones included: AUTOINCREMENT keeps it."""
+        """The number of the last change, deleted ones included: AUTOINCREMENT keeps it."""
         row = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'changes'", ())
         return int(row[0]) if row else 0
 
@@ -190,7 +190,7 @@ class Sessions:
         return str(epoch)
 
     def _sessions(self, where: str, values: tuple[Any, ...]) -> list[Session]:
-        """For few sessions: the addresses of each take a query."""
+        """Reads a few sessions. It makes a query for the addresses of each."""
         rows = self._db.execute(f"SELECT {_GRANT} FROM sessions {where}", values).fetchall()
         return [Session(Grant(*row[:-1]), Usage(row[-1], self._addresses(row[0]))) for row in rows]
 

@@ -86,7 +86,7 @@ class Store(Protocol):
         """Adds all or none. ValueError when the store has one of them already."""
 
     def vouchers(self) -> list[Voucher]:
-        """All of them, oldest first."""
+        """All vouchers, oldest first."""
 
     def revoke(self, *, digest: str = "", label: str = "") -> int:
         """Revokes one voucher or all of a label, and ends their sessions ('revoked'). Returns how

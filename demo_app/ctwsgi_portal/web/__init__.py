@@ -9,5 +9,5 @@
 
 These use portal.py (configuration, store, secret, the client of a request), accept.py (the methods
 of acceptance), continuation.py (carries the original destination through the splash page),
-security.py, pages.py and language.py.
+security.py, pages.py, language.py and plain.py (answers of one line).
 """

@@ -36,7 +36,7 @@ _DAY = 86400
 
 
 def create_admin(portal: Portal, app: Flask, admin: Admin) -> Blueprint:
-    """At /admin of the portal's URL."""
+    """The pages at /admin of the portal's URL."""
     app.secret_key = portal.derived("admin session")
     app.config.update(
         SESSION_COOKIE_NAME="portal-admin",
@@ -87,7 +87,7 @@ class _AdminPages:
         )
 
     def login(self) -> Response | tuple[str, int]:
-        """A form of overview()."""
+        """Answers to a form of overview()."""
         address = client_address()
         if not self._tokens.valid(request.form.get("token", ""), "admin login", address):
             return self._login_form("stale"), 400
@@ -107,13 +107,13 @@ class _AdminPages:
         return redirect("/admin", 303)
 
     def logout(self) -> Response:
-        """A form of overview()."""
+        """Answers to a form of overview()."""
         self._check_form()
         session.clear()
         return redirect("/admin", 303)
 
     def kick(self) -> Response:
-        """A form of overview(), with `kick = true` only."""
+        """Answers to a form of overview(), which is there with `kick = true` only."""
         self._check_form()
         if not self._admin.kick:
             abort(403)

@@ -12,27 +12,27 @@ import json
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from ..config.listeners import API_PATH
 from ..state import StoreError
 from ..state.records import Session
 from .accept import may_again
+from .plain import plain_error, plain_text
 from .portal import Client, Portal, now
 from .security import App
-
-PATH = "/captive-portal/api"
-"""The path of the API's URI, which DHCP and router advertisements announce (RFC 8910)."""
 
 MEDIA_TYPE = "application/captive+json"
 
 
 def create_api(portal: Portal) -> Flask:
-    """Answers GET of PATH. Its `no-store` is stricter than the `private` of section 5."""
+    """Answers GET of API_PATH. Its `no-store` is stricter than the `private` of section 5."""
     app = App(__name__, portal)
+    app.register_error_handler(HTTPException, plain_error)
 
-    @app.get(PATH)
+    @app.get(API_PATH)
     def state() -> Response:
         client = portal.client()
         if client is None:
-            return _text(403, "Your address is in none of this portal's networks.")
+            return plain_text(403, "Your address is in none of this portal's networks.")
         answer = answer_for(portal, client, portal.session(client))
         response = Response(json.dumps(answer), mimetype=MEDIA_TYPE)
         response.headers["Content-Type"] = MEDIA_TYPE  # it has no charset
@@ -41,11 +41,7 @@ def create_api(portal: Portal) -> Flask:
     @app.errorhandler(StoreError)
     def store_error(error: StoreError) -> Response:
         portal.log.error("%s", error)
-        return _text(503, "Please try again soon.")
-
-    @app.errorhandler(HTTPException)
-    def plain_error(error: HTTPException) -> Response:
-        return _text(error.code or 500, f"{error.code} {error.name}")
+        return plain_text(503, "Please try again soon.")
 
     return app
 
@@ -64,7 +60,3 @@ def answer_for(portal: Portal, client: Client, session: Session | None) -> dict[
     if session.grant.limit_bytes is not None:
         answer["bytes-remaining"] = max(0, session.grant.limit_bytes - session.usage.bytes)
     return answer
-
-
-def _text(status: int, line: str) -> Response:
-    return Response(line + "\n", status, mimetype="text/plain")

@@ -16,6 +16,7 @@ from ctwsgi.wire.address import show
 from ..state import StoreError
 from . import probes
 from .continuation import Continuations
+from .plain import plain_error, plain_text
 from .portal import Client, Portal
 from .security import App
 
@@ -31,7 +32,7 @@ def create_redirected(portal: Portal) -> Flask:
     # It replaces routes, because any path may come, `//` included.
     app.before_request(answers.answer)
     app.after_request(_close)
-    app.register_error_handler(HTTPException, _plain_error)
+    app.register_error_handler(HTTPException, plain_error)
     app.register_error_handler(StoreError, answers.store_error)
     return app
 
@@ -42,17 +43,17 @@ class _Redirected:
         self._continuations = Continuations(portal)
 
     def answer(self) -> Response:
-        """To any request."""
+        """The answer to any request."""
         portal, destination = self._portal, origin.orig_dst
         if destination is None:
-            return _text(421, f"This port is for redirected connections. Open {self._url}/")
+            return plain_text(421, f"This port is for redirected connections. Open {self._url}/")
         host = request.headers.get("Host", "")
         if portal.is_self(destination) or portal.is_own_name(host):
             # The packet filter redirects connections to the portal itself: a 302 makes a loop.
-            return _text(508, "The portal's own address is being redirected to the portal.")
+            return plain_text(508, "The portal's own address is being redirected to the portal.")
         client = portal.client()
         if client is None:
-            return _text(403, "Your address is in none of this portal's networks.")
+            return plain_text(403, "Your address is in none of this portal's networks.")
         portal.destinations.count(show(*destination))
         agent = request.headers.get("User-Agent", "")
         probe = probes.find(host, request.path, agent)
@@ -60,7 +61,7 @@ class _Redirected:
             return probe.online() if probe else self._soon()
         if probe or _is_browser():
             return self._to_portal(client, destination, host)
-        return _text(511, f"This network asks you to log in first. Open {self._url}/")
+        return plain_text(511, f"This network asks you to log in first. Open {self._url}/")
 
     @property
     def _url(self) -> str:
@@ -71,14 +72,14 @@ class _Redirected:
         where = f"{self._url}/?to={token}"
         # A browser would keep a 301 for ever. After 303 it does not send a form to the portal.
         status = 302 if request.method in ("GET", "HEAD") else 303
-        response = _text(status, f"This network asks you to log in first: {where}")
+        response = plain_text(status, f"This network asks you to log in first: {where}")
         response.headers["Location"] = where
         return response
 
     def _soon(self) -> Response:
-        """For an accepted client that the gateway does not let through yet, or no longer."""
+        """The answer to an accepted client whom the gateway does not let through at the moment."""
         if not _is_browser():
-            response = _text(503, "You are being connected: try again in a moment.")
+            response = plain_text(503, "You are being connected: try again in a moment.")
         else:
             # The page reloads itself, so that it needs no URL of the client.
             body = self._portal.pages.render("connecting.html", refresh=RETRY, portal=self._url)
@@ -88,7 +89,7 @@ class _Redirected:
 
     def store_error(self, error: StoreError) -> Response:
         self._portal.log.error("%s", error)
-        return _text(503, "The portal cannot work at the moment. Please try again soon.")
+        return plain_text(503, "The portal cannot work at the moment. Please try again soon.")
 
 
 def _is_browser() -> bool:
@@ -96,14 +97,6 @@ def _is_browser() -> bool:
     return "text/html" in request.headers.get("Accept", "")
 
 
-def _text(status: int, line: str) -> Response:
-    return Response(line + "\n", status, mimetype="text/plain")
-
-
 def _close(response: Response) -> Response:
     response.headers["Connection"] = "close"
     return response
-
-
-def _plain_error(error: HTTPException) -> Response:
-    return _text(error.code or 500, f"{error.code} {error.name}")

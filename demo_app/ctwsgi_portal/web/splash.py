@@ -67,7 +67,7 @@ class _Splash:
         )
 
     def accept(self) -> Response | tuple[str, int]:
-        """A form of the splash or the status page."""
+        """Answers to a form of the splash or the status page."""
         client = self._client()
         if not self._tokens.valid(request.form.get("token", ""), ACCEPT, client.address):
             return self._forms(client, "stale"), 400
@@ -80,7 +80,7 @@ class _Splash:
         return self._see_status()
 
     def logout(self) -> Response | tuple[str, int]:
-        """The form of the status page."""
+        """Answers to the logout form of the status page."""
         client = self._client()
         if not self._tokens.valid(request.form.get("token", ""), LOGOUT, client.address):
             return self._forms(client, "stale"), 400

@@ -16,8 +16,8 @@ from .lab import Lab
 from .loads import Load
 from .net import Namespace
 from .places import Place
-from .signing import signing
 from .talk import PLAIN, Overtaken, Sockets, Talk
+from .tcp_md5 import signing_socket
 
 OFFLOADS = {
     # What a veth pair has from the start: big segments cross the wires whole.
@@ -58,7 +58,7 @@ class Session:
         self.wires = Wires(self.lab)
         self.log = Log()
         self.offloads = ""
-        self._signing = signing()
+        self._md5_socket = signing_socket()
         self.ports = _ports()
 
 

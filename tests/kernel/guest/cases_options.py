@@ -27,8 +27,8 @@ from .judge import require
 from .loads import CLOSE, HALF_CLOSE, MEGABYTE, SERVER_FIRST, SMALL, Load, parallel, upload
 from .named import ALL, SOME, WRITERS, named
 from .net import Namespace
-from .signing import sign
 from .talk import Sockets, listening, plain_client, plain_listener
+from .tcp_md5 import sign
 
 IPPROTO_MPTCP = 262
 IP_OPTIONS = 4

@@ -16,6 +16,7 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6, SO_ERROR, SOL_SOCKET
 from socket import socket as Socket
 
+from ctwsgi.guard import UNTRANSLATED, guard_rules
 from tests import ROOT
 
 from .case import Trial
@@ -40,11 +41,9 @@ def family(place: Place) -> int:
 def _rules(place: Place, port: int, guarded: bool) -> str:
     ip, host = ("ip", place.target) if place.version == 4 else ("ip6", f"[{place.target}]")
     hook = "input" if place.local else "forward"
-    guard = f"""  chain guard {{
-    type filter hook {hook} priority filter
-    tcp dport {port} ct status ! dnat counter drop
-  }}
-"""
+    # No case sends a packet that conntrack does not follow: one rule suffices.
+    [rule] = guard_rules(f"tcp dport {port}", (UNTRANSLATED,), "counter drop")
+    guard = f"  chain guard {{\n    type filter hook {hook} priority filter\n    {rule}\n  }}\n"
     # Priority before the runner's own table, which translates to the port of its listeners.
     return f"""table inet {TABLE} {{
   chain translate {{

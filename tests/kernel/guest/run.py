@@ -20,7 +20,6 @@ from .report import Report
 GAUGES = ("flows", "memory")
 
 DROPS_ON_BAD_WIRES = (
-    "drop_closed",
     "drop_synack",
     "drop_early",
     "drop_ack",
@@ -95,12 +94,12 @@ class Runner:
 
     def _change(self, injector: InjectorUnderTest) -> None:
         gateway = self.session.lab.gateway
-        for former in filter(None, (self._injector.without_rules(),)):
+        if former := self._injector.without_rules():
             gateway.nft(former)
         self._injector.leave(gateway)
         self._injector = injector
         injector.enter(gateway)
-        for rules in filter(None, (injector.rules(),)):
+        if rules := injector.rules():
             gateway.nft(rules)
 
     async def _judge(self, trial: Trial) -> None:

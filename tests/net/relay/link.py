@@ -8,17 +8,16 @@ The client dials addresses that exist nowhere.
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import os
 import random
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
+
+from tests.namespaces import entered, named
 
 CLIENT, GATEWAY = "198.18.0.2", "198.18.0.1"
 CLIENT_V6, GATEWAY_V6 = "2001:db8::2", "2001:db8::1"
-_CLONE_NEWNET = 0x40000000
 
 
 def run(*command: str, stdin: str | None = None) -> str:
@@ -44,16 +43,9 @@ class Namespace:
     def remove(self) -> None:
         run("ip", "netns", "del", self.name)
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Inside the `with`, this thread and the processes that it starts are in the namespace."""
-        setns = ctypes.CDLL(None, use_errno=True).setns
-        with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{self.name}") as there:
-            assert setns(there.fileno(), _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-            try:
-                yield
-            finally:
-                assert setns(home.fileno(), _CLONE_NEWNET) == 0
+    def inside(self) -> AbstractContextManager[None]:
+        """In the `with`, this thread and the processes that it starts are in the namespace."""
+        return entered(named(self.name))
 
 
 class Link:

@@ -18,7 +18,7 @@ def sign(sock: Socket, family: int) -> None:
     sock.setsockopt(IPPROTO_TCP, TCP_MD5SIG_EXT, address + flags + b"key!".ljust(80, b"\0"))
 
 
-def signing() -> Socket:
+def signing_socket() -> Socket:
     """A socket that signs. The caller keeps it open while cases run.
 
     The kernel rewrites its own code when the first such socket is made, and again a second after
