@@ -192,7 +192,7 @@ def attach(device: str, **options: Any) -> None:
 @click.argument("device", metavar="DEV")
 @_one_line_errors
 def detach(device: str) -> None:
-    """Detach from DEV. Before, close the listener or delete the rules."""
+    """Detach from DEV. First close the listener: new connections will have no header."""
     injector = Injector(device)
     was = injector.attached
     reset = injector.detach()

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from ctwsgi.http.limits import Limits
+
 from .cases import Recorder, chunked, get, lines, post
 from .wire import Client, Running, data_segments_out, server_side
 
@@ -121,6 +123,13 @@ def test_a_long_header_below_the_default_limit(server: Running, recorder: Record
         assert recorder.calls[-1]["environ"]["HTTP_X"] == "y" * 60000
         assert client.ask(get(b"X: " + b"y" * 66000)).status == 431
         assert client.ended()
+
+
+def test_the_limit_of_one_header_line(recorder: Recorder) -> None:
+    with Running(recorder, limits=Limits(header_field=20)) as server:
+        for size, status in ((15, 200), (16, 431)):  # beside name, colon, space and line end
+            with Client(server.tcp) as client:
+                assert client.ask(get(b"X: " + b"y" * size, b"Z: z")).status == status
 
 
 def test_a_body_of_many_small_chunks_is_no_overhead(server: Running, recorder: Recorder) -> None:

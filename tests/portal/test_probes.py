@@ -10,6 +10,8 @@ from __future__ import annotations
 import pytest
 from ctwsgi_portal.web.probes import PROBES
 
+from tests import ROOT
+
 APPLE = {"User-Agent": "CaptiveNetworkSupport-514.100.16 wispr", "Connection": "close"}
 ANDROID = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -135,3 +137,13 @@ def test_a_program_gets_511_with_the_portals_url(portal, headers, method):
     assert answer.location == ""
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Connection"] == "close"
+
+
+def test_the_manual_lists_them():
+    """In its table, host and path in one cell or, for further paths, apart."""
+    manual = (ROOT / "demo_app/docs/portal.md").read_text()
+    _, _, table = manual.partition("## What devices expect")
+    rows = table.partition("\n\n**")[0].splitlines()
+    for host, path in PROBES:
+        (row,) = (row for row in rows if f"`{host}" in row)
+        assert f"{path}`" in row

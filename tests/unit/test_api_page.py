@@ -34,6 +34,7 @@ UNCALLED = {
     "ctwsgi.Reason": "an enumeration: how it is called differs between versions of Python",
     "ctwsgi.__version__": "a string",
     "ctwsgi.flask.origin": "a proxy",
+    "ctwsgi.serving.accesslog.Logger": "gunicorn calls it",
     "ctwsgi.source.SOURCES": "a tuple",
     "ctwsgi.worker.CtWorker": "gunicorn calls it",
 }
