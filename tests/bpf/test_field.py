@@ -12,7 +12,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,6 @@ from .gateway import DEVICE, Gateway
 FULL = bool(os.environ.get("CTWSGI_TEST_FULL"))
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with Gateway() as gateway:
-        yield gateway
 
 
 def _reuse(gateway: Gateway, listener: socket.socket, rounds: int) -> float:

@@ -8,7 +8,6 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ from .available import unavailable
 from .gateway import DEVICE, Gateway, read_header
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with Gateway() as gateway:
-        yield gateway
 
 
 def key_file(path: Path, *lines: str) -> Path:

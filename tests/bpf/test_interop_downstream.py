@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,13 +27,12 @@ FRONT, SERVICE, HEALTH = 8080, 8081, 8090
 
 
 @pytest.fixture
-def gateway() -> Iterator[Gateway]:
+def gateway(gateway: Gateway) -> Gateway:
     """A gateway with a key file, to sign headers."""
-    with Gateway() as gateway:
-        keys = gateway.lab.scratch / "keys"
-        keys.touch(mode=0o600)
-        keys.write_text("5 " + "ee" * 20)
-        yield gateway
+    keys = gateway.lab.scratch / "keys"
+    keys.touch(mode=0o600)
+    keys.write_text("5 " + "ee" * 20)
+    return gateway
 
 
 def serve(gateway: Gateway, *options: str) -> Process:

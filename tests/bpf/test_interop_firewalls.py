@@ -25,12 +25,6 @@ DIALLED, PORT = 80, 8080
 VERSIONS = (4, 6)
 
 
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with Gateway() as gateway:
-        yield gateway
-
-
 @pytest.fixture(params=FIREWALLS)
 def firewall(request: pytest.FixtureRequest, gateway: Gateway) -> Firewall:
     kind = FIREWALLS[request.param]

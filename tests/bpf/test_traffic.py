@@ -20,12 +20,6 @@ ROUNDS = 20 if os.environ.get("CTWSGI_TEST_FULL") else 5
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
 
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with Gateway() as gateway:
-        yield gateway
-
-
 def flow_on(crowd: Crowd, count: int) -> None:
     """Wait until `count` more connections were correct."""
     wanted = crowd.sound + count
