@@ -172,7 +172,7 @@ class Load(threading.Thread):
     "preload", [(), pytest.param(("--preload",), marks=pytest.mark.full)], ids=["", "preload"]
 )
 def test_twenty_reloads_under_load_refuse_nothing(preload: tuple[str, ...], tmp_path: Path) -> None:
-    with Served(tmp_path, "--workers", "2", *preload, app=SLOW) as served:
+    with Served(tmp_path, *LONG, "--workers", "2", *preload, app=SLOW) as served:
         served.get()
         loads = [Load(served, keep_alive=i == 0) for i in range(3)]
         for load in loads:
@@ -253,7 +253,7 @@ def test_a_worker_that_dies_is_replaced(gunicorn: bool, tmp_path: Path) -> None:
     """The master replaces workers also after an application or a hook has run a child process."""
     (tmp_path / "gunicorn.conf.py").write_text(HOOKED)
     app = "import subprocess\nsubprocess.run(['true'])\n" + SLOW
-    with Served(tmp_path, "--preload", app=app, gunicorn=gunicorn) as served:
+    with Served(tmp_path, *LONG, "--preload", app=app, gunicorn=gunicorn) as served:
         for _ in range(3):
             pid = int(served.get()[1])
             os.kill(pid, signal.SIGKILL)
