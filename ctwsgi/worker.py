@@ -32,7 +32,7 @@ from .serving.accesslog import reporter, wants_access
 from .serving.honoured import refuse_unhonoured
 from .serving.listeners import KeyRings, Listener, bound_name, make_listener, names_of
 from .serving.options import Options, show_name
-from .serving.patch import patch
+from .serving.patch import give_early_signals, patch, signals_blocked
 from .serving.summary import Summary
 
 _HEARTBEAT = 1.0
@@ -130,6 +130,11 @@ class CtWorker(Worker):  # type: ignore[misc]
             # `auto` takes inotify where it is installed, and inotify blocks the whole process.
             self.cfg.set("reload_engine", "poll")
         super().init_process()
+
+    def init_signals(self) -> None:
+        with signals_blocked():  # it takes all handlers away before it sets new ones
+            super().init_signals()
+        give_early_signals()
 
     def run(self) -> None:
         """Serves until it is told to stop, then waits for begun requests to end."""

@@ -16,11 +16,9 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-# No deadline for each example, because the machine may be busy.
-settings.register_profile("ours", deadline=None)
-settings.register_profile(
-    "full", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+# No limits on time, because the machine may be busy.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("full", settings.get_profile("ours"), max_examples=5000)
 settings.load_profile("full" if os.environ.get("CTWSGI_TEST_FULL") else "ours")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)

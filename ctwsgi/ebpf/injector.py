@@ -9,6 +9,8 @@ takes over flows, counters and scratch memory, and gets new settings, servers an
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -92,9 +94,9 @@ class Injector:
         require_kernel()
         require_bpffs()
         self._require_own_place()
-        remove_stale_pins()
-        former = self._former() if self.attached else {}
-        with ExitStack() as opened:
+        with _alone(), ExitStack() as opened:
+            remove_stale_pins()
+            former = self._former() if self.attached else {}
             program = opened.enter_context(Object(path))
             self._share(program, former, wanted)
             program.load()
@@ -168,7 +170,8 @@ class Injector:
         if self.attached:
             with suppress(GatewayError):  # a program of another version is removed all the same
                 reset = self._end_half_open()
-        self._remove()
+        with _alone():
+            self._remove()
         return reset
 
     def _end_half_open(self) -> int:
@@ -279,6 +282,21 @@ class Injector:
         """The size of the table of flows."""
         with self._map("flows") as flows:
             return flows.max_entries
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No other command changes programs and pins in the `with`.
+
+    Otherwise remove_stale_pins() could remove the pins of a program that is being replaced: it
+    would compare the new maps with the programs before.
+    """
+    with ExitStack() as opened:
+        with suppress(OSError):  # without /sys/fs/bpf there are no pins
+            folder = os.open(BPFFS, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, folder)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
 
 
 def remove_stale_pins() -> None:

@@ -10,7 +10,9 @@ gunicorn.arbiter gets views of the unpatched modules.
 from __future__ import annotations
 
 import signal
-from types import ModuleType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, ModuleType
 from typing import Any
 
 import gevent
@@ -18,6 +20,12 @@ import gevent.os
 from gevent import monkey
 
 _MASTER_USES = ("os", "queue", "signal", "time")
+
+_FOR_WORKERS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGUSR1)
+"""What a master, or a terminal, sends to workers."""
+
+_early: list[int] = []
+"""Which of them this process has received before it had a worker's handlers."""
 
 
 class Unpatched:
@@ -40,9 +48,45 @@ def patch() -> None:
     for name in _MASTER_USES:
         setattr(arbiter, name, Unpatched(getattr(arbiter, name)))
     # From gevent the master needs fork() only: its child gets a hub of its own.
-    arbiter.os.fork = gevent.os.fork_gevent
+    arbiter.os.fork = _fork
     arbiter.signal.signal = _signal
     _reap_without_sigchld(arbiter.Arbiter)
+
+
+def _fork() -> int:
+    """fork() whose child keeps its signals until `give_early_signals()`.
+
+    Until the child has a worker's handlers it has the master's, which put a signal into a queue
+    that nobody reads in the child. A worker that is told to stop while it boots would then serve
+    until the master kills it, after the graceful timeout.
+    """
+    with signals_blocked():
+        pid: int = gevent.os.fork_gevent()
+        if pid == 0:
+            _early.clear()
+            for number in _FOR_WORKERS:
+                monkey.get_original("signal", "signal")(number, _keep)
+    return pid
+
+
+def _keep(number: int, frame: FrameType | None) -> None:
+    _early.append(number)
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Delivers no signal for workers in the `with`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_WORKERS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def give_early_signals() -> None:
+    """Gives the signals that came while the worker had no handlers to those that it has now."""
+    while _early:
+        signal.raise_signal(_early.pop(0))
 
 
 def _signal(number: int, handler: Any) -> Any:

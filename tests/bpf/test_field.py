@@ -13,11 +13,13 @@ import struct
 import threading
 import time
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from tests.lab import draw_destination
 from tests.lab.rules import dnat
+from tests.lab.wait import DEADLINE
 from tests.namespaces import entered
 
 from .available import unavailable
@@ -29,32 +31,34 @@ FULL = bool(os.environ.get("CTWSGI_TEST_FULL"))
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
 
-def _reuse(gateway: Gateway, listener: socket.socket, rounds: int) -> float:
-    """Open and reset `rounds` connections from one client port. Returns the seconds."""
-    listener.settimeout(20)
-    began = time.monotonic()
+def _reuse(gateway: Gateway, listener: socket.socket, rounds: int) -> list[float]:
+    """Open and reset `rounds` connections from one client port. Returns the seconds of each."""
+    listener.settimeout(DEADLINE)
+    took = []
     address = gateway.lab.client.address()
     path = f"/proc/{gateway.lab.keeper}/root/run/netns/client"
     for number in range(rounds):
+        began = time.monotonic()
         with entered(path):
             sock = socket.socket(socket.AF_INET)
         with sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.bind((address, 3000))
-            sock.settimeout(20)
+            sock.settimeout(DEADLINE)
             sock.connect(("198.18.0.9", 80))
             sock.sendall(b"%d" % number)
             accepted, _ = listener.accept()
             with accepted:
-                accepted.settimeout(20)
+                accepted.settimeout(DEADLINE)
                 with contextlib.suppress(ConnectionResetError):
                     accepted.recv(200)
-    return time.monotonic() - began
+        took.append(time.monotonic() - began)
+    return took
 
 
 def test_a_port_is_used_again_under_loss(gateway: Gateway) -> None:
-    """The program may take half as much time again, 0.2 s per connection and one second more."""
+    """Most connections take hardly longer with the program, and all together not much longer."""
     lose(gateway, 2)
     rounds = 60 if FULL else 15
     with gateway.listening() as listener:
@@ -62,8 +66,9 @@ def test_a_port_is_used_again_under_loss(gateway: Gateway) -> None:
         gateway.command("attach", DEVICE)
         injected = _reuse(gateway, listener, rounds)
     assert gateway.counters()["ctproxy_headers"] >= rounds
+    assert median(injected) < 1.5 * median(plain) + 0.2, (plain, injected)
     # Losses are drawn, and a handshake that loses its SYN waits for a second.
-    assert injected < 1.5 * plain + 0.2 * rounds + 1, (plain, injected)
+    assert sum(injected) < 1.5 * sum(plain) + 0.2 * rounds + 6, (plain, injected)
 
 
 NGINX = """

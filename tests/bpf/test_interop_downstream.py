@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
@@ -72,7 +73,8 @@ backend back
     server one {address}:{service} send-proxy-v2 source {own} check port {health}
 """
 """A check's time limit is `inter`, which a busy machine exceeds. The first check takes the server
-away if it fails, later ones only after `fall` failures: the test waits for one that passes.
+away if it fails, later ones only after `fall` failures, and two that pass bring it back: the test
+waits until one has passed and the server is there.
 """
 
 
@@ -99,7 +101,7 @@ def test_a_balancer_reads_and_writes_again(gateway: Gateway) -> None:
     )
     server = serve(gateway, "--trust", f"{own}/32")
     lab.server.popen(["haproxy", "-db", "-f", str(config)]).wait_listening(FRONT)
-    until(lambda: "L7OK" in _stats(gateway), "a check that passed")
+    until(lambda: _is_up(gateway), "a check that passed")
     gateway.command("attach", DEVICE, "--auth-key-file", str(lab.scratch / "keys"))
     with lab.gateway.rules(dnat((address, FRONT), ("fd77:0:0:2::2", FRONT))):
         for _ in range(2):
@@ -112,6 +114,11 @@ def test_a_balancer_reads_and_writes_again(gateway: Gateway) -> None:
     before = len(server.log())
     assert lab.client.run(["curl", "-sS", f"http://{address}:{SERVICE}/"], check=False).returncode
     server.wait_log("origin refused: untrusted-peer", since=before)
+
+
+def _is_up(gateway: Gateway) -> bool:
+    (row,) = (row for row in csv.DictReader(_stats(gateway).splitlines()) if row["svname"] == "one")
+    return row["status"].startswith("UP") and row["check_status"] == "L7OK"
 
 
 def _stats(gateway: Gateway) -> str:

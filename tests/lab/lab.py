@@ -21,8 +21,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -103,19 +103,33 @@ class Lab:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        with undisturbed():
-            try:
-                self._stop_processes()
-            finally:
-                self._close()
-        left = living_in(node.inode for node in self._nodes.values())
+        with self.namespaces_kept():
+            with undisturbed():
+                try:
+                    self._stop_processes()
+                finally:
+                    self._close()
+            left = living_in(node.inode for node in self._nodes.values())
         if left:
             raise LabError(f"processes outlived the lab: {left}")
 
+    @contextmanager
+    def namespaces_kept(self) -> Iterator[None]:
+        """Keeps the numbers that name the hosts' namespaces from being used again, by another lab
+        for instance, also when this lab ends within the `with`."""
+        with ExitStack() as kept:
+            for name in self._nodes:
+                with suppress(OSError):  # the keeper was killed
+                    kept.enter_context(open(self._namespace(name), "rb"))
+            yield
+
+    def _namespace(self, name: str) -> str:
+        # Through the keeper's root, because the names exist only in its mount namespace.
+        return f"/proc/{self.keeper}/root/run/netns/{name}"
+
     def enter(self, name: str) -> list[str]:
         """The prefix of a command that enters a host's network namespace, and no other."""
-        # Through the keeper's root, because the names exist only in its mount namespace.
-        return [*self._nsenter(), f"--net=/proc/{self.keeper}/root/run/netns/{name}", "--"]
+        return [*self._nsenter(), f"--net={self._namespace(name)}", "--"]
 
     def inside(self) -> list[str]:
         """The prefix of a command beside the hosts, where `ip netns` knows their names."""
@@ -160,7 +174,7 @@ class Lab:
     def _build(self) -> None:
         for host in self.topology.hosts:
             self._ip("netns", "add", host.name)
-            inode = os.stat(f"/proc/{self.keeper}/root/run/netns/{host.name}").st_ino
+            inode = os.stat(self._namespace(host.name)).st_ino
             self._nodes[host.name] = Node(self._shared, host, inode)
             self._nodes[host.name].sysctl(_sysctls(host.forwards))
         for wire in self.topology.wires:

@@ -16,9 +16,10 @@ from typing import TypeVar
 
 from .ending import end_if_told, watched
 
-DEADLINE = float(os.environ.get("LAB_DEADLINE", "30"))
-"""Seconds. Only a failure takes this long. Under emulation a server takes half a minute to start:
-there LAB_DEADLINE has to be greater.
+DEADLINE = float(os.environ.get("LAB_DEADLINE", "60"))
+"""Seconds. Only a failure takes this long, also beside other work. Not more, because after 63
+seconds a kernel gives up a half-open connection by itself, and a test might wait for that. Under
+emulation a server takes half a minute to start: there LAB_DEADLINE has to be greater.
 """
 
 _PAUSE = 0.02

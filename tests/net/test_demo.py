@@ -126,7 +126,7 @@ def finished():
     """(exit status, output, errors) of two demos side by side: one as we are, one without root."""
     with marked() as mark:
         demos = [start(command, mark) for command in (DEMO, unprivileged(DEMO))]
-        outputs = [demo.communicate(timeout=100) for demo in demos]
+        outputs = [demo.communicate(timeout=240) for demo in demos]
         ended = [(demo.returncode, *output) for demo, output in zip(demos, outputs, strict=True)]
         assert running_with(mark) == []
     return ended
@@ -175,7 +175,7 @@ def test_each_draws_its_own_destinations(finished):
 @pytest.mark.full
 def test_it_fails_without_the_guard(mark):
     demo = start([*DEMO, "--without-guard", "--without-portal", "--without-ebpf"], mark)
-    out, _ = demo.communicate(timeout=100)
+    out, _ = demo.communicate(timeout=240)
     failed = [line for line in out.splitlines() if line.startswith("not ok ")]
     assert demo.returncode == 1
     assert failed == [
@@ -234,7 +234,7 @@ def test_ended_midway_it_cleans_up(mark, end):
     with demo:
         until(lambda: demo.stdout.readline().startswith("ok "), "the first visit")
         os.killpg(demo.pid, end)
-        out, err = demo.communicate(timeout=60)
+        out, err = demo.communicate(timeout=120)
     assert demo.returncode == 128 + end
     assert "passed" not in out
     assert err == f"ended by {end.name}; the lab is gone\n"
@@ -258,7 +258,7 @@ def test_ended_at_any_moment_it_cleans_up(mark, trial, tmp_path):
             demo.stdout.readline()
         time.sleep(pause)  # a random moment, not an event
         kill(demo.pid, end)
-        out, err = demo.communicate(timeout=60)
+        out, err = demo.communicate(timeout=120)
     told = f"{kill.__name__}({end}) {pause:.2f} s after line {lines}: {out}{err}"
     assert demo.returncode == 128 + end, told
     assert "Traceback" not in err, told
@@ -276,7 +276,7 @@ def test_without_user_namespaces_it_says_what_to_type(mark):
     """In a user namespace that may have none below it, and without root's rights."""
     command = ["unshare", "--map-root-user", "sh", "-ec", FORBIDDING, "sh", *DEMO]
     demo = start(command, mark)
-    out, err = demo.communicate(timeout=60)
+    out, err = demo.communicate(timeout=120)
     assert (demo.returncode, out) == (1, "")
     assert err == (
         "demo: the lab needs root or user namespaces, and user.max_user_namespaces is 0: "
@@ -289,6 +289,6 @@ def test_a_missing_tool_is_named_in_one_line(mark):
     hide = 'mount --bind /dev/null "$(command -v nft)"; exec "$@"'
     user = ["--map-root-user"] if os.geteuid() else []
     demo = start(["unshare", *user, "--mount", "sh", "-c", hide, "sh", *DEMO], mark)
-    out, err = demo.communicate(timeout=60)
+    out, err = demo.communicate(timeout=120)
     assert (demo.returncode, out) == (1, "")
     assert err == "demo: the lab needs nft: apt-get install nftables\n"

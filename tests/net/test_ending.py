@@ -48,13 +48,14 @@ class Signalled:
 
     def check(self) -> int:
         """That it ended by the signal and left nothing. Gives the count that it printed."""
-        out, err = self._process.communicate(timeout=60)
+        out, err = self._process.communicate(timeout=120)
         assert (self._process.returncode, err) == (128 + self._number, ""), self._told
         until(lambda: not running_with(self._mark), f"{self._told}: the end of all processes")
         assert list(self._folder.iterdir()) == [], self._told
         return int(out)
 
 
+@pytest.mark.timeout(900)  # dozens of programs, each of which makes a lab
 @pytest.mark.parametrize(
     "step", [7, pytest.param(1, marks=pytest.mark.full)], ids=["some waits", "every wait"]
 )

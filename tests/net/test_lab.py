@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -194,15 +194,19 @@ def test_missing_tools_are_named_in_one_line(tmp_path):
 
 def test_the_lab_takes_everything_away():
     """Also a process that ignores SIGTERM, and one that has left its session."""
-    with Lab(grace=0.5) as lab:
-        namespaces = [lab.client.inode, lab.server.inode]
-        stubborn = lab.server.popen(["sh", "-c", "trap '' TERM; echo on; sleep 61 & wait; wait"])
-        stubborn.wait_log("on")
-        lab.client.popen(["sh", "-c", "setsid sleep 62 & echo on"]).wait_log("on")
-        scratch = lab.scratch
-        (scratch / "key").write_text("secret")
-        assert len(living_in(namespaces)) >= 2
-    assert living_in(namespaces) == []
+    with ExitStack() as kept:
+        with Lab(grace=0.5) as lab:
+            kept.enter_context(lab.namespaces_kept())
+            namespaces = [lab.client.inode, lab.server.inode]
+            stubborn = lab.server.popen(
+                ["sh", "-c", "trap '' TERM; echo on; sleep 61 & wait; wait"]
+            )
+            stubborn.wait_log("on")
+            lab.client.popen(["sh", "-c", "setsid sleep 62 & echo on"]).wait_log("on")
+            scratch = lab.scratch
+            (scratch / "key").write_text("secret")
+            assert len(living_in(namespaces)) >= 2
+        assert living_in(namespaces) == []
     assert not scratch.exists()
 
 

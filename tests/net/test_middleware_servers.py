@@ -34,9 +34,9 @@ from ctwsgi.origin import Origin
 from ctwsgi.testing import origin_environ
 from ctwsgi.wire.address import show
 from tests import ROOT
+from tests.lab.wait import DEADLINE
 from tests.namespaces import entered, named
 
-DEADLINE = 30.0
 SERVER_V4, SERVER_V6 = "192.0.2.1", "2001:db8:ffff::1"
 V4_PORT, V6_PORT = 7004, 7006
 
@@ -84,6 +84,9 @@ class Net:
     """The two namespaces. `dial()` connects from the client's."""
 
     _numbers = itertools.count()
+    # The kernel gives one port to connections to different destinations. After a REDIRECT these are
+    # the same connection, so NAT changes the port of the second, and the app sees another client.
+    _ports = itertools.cycle(range(10_000, 32_000))
 
     def __init__(self):
         stem = f"ctmw-{os.getpid()}-{next(self._numbers)}"
@@ -120,7 +123,7 @@ class Net:
 
     def dial(self, host, port):
         with entered(named(self.client)):
-            return socket.create_connection((host, port), timeout=DEADLINE)
+            return socket.create_connection((host, port), DEADLINE, ("", next(self._ports)))
 
 
 def run(*command, text=None):

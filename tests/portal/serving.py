@@ -27,9 +27,8 @@ from urllib.parse import urlencode
 
 from ctwsgi_portal.state import Store, open_store
 
-from tests.lab.wait import until
+from tests.lab.wait import DEADLINE, until
 
-DEADLINE = 30.0
 REDIRECTED, OWN, API = 28080, 28081, 28443
 """Ports outside the kernel's ephemeral range, which few other programs listen at."""
 

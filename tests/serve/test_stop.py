@@ -172,7 +172,7 @@ class Load(threading.Thread):
     "preload", [(), pytest.param(("--preload",), marks=pytest.mark.full)], ids=["", "preload"]
 )
 def test_twenty_reloads_under_load_refuse_nothing(preload: tuple[str, ...], tmp_path: Path) -> None:
-    with Served(tmp_path, "--workers", "2", *preload, app=SLOW) as served:
+    with Served(tmp_path, *LONG, "--workers", "2", *preload, app=SLOW) as served:
         served.get()
         loads = [Load(served, keep_alive=i == 0) for i in range(3)]
         for load in loads:
@@ -253,14 +253,40 @@ def test_a_worker_that_dies_is_replaced(gunicorn: bool, tmp_path: Path) -> None:
     """The master replaces workers also after an application or a hook has run a child process."""
     (tmp_path / "gunicorn.conf.py").write_text(HOOKED)
     app = "import subprocess\nsubprocess.run(['true'])\n" + SLOW
-    with Served(tmp_path, "--preload", app=app, gunicorn=gunicorn) as served:
+    with Served(tmp_path, *LONG, "--preload", app=app, gunicorn=gunicorn) as served:
         for _ in range(3):
             pid = int(served.get()[1])
             os.kill(pid, signal.SIGKILL)
             until(lambda pid=pid: served.workers() - {pid}, "another worker")
         assert "the hook ran" in served.log
-        # A gunicorn worker that is still booting loses a TERM, so wait until the last one serves.
-        served.get()
+        served.signal(signal.SIGTERM)
+        assert served.wait_exit() == 0
+
+
+# The first worker waits in the hook until the file `go` exists.
+BOOTING = """
+import os, time
+
+def post_fork(server, worker):
+    if worker.age == 1:
+        open("booting", "w").close()
+        while not os.path.exists("go"):
+            time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("gunicorn", [False, True], ids=["serve", "gunicorn"])
+def test_a_worker_that_boots_can_be_stopped(gunicorn: bool, number: int, tmp_path: Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(BOOTING)
+    with Served(tmp_path, *LONG, gunicorn=gunicorn) as served:
+        until((tmp_path / "booting").exists, "the hook")
+        (worker,) = served.workers()
+        os.kill(worker, number)
+        (tmp_path / "go").touch()
+        served.wait_log(f"Worker exiting (pid: {worker})")
+        served.wait_log("Booting worker", 2)
+        assert served.get()[0] == 200
         served.signal(signal.SIGTERM)
         assert served.wait_exit() == 0
 

@@ -121,5 +121,5 @@ TARGETS = {
 STAGES = {stage.name: stage for stage in (*TARGETS["test"], *TARGETS["test-kernel"], MISTAKES)}
 """By name, for `make test-repeat`."""
 
-LIMITS = {"test": 600.0, "test-kernel": 1800.0, "test-full": 4 * 3600.0}
+LIMITS = {"test": 1200.0, "test-kernel": 1800.0, "test-full": 4 * 3600.0}
 """Seconds for one part, after which it is killed and has failed."""

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,11 @@ from tests.lab.wait import until
 from .link import Link, somewhere
 
 DEADLINE = 30.0
+
+_client_ports = cycle(range(10_000, 32_000))
+"""The kernel gives one port to connections to different destinations. After the REDIRECT these are
+the same connection, so NAT changes the port of the second, and the relay sees another client."""
+
 KEY_1, KEY_2 = "1 " + "11" * 16, "2 " + "22" * 32
 
 
@@ -111,7 +117,9 @@ class Field:
 
     def dial(self, address: tuple[str, int] | None = None) -> socket.socket:
         with self.link.client.inside():
-            sock = socket.create_connection(address or somewhere(), DEADLINE)
+            sock = socket.create_connection(
+                address or somewhere(), DEADLINE, ("", next(_client_ports))
+            )
         return self.stack.enter_context(sock)
 
     def accept(self) -> socket.socket:

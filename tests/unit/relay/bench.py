@@ -10,8 +10,8 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import gevent
@@ -31,6 +31,16 @@ from tests.lab.wait import until
 DIALLED = ("198.18.7.9", 8080)
 DIALLED_V6 = ("2001:db8::7:9", 8443)
 DEADLINE = 20.0
+
+
+@contextmanager
+def taken_port() -> Iterator[tuple[str, int]]:
+    """An address that refuses connections. In the `with` no other program gets it by chance; a
+    listener with SO_REUSEADDR may take it."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()
 
 
 class Bench:

@@ -13,7 +13,7 @@ from ctwsgi.relay import (
 from tests.lab.streams import hard_reset, receive_all, receive_exactly, receive_header
 from tests.lab.wait import until
 
-from .bench import DEADLINE, DIALLED, assert_dial_is_reset, assert_reset, fill
+from .bench import DEADLINE, DIALLED, assert_dial_is_reset, assert_reset, fill, taken_port
 
 
 def test_half_close_by_the_client(bench):
@@ -119,11 +119,10 @@ def send_until_it_fails(sock: socket.socket) -> None:
 
 
 def test_upstream_refuses(bench):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        free = taken.getsockname()
-    b = bench(upstream=Endpoint(socket.AF_INET, free))
-    assert_dial_is_reset(b)
-    b.wait_count("upstream:ECONNREFUSED")
+    with taken_port() as closed:
+        b = bench(upstream=Endpoint(socket.AF_INET, closed))
+        assert_dial_is_reset(b)
+        b.wait_count("upstream:ECONNREFUSED")
     assert b.counters["relayed"] == 0
 
 
@@ -141,10 +140,9 @@ def test_upstream_does_not_answer_in_time(bench):
 
 
 def test_the_next_upstream_address_is_tried(bench):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        free = taken.getsockname()
-    b = bench(first=(Endpoint(socket.AF_INET, free),))
-    _, server = b.pair()
+    with taken_port() as closed:
+        b = bench(first=(Endpoint(socket.AF_INET, closed),))
+        _, server = b.pair()
     assert receive_header(server).dst == DIALLED
     assert b.counters["upstream:ECONNREFUSED"] == 0
 

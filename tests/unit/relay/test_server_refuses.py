@@ -17,7 +17,7 @@ from ctwsgi.relay import (
 )
 from tests.lab.wait import until
 
-from .bench import DIALLED, assert_dial_is_reset
+from .bench import DIALLED, assert_dial_is_reset, taken_port
 
 
 def refuse_with(reason: Reason) -> Callable[[socket.socket], Any]:
@@ -79,14 +79,12 @@ def test_our_own_call_that_comes_back_is_a_loop(bench):
         # The first connection is a client's; the relay made the second to its upstream.
         return DIALLED if len(arrived) == 1 else upstream
 
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    upstream = ("127.0.0.1", port)
-    b = bench(
-        upstream=Endpoint(socket.AF_INET, upstream),
-        listens=(f"127.0.0.1:{port}",),
-        destination=destination,
-    )
+    with taken_port() as upstream:
+        b = bench(
+            upstream=Endpoint(socket.AF_INET, upstream),
+            listens=("127.0.0.1:%d" % upstream[1],),
+            destination=destination,
+        )
     # 127.0.0.1 would be refused as local: leave only the check of the relay's own calls.
     b.relay._guard = NoGuard()
     assert_dial_is_reset(b)
@@ -106,4 +104,5 @@ def test_refusals_are_logged_once_a_second_at_most(bench, caplog):
             assert_dial_is_reset(b)
         b.wait_count("refused:not-redirected", 50)
     started, ended = caplog.records[0].created, caplog.records[-1].created
-    assert len(caplog.records) <= 1 + (ended - started)
+    # A record's time is a little later than the decision to log it, so one may be missing.
+    assert len(caplog.records) <= 2 + (ended - started)
