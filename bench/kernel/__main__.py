@@ -55,9 +55,8 @@ def arguments() -> argparse.Namespace:
 
 def lacking() -> list[str]:
     """Debian packages that are missing."""
-    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     more = ("haproxy", "nginx", "bpftool", "clang")
-    return boot.lacking() + [name for name in more if not shutil.which(name, path=path)]
+    return boot.lacking() + [name for name in more if not shutil.which(name)]
 
 
 def run_in_guest(kernel: Kernel, words: list[str], plugin: str = "", module: str = "guest") -> Path:

@@ -21,7 +21,6 @@ from typing import Any
 
 from tests.lab import Lab, until
 from tests.lab.node import Node
-from tests.lab.requirements import SEARCH
 from tests.lab.rules import dnat
 from tests.lab.topology import Host, Topology, Wire
 
@@ -77,7 +76,7 @@ General {{
 
 def unavailable() -> str | None:
     """Why conntrackd cannot run here, in one line; None when it can."""
-    lacking = [c for c in ("conntrackd", "conntrack") if not shutil.which(c, path=SEARCH)]
+    lacking = [c for c in ("conntrackd", "conntrack") if not shutil.which(c)]
     return f"no {', '.join(lacking)}: apt-get install {' '.join(lacking)}" if lacking else None
 
 

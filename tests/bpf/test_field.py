@@ -109,7 +109,7 @@ PEERS = {
 def test_other_servers_read_the_header(gateway: Gateway, name: str) -> None:
     """nginx and haproxy, which read a header once: IPv4 and IPv6, unsigned and signed."""
     port, config, words = PEERS[name]
-    if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin"):
+    if not shutil.which(name):
         pytest.skip(f"no {name}")
     lab = gateway.lab
     addresses = {version: lab.server.address(version) for version in (4, 6)}

@@ -15,13 +15,12 @@ from tests import ROOT
 from tests.lab import draw_destination, show, until
 from tests.lab.node import Node
 from tests.lab.process import Process
-from tests.lab.requirements import SEARCH
 from tests.lab.rules import dnat
 
 from .available import unavailable
 from .gateway import DEVICE, Gateway
 
-NO_HAPROXY = None if shutil.which("haproxy", path=SEARCH) else "no haproxy: apt-get install haproxy"
+NO_HAPROXY = None if shutil.which("haproxy") else "no haproxy: apt-get install haproxy"
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
 FRONT, SERVICE, HEALTH = 8080, 8081, 8090

@@ -14,7 +14,6 @@ import pytest
 from ctwsgi.wire.header import Header
 from tests.lab import LabError
 from tests.lab.firewalls import FIREWALLS, Firewall
-from tests.lab.requirements import SEARCH
 
 from .available import unavailable
 from .gateway import DEVICE, Gateway, read_header
@@ -101,11 +100,7 @@ def test_they_translate(gateway: Gateway, firewall: Firewall) -> None:
     outlives_a_reload(gateway, firewall)
 
 
-NO_IPTABLES = (
-    None
-    if shutil.which("iptables-nft", path=SEARCH)
-    else "no iptables-nft: apt-get install iptables"
-)
+NO_IPTABLES = None if shutil.which("iptables-nft") else "no iptables-nft: apt-get install iptables"
 
 DOCKER = """
 iptables-nft -t nat -N DOCKER

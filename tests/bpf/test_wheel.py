@@ -20,7 +20,6 @@ import pytest
 
 from tests import ROOT
 from tests.lab import Lab, draw_destination, until
-from tests.lab.requirements import SEARCH
 from tests.lab.topology import Host, Topology, Wire, show
 from tests.wheels import PIP, build, copy_of_sources
 
@@ -109,7 +108,7 @@ class Newcomer:
         self._tools = lab.scratch / "bin"
         self._tools.mkdir()
         for tool in ("nft", "ip", "tc", "openssl", "mkdir"):
-            found = shutil.which(tool, path=SEARCH)
+            found = shutil.which(tool)
             assert found
             (self._tools / tool).symlink_to(found)
         assert not shutil.which("clang", path=str(self._tools))

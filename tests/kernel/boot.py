@@ -277,8 +277,7 @@ REQUIREMENTS = {
 
 def lacking() -> list[str]:
     """The packages that are missing."""
-    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    return [name for command, name in REQUIREMENTS.items() if not shutil.which(command, path=path)]
+    return [name for command, name in REQUIREMENTS.items() if not shutil.which(command)]
 
 
 def main() -> int:

@@ -64,7 +64,7 @@ def run(*command: str | Path, **environ: str) -> str:
 
 
 def modinfo(module: Path, field: str) -> list[str]:
-    return run("/sbin/modinfo", "-F", field, module).split("\n")[:-1]
+    return run("modinfo", "-F", field, module).split("\n")[:-1]
 
 
 def in_guest(kernel: Kernel, script: str) -> str:

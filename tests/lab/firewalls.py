@@ -20,7 +20,7 @@ from typing import ClassVar
 from .lab import Lab
 from .node import Node
 from .process import Process
-from .requirements import SEARCH, LabError
+from .requirements import LabError
 from .topology import show
 from .wait import until
 
@@ -44,7 +44,7 @@ class Firewall(ABC):
         """Why it cannot run here, in one line, or None."""
         if os.geteuid():
             return "only root can run a firewall"
-        lacking = [c for c in cls.NEEDS if not shutil.which(c, path=SEARCH)]
+        lacking = [c for c in cls.NEEDS if not shutil.which(c)]
         packages = " ".join(sorted({cls.NEEDS[c] for c in lacking}))
         return f"no {', '.join(lacking)}: apt-get install {packages}" if lacking else None
 

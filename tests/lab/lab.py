@@ -31,7 +31,6 @@ from .ending import undisturbed
 from .node import Node
 from .process import Process
 from .requirements import (
-    SEARCH,
     LabError,
     missing_tools,
     privileged,
@@ -66,7 +65,7 @@ class Lab:
     def __init__(self, topology: Topology = CLIENT_GATEWAY_SERVER, grace: float = 10.0) -> None:
         self.topology = topology
         self._grace = grace
-        self.environ = {**os.environ, "PATH": SEARCH, "PYTHONUNBUFFERED": "1"}
+        self.environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self._shared = Shared(topology, self.environ, self.enter, self.adopt)
         self.rootless = not privileged()
         self.scratch = Path()

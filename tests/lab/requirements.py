@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,9 +16,6 @@ PACKAGES = {
 }
 """The Debian package of each tool."""
 
-SEARCH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-"""PATH, and the folders of ip and nft, which are not in an ordinary user's PATH on Debian."""
-
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21  # linux/capability.h
 
 
@@ -27,8 +23,8 @@ class LabError(Exception):
     """The lab cannot be built, or something of it is left. The text is one line for people."""
 
 
-def missing_tools(search: str = SEARCH) -> str | None:
-    """One line that names the missing tools and how to get them, or None."""
+def missing_tools(search: str | None = None) -> str | None:
+    """One line that names the tools not in `search`, or in PATH, and how to get them, or None."""
     tools = [tool for tool in PACKAGES if not shutil.which(tool, path=search)]
     if not tools:
         return None
@@ -87,9 +83,6 @@ def unavailable() -> str | None:
     lacks = missing_tools()
     if lacks:
         return lacks
-    environ = {**os.environ, "PATH": SEARCH}
-    probe = subprocess.run(
-        [*unshare_command(), "mount", "-t", "tmpfs", "lab", "/run"],
-        env=environ, capture_output=True, text=True,
-    )  # fmt: skip
+    command = [*unshare_command(), "mount", "-t", "tmpfs", "lab", "/run"]
+    probe = subprocess.run(command, capture_output=True, text=True)
     return why_no_namespaces(probe.stderr) if probe.returncode else None

@@ -23,7 +23,7 @@ import pytest
 
 from tests import ROOT
 from tests.lab import Lab, draw_destination, unavailable
-from tests.lab.requirements import SEARCH, LabError
+from tests.lab.requirements import LabError
 from tests.lab.rules import redirect
 from tests.lab.topology import Host, Topology, Wire, show
 from tests.lab.wait import DEADLINE
@@ -64,7 +64,7 @@ table ip balance {{
 
 def balance_by_ipvs(lab: Lab, virtual: str) -> None:
     """The same by IPVS: round robin, and masquerading, its word for DNAT."""
-    if not shutil.which("ipvsadm", path=SEARCH):
+    if not shutil.which("ipvsadm"):
         pytest.skip("no ipvsadm: apt-get install ipvsadm")
     try:
         lab.balancer.run(["ipvsadm", "-A", "-t", f"{virtual}:{SERVICE}", "-s", "rr"])

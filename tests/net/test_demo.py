@@ -25,7 +25,6 @@ from tests.lab.legs import LOCAL, Mismatch, Service
 from tests.lab.module import why_no_module
 from tests.lab.outside import running_with, unprivileged
 from tests.lab.refusals import guard_at_gateway, guard_at_server
-from tests.lab.requirements import SEARCH
 from tests.lab.rules import redirect
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
@@ -88,7 +87,7 @@ def start(command, mark, **environ):
     name, _, value = mark.partition("=")
     return subprocess.Popen(
         command,
-        env={**os.environ, "PATH": SEARCH, name: value, **environ},
+        env={**os.environ, name: value, **environ},
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,

@@ -192,6 +192,14 @@ def test_missing_tools_are_named_in_one_line(tmp_path):
     assert missing_tools() is None
 
 
+def test_an_ordinary_users_path_is_enough():
+    code = "import shutil, tests; print(*map(shutil.which, ('nft', 'modprobe', 'depmod')))"
+    environ = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    run = [sys.executable, "-c", code]
+    found = subprocess.check_output(run, cwd=ROOT, env=environ, text=True).split()
+    assert "None" not in found
+
+
 def test_the_lab_takes_everything_away():
     """Also a process that ignores SIGTERM, and one that has left its session."""
     with ExitStack() as kept:

@@ -19,12 +19,12 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.portal import PortalLab
-from tests.lab.requirements import SEARCH, unavailable
+from tests.lab.requirements import unavailable
 from tests.lab.wait import DEADLINE, until
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
-NO_DNSMASQ = None if shutil.which("dnsmasq", path=SEARCH) else "no dnsmasq: apt-get install it"
+NO_DNSMASQ = None if shutil.which("dnsmasq") else "no dnsmasq: apt-get install it"
 
 URL = "https://10.77.1.2:8443/captive-portal/api"
 API = '[listen.api]\nbind = ["0.0.0.0:8443"]\ncertfile = "/nowhere"'
@@ -121,7 +121,7 @@ def test_the_advertise_has_option_103(portal: PortalLab) -> None:
 @cache
 def no_radvd() -> str | None:
     """Why the option cannot be tried here: Debian 12 has radvd 2.19."""
-    path = shutil.which("radvd", path=SEARCH)
+    path = shutil.which("radvd")
     if path is None:
         return "no radvd: apt-get install radvd, 2.20 or newer"
     said = subprocess.run([path, "--version"], stderr=subprocess.STDOUT, stdout=subprocess.PIPE)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.lab.portal import INTERNET
-from tests.lab.requirements import SEARCH, unavailable
+from tests.lab.requirements import unavailable
 from tests.lab.wait import DEADLINE
 
 from .gateway import (
@@ -23,7 +23,7 @@ from .gateway import (
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
 
-NO_DNSMASQ = None if shutil.which("dnsmasq", path=SEARCH) else "no dnsmasq: apt-get install it"
+NO_DNSMASQ = None if shutil.which("dnsmasq") else "no dnsmasq: apt-get install it"
 
 
 def rules(made: Gateway, *options: str) -> str:

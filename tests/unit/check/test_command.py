@@ -13,7 +13,6 @@ import pytest
 
 from tests import ROOT
 from tests.lab import Lab, unavailable
-from tests.lab.requirements import SEARCH
 from tests.lab.rules import redirect
 
 CAPTURED = Path(__file__).parent / "rulesets"
@@ -65,7 +64,7 @@ def test_without_nft(tmp_path):
 def test_in_a_namespace_with_rules_of_its_own():
     """The ruleset of the namespace is read: a nat rule that marks no connection."""
     with Lab() as lab, lab.server.rules(redirect(8000)):
-        done = lab.server.run(["env", f"PATH={SEARCH}", f"PYTHONPATH={ROOT}", *CHECK], check=False)
+        done = lab.server.run(["env", f"PYTHONPATH={ROOT}", *CHECK], check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "ok    conntrack: " in done.stdout
     assert "note  rules: none gives a connection ctframe or ctproxy" in done.stdout
