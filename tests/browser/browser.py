@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.lab import Lab
+from tests.lab.wait import DEADLINE
 
 CHROMIUM = "/usr/bin/chromium"
 
@@ -41,7 +42,9 @@ def browser(lab: Lab) -> Iterator[Browser]:
     wrapper.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     wrapper.chmod(0o755)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=str(wrapper), args=list(FLAGS))
+        started = playwright.chromium.launch(
+            executable_path=str(wrapper), args=list(FLAGS), timeout=1000 * DEADLINE
+        )
         try:
             yield started
         finally:

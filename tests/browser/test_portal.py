@@ -61,6 +61,7 @@ def page(portal: PortalLab, chromium: Browser) -> Iterator[Page]:
     portal.run("sessions", "kick", "--all")
     until(lambda: not portal.reaches_internet(), "captivity")
     context = chromium.new_context(locale="en-GB")
+    context.set_default_timeout(1000 * DEADLINE)
     opened = context.new_page()
     yield opened
     context.close()

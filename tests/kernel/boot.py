@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Machine:
     """Seconds for the command."""
     silence: float = 300
     """Seconds without output after which the guest counts as stuck."""
-    boot: float = 120
+    boot: float = 240
     """Seconds until the command has started."""
     append: str = ""
     """More words for the kernel's command line."""
@@ -231,10 +232,12 @@ class Guest:
         """Makes a stuck kernel panic, so that the console has each processor's backtrace."""
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(10)
-            monitor.connect(str(self._control / "monitor"))
-            monitor.sendall(b"nmi\n")
+            with suppress(OSError):  # QEMU may have ended just now
+                monitor.connect(str(self._control / "monitor"))
+                monitor.sendall(b"nmi\n")
             try:
-                self._process.wait(20)
+                # The backtraces take a while over an emulated serial line.
+                self._process.wait(120)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

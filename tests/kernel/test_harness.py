@@ -18,7 +18,7 @@ from .kernels import Kernel, NotOfferedError, first_of
 
 pytestmark = [
     pytest.mark.skipif(bool(lacking()), reason=f"lacks {' '.join(lacking())}"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
 ]
 
 
@@ -35,7 +35,7 @@ def kernel() -> Kernel:
     return offered()
 
 
-def boot(kernel: Kernel, command: str, limit: float = 60) -> tuple[bytes, Outcome]:
+def boot(kernel: Kernel, command: str, limit: float = 240) -> tuple[bytes, Outcome]:
     said = bytearray()
     outcome = run(kernel, command, output=said.extend, machine=Machine(limit=limit))
     return bytes(said), outcome

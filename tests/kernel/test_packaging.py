@@ -197,7 +197,7 @@ for family, listen, destination in (
     (socket.AF_INET6, "::1", "2001:db8::9"),
 ):
     with socket.create_server((listen, 8080), family=family) as listener:
-        with socket.create_connection((destination, 80), timeout=20) as client:
+        with socket.create_connection((destination, 80), timeout=60) as client:
             client.sendall(b"hello")
             client.shutdown(socket.SHUT_WR)
             server, _ = listener.accept()

@@ -14,7 +14,7 @@ import socket
 import pytest
 from ctwsgi_portal.config.listeners import API_PATH
 
-from .serving import API, PortalProcess
+from .serving import API, DEADLINE, PortalProcess
 from .stores import report
 
 KEYS = {
@@ -101,9 +101,9 @@ def test_nothing_else_is_served_there(portal, path):
 
 
 def test_without_tls_there_is_no_answer(portal):
-    with socket.create_connection((portal.host, API), 20) as sock:
+    with socket.create_connection((portal.host, API), DEADLINE) as sock:
         sock.sendall(b"GET /captive-portal/api HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        sock.settimeout(20)
+        sock.settimeout(DEADLINE)
         try:
             data = sock.recv(1000)
         except ConnectionResetError:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab.portal import INTERNET, ROOT
 from tests.lab.requirements import unavailable
+from tests.lab.wait import DEADLINE
 
 from .gateway import Gateway, datagram, gateway, in_time, passes
 
@@ -84,7 +85,7 @@ class TestGranted:
         running.client.ip("addr", "add", f"{new}/64", "dev", "gateway", "nodad")
         try:
             with running.client.socket(10) as sock:
-                sock.settimeout(5)
+                sock.settimeout(DEADLINE)
                 sock.bind((new, 0))
                 sock.connect((INTERNET[6], 7))
                 sock.sendall(b"hello")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.lab.portal import INTERNET, TABLE
 from tests.lab.requirements import unavailable
+from tests.lab.wait import DEADLINE
 
 from .gateway import Gateway, gateway, in_time, passes
 
@@ -37,8 +38,8 @@ def granted(running: Gateway) -> str:
 
 
 def shorten(running: Gateway) -> None:
-    """Replaces the client's grant by one of 4 s, and waits until the agent has applied it."""
-    running.grant(running.client, lifetime=4)
+    """Replaces the client's grant by one of 6 s, and waits until the agent has applied it."""
+    running.grant(running.client, lifetime=6)
     in_time(lambda: running.ends_soon("macs"), "the short grant in the filter")
 
 
@@ -142,7 +143,7 @@ def test_a_client_behind_a_router(running: Gateway) -> None:
     running.grant(running.client, address=address)
     in_time(lambda: address in running.elements("granted4"), "the grant")
     with running.client.socket(socket.AF_INET) as flow:
-        flow.settimeout(10)
+        flow.settimeout(DEADLINE)
         flow.bind((address, 0))
         flow.connect((INTERNET[4], 7))
         ours = running.flows(address)

@@ -184,7 +184,7 @@ def _ask(made: Gateway, name: str) -> None:
     """Asks the gateway for A and AAAA, and waits for the answers."""
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
     with made.client.socket(2, 2) as sock:
-        sock.settimeout(5)
+        sock.settimeout(DEADLINE)
         sock.connect((made.gateway.address(4, "client"), 53))
         for kind in (1, 28):
             sock.send(b"\x12\x34\x01\x00\x00\x01" + bytes(6) + labels + bytes([0, 0, kind, 0, 1]))

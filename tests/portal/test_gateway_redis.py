@@ -17,6 +17,7 @@ from ctwsgi_portal.state.redis import PREFIX
 from tests.lab import Lab
 from tests.lab.portal import INTERNET
 from tests.lab.requirements import unavailable
+from tests.lab.streams import receive_exactly
 
 from .gateway import TWO_CLIENTS, Gateway, in_time, passes
 from .stores import RedisServer, Unavailable
@@ -74,14 +75,13 @@ def test_what_is_used_without_redis_is_charged(running: Following) -> None:
     running.grant(running.client, voucher="digest")
     in_time(lambda: passes(running.client), "passage")
     with running.client.connect((INTERNET[4], 7)) as flow:
-        running.grant(running.client, lifetime=6, voucher="digest")
+        running.grant(running.client, lifetime=8, voucher="digest")
         in_time(lambda: running.ends_soon("macs"), "the short grant in the filter")
         running.server.kill()
         in_time(lambda: "trying again" in running.agent.log(), "the agent's complaint")
-        carried = 0
-        while carried < 100_000:
-            flow.sendall(bytes(1000))
-            carried += len(flow.recv(1000))
+        for _ in range(10):
+            flow.sendall(bytes(10_000))
+            receive_exactly(flow, 10_000)
         in_time(lambda: not running.elements("macs"), "the end of the grant")
         in_time(lambda: not running.flows(running.client.address()), "no flow in conntrack")
     running.server.start()

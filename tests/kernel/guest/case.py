@@ -46,7 +46,7 @@ class Case:
     impairment: Impairment = IMPAIRMENTS["clean"]
     plain: bool = True
     """Part of the run without --full and --smoke."""
-    limit: float = 60.0
+    limit: float = 120.0
     """Seconds for the body. Only a failure takes so long."""
 
 

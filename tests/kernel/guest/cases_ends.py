@@ -146,7 +146,7 @@ async def _refusal(trial: Trial, selected: bool) -> str:
     return "connected"
 
 
-@named("ends", *ALL, limit=20)
+@named("ends", *ALL, limit=60)
 async def refused(trial: Trial) -> None:
     """Nobody listens: the client's connect() fails at once."""
     for selected in (False, True, True):

@@ -38,7 +38,7 @@ def _rejecting(trial: Trial, answer: str) -> Iterator[None]:
 
 
 def _rejected(answer: str) -> None:
-    @named("icmp", "gateway", "gateway6", "behind", "behind6", name=f"rejected/{answer}", limit=20)
+    @named("icmp", "gateway", "gateway6", "behind", "behind6", name=f"rejected/{answer}", limit=60)
     async def _body(trial: Trial) -> None:
         """connect() fails at once, with the same errno as without the injector."""
         told = {}

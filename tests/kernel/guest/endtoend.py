@@ -33,7 +33,7 @@ PLACE_NAMES = ("gateway", "dnat", "gateway6", "dnat6")
 MANY = 50
 """Connections at once to nginx and haproxy."""
 
-_LIMIT = 120.0
+_LIMIT = 240.0
 """Seconds. The first case waits for Python and gevent, which start in 15 s under emulation."""
 
 

@@ -140,7 +140,7 @@ class Program:
         """Its output so far."""
         return os.pread(self._output.fileno(), 1 << 24, 0).decode(errors="replace")
 
-    async def logged(self, text: str, since: int = 0, limit: float = 30.0) -> None:
+    async def logged(self, text: str, since: int = 0, limit: float = STARTS) -> None:
         """Waits until it has printed `text` after the first `since` characters."""
 
         def there() -> bool:

@@ -109,7 +109,7 @@ def _curl(trial: Trial, destination: Address, port: int, nonce: str) -> dict[str
     host = f"[{destination[0]}]" if trial.place.version == 6 else destination[0]
     said = trial.client.run(
         *("curl", "--disable", "--silent", "--show-error", "--globoff", "--noproxy", "*"),
-        *("--max-time", "30", "--local-port", str(port)),
+        *("--max-time", "60", "--local-port", str(port)),
         *("--header", "Accept: application/json", "--data", f"nonce={nonce}"),
         f"http://{host}:{destination[1]}/",
     )
@@ -181,7 +181,7 @@ async def _send(trial: Trial, destination: Address, port: int, data: bytes) -> b
     with trial.client.socket(family(trial.place)) as sock:
         sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         sock.bind((trial.place.source, port))
-        sock.settimeout(20)
+        sock.settimeout(60)
         sock.connect(destination)
         sock.sendall(data)
         sock.setblocking(False)

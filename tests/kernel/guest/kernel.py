@@ -33,7 +33,7 @@ def flush_conntrack(space: Namespace) -> None:
     """Deletes every conntrack entry."""
     with space.socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) as sock:
         sock.setblocking(True)
-        sock.settimeout(20)
+        sock.settimeout(60)
         sock.send(_FLUSH)
         answer = sock.recv(4096)
     code = struct.unpack_from("=i", answer, 16)[0]
@@ -48,7 +48,7 @@ def unsettled(space: Namespace) -> list[str]:
     return [state for state in states if state not in (TIME_WAIT, LISTEN)]
 
 
-async def until(event: Callable[[], object], what: str, limit: float = 30.0) -> None:
+async def until(event: Callable[[], object], what: str, limit: float = 60.0) -> None:
     """Waits until `event()` is true. After `limit` seconds it raises TimeoutError with `what`."""
     end = time.monotonic() + limit
     pause = 0.002

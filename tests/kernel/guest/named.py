@@ -74,7 +74,7 @@ def named(
     impairment: str = "clean",
     offloads: str = "on",
     plain: tuple[str, ...] | None = None,
-    limit: float = 60,
+    limit: float = 120,
 ) -> Callable[[Body], Body]:
     """Registers a body under its own name. `plain` are the places of the plain run, by default
     all."""

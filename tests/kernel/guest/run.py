@@ -144,7 +144,7 @@ class Runner:
             return {name: n for name in GAUGES if (n := trial.counters().get(name, 0))}
 
         try:
-            await until(lambda: not held(), "", 10)
+            await until(lambda: not held(), "")
         except TimeoutError:
             raise Failure(f"the module still holds {held()}") from None
 

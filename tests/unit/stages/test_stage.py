@@ -94,14 +94,14 @@ def test_what_hangs_is_killed_and_named(tmp_path):
 
 
 def test_fixtures_end_before_a_part_is_killed(tmp_path):
-    mark = tmp_path / "mark"
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
     path = tmp_path / "test_sample.py"
-    path.write_text(textwrap.dedent(TIDY.format(mark=str(mark))))
+    path.write_text(textwrap.dedent(TIDY.format(begun=str(begun), ended=str(ended))))
     hanging = RunningPart(Part("part", (str(path),)), tmp_path, limit=600)
-    until(lambda: "::test_it" in hanging.state())
+    until(begun.exists)  # the state names the test before its fixtures are there
     hanging.interrupt()
     until(hanging.poll)
-    assert mark.exists()
+    assert ended.exists()
 
 
 TIDY = """
@@ -112,9 +112,11 @@ TIDY = """
     @pytest.fixture
     def served():
         yield
-        Path({mark!r}).touch()
+        Path({ended!r}).touch()
 
-    def test_it(served): time.sleep(600)
+    def test_it(served):
+        Path({begun!r}).touch()
+        time.sleep(600)
 """
 
 GOOD = "def test_good(): pass\n"
