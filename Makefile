@@ -59,7 +59,7 @@ bench-kernel: ## the kernel module beside haproxy, in one guest that counts inst
 
 wheel: ## dist/ctwsgi-*.whl, with the eBPF program in it
 	@tests/setup wheel
-	@$(PY) -m pip wheel -q --no-deps --no-build-isolation -w dist .
+	@$(PY) -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 
 clean: ## removes what the targets made, .venv included
 	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -17,11 +17,9 @@ CONDITIONS = (UNTRANSLATED, UNTRACKED)
 """What a guard drops."""
 
 
-def guard_rules(
-    match: str, conditions: tuple[str, ...] = CONDITIONS, verdict: str = "drop"
-) -> list[str]:
+def guard_rules(match: str, conditions: tuple[str, ...] = CONDITIONS) -> list[str]:
     """One rule per condition; `match` selects the server's packets, as in `tcp dport 8080`."""
-    return [f"{match} {condition} {verdict}" for condition in conditions]
+    return [f"{match} {condition} drop" for condition in conditions]
 
 
 def guard_table(hook: str, rules: list[str]) -> str:

@@ -143,10 +143,11 @@ def require_kernel() -> None:
         )
 
 
-def require_bpffs(path: Path = BPFFS) -> Path:
-    """The bpf file system, in which maps are pinned. Mounts it if necessary."""
+def require_bpffs() -> None:
+    """Mounts the bpf file system, in which maps are pinned, unless it is there."""
+    path = BPFFS
     if _is_bpffs(path):
-        return path
+        return
     if _in_own_mount_namespace():
         raise GatewayError(
             f"{path} is not mounted in this mount namespace, and pins in it would vanish with it: "
@@ -154,7 +155,6 @@ def require_bpffs(path: Path = BPFFS) -> Path:
         )
     if not path.is_dir() or not _run("mount", "-t", "bpf", "bpf", str(path)):
         raise GatewayError(f"{path} is not mounted: mount -t bpf bpf {path}")
-    return path
 
 
 def pins(device_index: int, bpffs: Path = BPFFS) -> Path:

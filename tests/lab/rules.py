@@ -106,6 +106,6 @@ def guard(port: int, hook: str) -> Table:
         _chain(
             "in",
             f"type filter hook {hook} priority filter;",
-            *guard_rules(f"tcp dport {port}", verdict="counter drop"),
+            *(rule.replace(" drop", " counter drop") for rule in guard_rules(f"tcp dport {port}")),
         ),
     )

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import time
 
 from tests import ROOT
+from tests.lab.ending import Ended, end_in_order
 
 from . import stage as stages
 from . import summary
@@ -35,7 +35,7 @@ def report_coverage() -> None:
 
 def main() -> int:
     """Returns the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_in_order()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--stage", action="append", choices=STAGES, help="only this one")
@@ -65,6 +65,6 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except Ended as e:
+        print(f"ended by {e.number.name}", file=sys.stderr)
+        raise

@@ -120,9 +120,10 @@ class RunningPart:
         """One line: how far it is."""
         told = read(self._file)
         failed = sum(each.outcome == FAILED for each in told.outcomes)
-        done = f"{len(told.outcomes)} done, {failed} failed"
-        seconds = time.monotonic() - self._began
-        return f"{self.part.name}: {seconds:.0f} s, {done}; {told.running or self._last_line()}"
+        facts = [f"{self.part.name}: {time.monotonic() - self._began:.0f} s"]
+        if told.outcomes or told.running:  # a module of our own tells them at its end
+            facts.append(f"{len(told.outcomes)} done, {failed} failed")
+        return "; ".join(filter(None, (", ".join(facts), told.running or self._last_line())))
 
     def _last_line(self) -> str:
         lines = self._log.read_bytes()[-2000:].decode(errors="replace").split("\n")

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 
 from tests import ROOT
+from tests.lab.ending import Ended, end_in_order
 
 from . import stage as stages
 from .outcomes import FAILED, PASSED, Outcome
@@ -68,6 +69,7 @@ def main() -> int:
     chosen = [STAGES[name] for name in given.stage or ()]
     if given.paths:
         chosen = [Stage("paths", 0, (Part("paths", tuple(given.paths)),))]
+    end_in_order()
     failures: list[tuple[int, Outcome]] = []
     passed = 0
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -80,10 +82,10 @@ def main() -> int:
                     passed += each.outcome == PASSED
                     if each.outcome == FAILED:
                         failures.append((number, each))
-    except KeyboardInterrupt:
-        print(f"interrupted in round {number}")
+    except Ended as e:
+        print(f"ended by {e.number.name} in round {number}")
         show(number, passed, failures)
-        return 130
+        raise
     return show(given.n, passed, failures)
 
 

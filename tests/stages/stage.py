@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.lab.ending import end_if_told
+
 from .outcomes import FAILED, FLAKY, PASSED, Outcome
 from .part import Part, Result, RunningPart
 
@@ -61,20 +63,27 @@ def run(stage: Stage, options: Options) -> list[Result]:
             while waiting and _has_place(waiting[0], running):
                 running.append(_start(waiting.pop(0), folder, options))
             time.sleep(LOOK)
+            end_if_told()
             for part in list(running):
                 if result := part.poll():
                     running.remove(part)
                     results.append(result)
                     _say(result)
-            if time.monotonic() - said > EVERY:
-                said = time.monotonic()
-                for part in running:
-                    print(f"   {part.state()}", flush=True)
+            said = _say_states(running, said)
     finally:
         _end(running)
     if options.retry:
         results = [_retried(result, folder, options) for result in results]
     return results
+
+
+def _say_states(running: list[RunningPart], said: float) -> float:
+    """Says how far they are, when EVERY seconds have passed since `said`. Returns when it was."""
+    if time.monotonic() - said < EVERY:
+        return said
+    for part in running:
+        print(f"   {part.state()}", flush=True)
+    return time.monotonic()
 
 
 def _end(running: list[RunningPart]) -> None:
@@ -126,9 +135,12 @@ def _again(failure: Outcome, folder: Path, options: Options) -> Outcome:
     alone = RunningPart(
         _part_of(failure, name), folder, limit=options.limit, environ=options.environ
     )
+    said = time.monotonic()
     try:
         while (result := alone.poll()) is None:
             time.sleep(LOOK)
+            end_if_told()
+            said = _say_states([alone], said)
     finally:
         _end([alone])
     _say(result)

@@ -14,7 +14,7 @@ def test_the_manual_shows_what_the_server_prints():
 
 
 def test_every_condition_has_its_rule():
-    assert guard_rules("tcp dport 80", verdict="counter drop") == [
-        "tcp dport 80 ct status ! dnat counter drop",
-        "tcp dport 80 ct state invalid,untracked counter drop",
+    assert guard_rules("tcp dport 80") == [
+        "tcp dport 80 ct status ! dnat drop",
+        "tcp dport 80 ct state invalid,untracked drop",
     ]

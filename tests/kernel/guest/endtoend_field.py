@@ -42,7 +42,8 @@ def _rules(place: Place, port: int, guarded: bool) -> str:
     ip, host = ("ip", place.target) if place.version == 4 else ("ip6", f"[{place.target}]")
     hook = "input" if place.local else "forward"
     # No case sends a packet that conntrack does not follow: one rule suffices.
-    [rule] = guard_rules(f"tcp dport {port}", (UNTRANSLATED,), "counter drop")
+    [rule] = guard_rules(f"tcp dport {port}", (UNTRANSLATED,))
+    rule = rule.replace(" drop", " counter drop")  # for dials()
     guard = f"  chain guard {{\n    type filter hook {hook} priority filter\n    {rule}\n  }}\n"
     # Priority before the runner's own table, which translates to the port of its listeners.
     return f"""table inet {TABLE} {{

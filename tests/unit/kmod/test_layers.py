@@ -15,7 +15,7 @@ from .layers import circle, definitions, uses
 SOURCES = ROOT / "kmod" / "ctinject"
 
 
-@pytest.mark.parametrize("folder", ["kmod/ctinject", "kmod/bpf", "bench"])
+@pytest.mark.parametrize("folder", ["kmod/ctinject", "kmod/bpf", "bench", "bench/kernel"])
 def test_no_file_uses_a_file_that_uses_it(folder: str) -> None:
     graph = uses(ROOT / folder)
     assert graph

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Callable
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from tests.stages import repeat, stage, summary
 from tests.stages.outcomes import FAILED, FLAKY, PASSED, SKIPPED, Outcome
 from tests.stages.part import Part, RunningPart
@@ -118,6 +122,32 @@ TIDY = """
         Path({begun!r}).touch()
         time.sleep(600)
 """
+
+RUNNER = """
+from pathlib import Path
+from tests.lab.ending import end_in_order
+from tests.stages.part import Part
+from tests.stages.stage import Options, Stage, run
+end_in_order()
+run(Stage("sample", 1, (Part("part", ({path!r},)),)), Options(Path({logs!r}), 600, {{}}))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_end_ends_its_parts_first(tmp_path, number):
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    path = tmp_path / "test_sample.py"
+    path.write_text(textwrap.dedent(TIDY.format(begun=str(begun), ended=str(ended))))
+    code = RUNNER.format(path=str(path), logs=str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as runner:
+        try:
+            until(begun.exists)
+            runner.send_signal(number)
+            assert runner.wait(60) == 128 + number
+        finally:
+            runner.kill()
+    assert ended.exists()
+
 
 GOOD = "def test_good(): pass\n"
 ENDS = {
