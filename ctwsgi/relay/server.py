@@ -40,11 +40,12 @@ _LOG_INTERVAL = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Times in seconds."""
+    """What a relay spends on its connections."""
 
     connect_timeout: float = 10.0
+    """Seconds for reaching the upstream."""
     idle_timeout: float = 3600.0
-    """How long neither direction may move; 0 = for ever."""
+    """How many seconds neither direction may move; 0 = for ever."""
     max_connections: int = 1000
     """Beyond that, clients wait in the kernel's queue."""
 
