@@ -43,7 +43,7 @@ def taken_port() -> Iterator[tuple[str, int]]:
         yield sock.getsockname()
 
 
-class Bench:
+class Rig:
     """A relay in a thread, and the upstream that it dials."""
 
     def __init__(
@@ -134,7 +134,7 @@ def assert_reset(sock: socket.socket) -> None:
         receive_all(sock)
 
 
-def assert_dial_is_reset(b: Bench) -> None:
+def assert_dial_is_reset(b: Rig) -> None:
     """Accepts that connect() itself fails, when the RST arrives before it returns."""
     with pytest.raises(ConnectionResetError):
         receive_all(b.dial())
