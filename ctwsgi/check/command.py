@@ -55,7 +55,7 @@ def find(root: Path, wants_module: bool) -> Iterable[Finding]:
     """
     yield from check_conntrack(root)
     yield from check_module(root, os.uname().release, wants_module)
-    yield from check_ebpf(root)
+    yield from check_ebpf(root, os.uname().release)
     keys = check_keys(root)
     yield from keys.findings
     yield from _check_ruleset(keys.signed)

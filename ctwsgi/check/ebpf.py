@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import if_indextoname
@@ -12,8 +11,6 @@ from ..ebpf.errors import GatewayError
 from ..ebpf.host import kernel_refusal, pinned_devices, require_object, require_rights
 from ..ebpf.libbpf import require_library
 from .finding import Finding, Level
-
-_RELEASE = os.uname().release
 
 
 def _refusal(requirement: Callable[[], object]) -> str:
@@ -24,10 +21,10 @@ def _refusal(requirement: Callable[[], object]) -> str:
     return ""
 
 
-def check_ebpf(root: Path, release: str = _RELEASE) -> Iterator[Finding]:
+def check_ebpf(root: Path, release: str) -> Iterator[Finding]:
     """The devices that have the program; without any, the first reason why none can have it.
 
-    `root` is a file system's root, / for this host.
+    `root` is a file system's root, / for this host, and `release` the kernel's.
     """
     attached = [_name(index) for index in pinned_devices(root)]
     if attached:

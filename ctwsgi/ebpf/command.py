@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import click
 
 from ..cli.errors import CannotDo
+from ..cli.signing import load_signer, reload_signer
 from ..wire.address import split_endpoint
-from ..wire.auth import Key, KeyFileError, KeyRing
+from ..wire.auth import KeyFileError
 from . import rules as setups
 from .errors import GatewayError
 from .injector import MAX_FLOWS, Injector, Wanted, checked_backends
@@ -163,11 +164,7 @@ def _wanted(
         pass_existing=existing == "pass",
         sweep=round(1000 * sweep),
     )
-    return Wanted(settings, checked_backends(backends), _load_key(auth_key_file), max_flows)
-
-
-def _load_key(path: str | None) -> Key | None:
-    return KeyRing.load(path).signer() if path else None
+    return Wanted(settings, checked_backends(backends), load_signer(auth_key_file), max_flows)
 
 
 @click.group()
@@ -243,23 +240,11 @@ def run(device: str, **options: Any) -> None:
         if found and found.si_signo != signal.SIGHUP:
             break
         if found:
-            _reload(injector, options["auth_key_file"])
+            failures = (KeyFileError, GatewayError)
+            reload_signer(options["auth_key_file"], injector.sign_with, log, failures)
         _refresh(injector, wanted)
     _notify("STOPPING=1")
     log.info("%s: left attached", device)
-
-
-def _reload(injector: Injector, key_file: str | None) -> None:
-    if not key_file:
-        log.info("SIGHUP: no key file to read")
-        return
-    try:
-        key = KeyRing.load(key_file).signer()
-        injector.sign_with(key)
-    except (KeyFileError, GatewayError) as e:
-        log.error("SIGHUP: the old key stays: %s", e)
-    else:
-        log.info("SIGHUP: signing with key %d", key.id)
 
 
 def _refresh(injector: Injector, wanted: Wanted) -> None:

@@ -10,7 +10,8 @@ Buffer = bytes | memoryview
 
 
 class Channel(Protocol):
-    """Implemented by server.connection.ServedConnection."""
+    """server.connection.ServedConnection implements it, because this package may not import the
+    server."""
 
     @property
     def closing(self) -> bool:

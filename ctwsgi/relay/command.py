@@ -16,9 +16,10 @@ import gevent
 from gevent.event import Event
 
 from ..cli.errors import CannotDo
+from ..cli.signing import load_signer, reload_signer
 from ..loops import parse_self
 from ..wire.address import show
-from ..wire.auth import Key, KeyFileError, KeyRing
+from ..wire.auth import Key, KeyFileError
 from . import Bounds, Ctframe, Injection, Proxy, Relay, listen, parse_listen, parse_upstream
 
 log = logging.getLogger("ctwsgi.relay")
@@ -167,7 +168,7 @@ def _report(running: Relay) -> None:
 def _make_injection(format_: str, key_file: str | None, crc32c: bool) -> Injection:
     if format_ == "proxy":
         try:
-            return Proxy(key=_load_key(key_file) if key_file else None, crc32c=crc32c)
+            return Proxy(key=load_signer(key_file), crc32c=crc32c)
         except KeyFileError as e:
             raise CannotDo(f"--auth-key-file: {e}") from None
     if key_file or crc32c:
@@ -176,20 +177,12 @@ def _make_injection(format_: str, key_file: str | None, crc32c: bool) -> Injecti
     return Ctframe()
 
 
-def _load_key(path: str) -> Key:
-    return KeyRing.load(path).signer()
-
-
 def _reload(injection: Injection, key_file: str | None) -> None:
-    if key_file is None or not isinstance(injection, Proxy):
-        log.info("SIGHUP: no key file to read")
-        return
-    try:
-        injection.key = _load_key(key_file)
-    except KeyFileError as e:
-        log.error("SIGHUP: the old keys stay: %s", e)
-    else:
-        log.info("SIGHUP: signing with key %d", injection.key.id)
+    def sign_with(key: Key) -> None:
+        assert isinstance(injection, Proxy)  # no other has a key file
+        injection.key = key
+
+    reload_signer(key_file, sign_with, log)
 
 
 def _listen(text: str) -> socket.socket:

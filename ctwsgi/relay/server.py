@@ -11,7 +11,7 @@ import errno
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -40,11 +40,12 @@ _LOG_INTERVAL = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Times in seconds."""
+    """What a relay spends on its connections."""
 
     connect_timeout: float = 10.0
+    """Seconds for reaching the upstream."""
     idle_timeout: float = 3600.0
-    """How long neither direction may move; 0 = for ever."""
+    """How many seconds neither direction may move; 0 = for ever."""
     max_connections: int = 1000
     """Beyond that, clients wait in the kernel's queue."""
 
@@ -53,8 +54,7 @@ class Relay:
     """Serves `listeners`: listening, non-blocking TCP sockets, which it then owns.
 
     Make, start and end it in one thread, whose gevent hub runs it. `own` are addresses that NAT
-    translates to this host and no interface has. `destination` returns where an accepted socket's
-    client was going, or None when it was not redirected; it may raise OriginError.
+    translates to this host and no interface has.
     """
 
     def __init__(
@@ -65,7 +65,6 @@ class Relay:
         *,
         own: Iterable[tuple[str, int | None]] = (),
         bounds: Bounds | None = None,
-        destination: Callable[[socket.socket], Address | None] = original_destination,
         log: logging.Logger | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
@@ -74,7 +73,6 @@ class Relay:
         self._listeners = listeners
         self._injection = injection
         self._bounds = bounds or Bounds()
-        self._destination = destination
         self._log = log or logging.getLogger("ctwsgi.relay")
         bound = (normal_address(listener.getsockname()) for listener in listeners)
         self._guard = LoopGuard([*own, *filter(None, bound)])
@@ -172,7 +170,7 @@ class Relay:
             self._slots.release()
 
     def _learn(self, client: socket.socket, source: Address) -> Address:
-        destination = self._destination(client)
+        destination = original_destination(client)
         if destination is None:
             raise OriginError(Reason.NOT_REDIRECTED, "no packet filter redirected it here")
         if self._guard.refuses(destination):

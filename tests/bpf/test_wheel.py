@@ -125,8 +125,8 @@ class Newcomer:
 def test_the_page_step_by_step(lab: Lab, installed: Path) -> None:
     """The server gets each client's destination in a signed header."""
     newcomer = Newcomer(lab, installed)
-    whence = "python -c 'import ctwsgi; print(ctwsgi.__file__)'"
-    assert lab.gateway.run(newcomer.argv(whence)).stdout.startswith(str(installed))
+    show_module = "python -c 'import ctwsgi; print(ctwsgi.__file__)'"
+    assert lab.gateway.run(newcomer.argv(show_module)).stdout.startswith(str(installed))
     gateway, serve, boot = steps()
     for line in gateway:
         lab.gateway.run(newcomer.argv(line))

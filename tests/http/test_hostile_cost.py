@@ -39,7 +39,7 @@ def test_a_descriptor_that_the_application_closed_frees_its_place() -> None:
 
 
 def test_pipelined_1_0_requests_cost_no_more_than_others() -> None:
-    """Processor time. It was 20 times as much when each request scanned the whole buffer."""
+    """In processor time: no request may scan the whole buffer."""
     cost: dict[bytes, float] = {}
     with running(hello, timeouts=NEVER) as runner:
         # The least of three rounds, because the process has other threads.

@@ -35,7 +35,7 @@ _HEADERS = {
 
 
 def create_app() -> Flask:
-    """The Flask application."""
+    """An application that tells each visitor where the connection was going."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
     # Instead of routes, because a redirected visitor may ask for any path, `//` included.

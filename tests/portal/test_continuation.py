@@ -9,7 +9,7 @@ import pytest
 from ctwsgi_portal.config import parse
 from ctwsgi_portal.config.networks import Network
 from ctwsgi_portal.web.continuation import Continuations, Destination
-from ctwsgi_portal.web.portal import Client, Portal
+from ctwsgi_portal.web.portal import NetworkClient, Portal
 from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeTimedSerializer
@@ -96,24 +96,24 @@ def test_a_link_leads_to_a_plain_name_or_address_on_the_port_of_the_connection(h
 
 
 def test_a_token_holds_the_destination_for_its_client_only():
-    client = Client("10.1.2.3", GUESTS)
+    client = NetworkClient("10.1.2.3", GUESTS)
     token = CONTINUATIONS.make(client, ("2001:db8::5", 8080), "example.com:8080")
     expected = Destination("2001:db8::5", 8080, "example.com")
     assert CONTINUATIONS.read(client, token) == expected
     assert expected.place == "[2001:db8::5]:8080"
     assert Destination("2001:db8::5", 80).url == "http://[2001:db8::5]/"
-    assert CONTINUATIONS.read(Client("10.1.2.4", GUESTS), token) is None
+    assert CONTINUATIONS.read(NetworkClient("10.1.2.4", GUESTS), token) is None
     another_portal = make()[0]
     assert another_portal.read(client, token) is None
 
 
 @given(st.text(max_size=100))
 def test_a_token_of_nobody_is_none(token):
-    assert CONTINUATIONS.read(Client("10.1.2.3", GUESTS), token) is None
+    assert CONTINUATIONS.read(NetworkClient("10.1.2.3", GUESTS), token) is None
 
 
 @pytest.mark.parametrize("payload", [[], "x", 5, None, ["10.1.2.3"], {"a": 1}, [1, 2, 3, 4]])
 def test_a_token_of_ours_for_something_else_is_none(payload):
     serializer: URLSafeTimedSerializer = CONTINUATIONS._serializer
     token = str(serializer.dumps(payload))
-    assert CONTINUATIONS.read(Client("10.1.2.3", GUESTS), token) is None
+    assert CONTINUATIONS.read(NetworkClient("10.1.2.3", GUESTS), token) is None

@@ -22,7 +22,7 @@ CTWSGI = (
     ("loops", "source"),
     ("http",),
     ("server",),
-    ("cli.errors", "cli.lazy_group"),
+    ("cli.errors", "cli.lazy_group", "cli.signing"),
     ("relay", "ebpf", "middleware", "flask", "testing"),
     ("serving",),
     ("worker", "check", "cli"),

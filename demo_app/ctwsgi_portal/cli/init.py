@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from ipaddress import ip_network
 from pathlib import Path
 
 import click
 
 from ..config import ConfigError, parse
+from ..config.addresses import read_network
 
 _TEMPLATE = Path(__file__).parent.parent / "config" / "portal.toml"
 _LICENCE = "# SPDX-License-Identifier: "
@@ -104,7 +104,7 @@ def _write_secret(path: Path) -> bool:
 
 def _network(word: str) -> str:
     try:
-        return str(ip_network(word))
+        return str(read_network(word))
     except ValueError as e:
         raise click.BadParameter(str(e), param_hint="--network") from None
 

@@ -6,7 +6,7 @@
 
 Four loops run in a thread each. `follow` waits for changes, and applies each batch at once.
 `measure` reads counters and addresses of clients in slices, and repairs elements. `tell` reports
-both to the store. `guard` loads the rules again when another program flushed them. When a loop
+both to the store. `watch` loads the rules again when another program flushed them. When a loop
 fails, the filter stays as it is: clients pass until their grants run out, and no other client gets
 in.
 """
@@ -88,7 +88,7 @@ class Agent:
         self._filter.start()
         threads = [
             threading.Thread(target=self._keep, args=(loop, stop), name=loop.__name__, daemon=True)
-            for loop in (self._follow, self._measure, self._tell, self._guard)
+            for loop in (self._follow, self._measure, self._tell, self._watch)
         ]
         for thread in threads:
             thread.start()
@@ -319,9 +319,9 @@ class Agent:
                 with self._lock:
                     self._lost.update(lost)
 
-    # --- guard
+    # --- watch
 
-    def _guard(self, stop: threading.Event) -> None:
+    def _watch(self, stop: threading.Event) -> None:
         watch = Watch()
         try:
             while not stop.is_set():

@@ -9,7 +9,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from ..state.codes import digest, normal_code
 from ..state.records import Grant, Method, Voucher, new_id
-from .portal import Client, Portal, now
+from .portal import NetworkClient, Portal, now
 
 WINDOW = 600
 """Seconds for which attempts are counted."""
@@ -38,7 +38,7 @@ class NotAccepted(Exception):
         self.status = status
 
 
-def accept(portal: Portal, client: Client, method: str, form: dict[str, str]) -> Grant:
+def accept(portal: Portal, client: NetworkClient, method: str, form: dict[str, str]) -> Grant:
     """Grants, or raises NotAccepted. `form` has `code`, or `user` and `password`."""
     if method not in client.network.access.methods:
         raise NotAccepted("not_offered", 400)
@@ -53,12 +53,12 @@ def accept(portal: Portal, client: Client, method: str, form: dict[str, str]) ->
     return grant
 
 
-def may_again(client: Client) -> bool:
+def may_again(client: NetworkClient) -> bool:
     """Whether the client may start a new session before this one ends."""
     return client.network.access.extend
 
 
-def _by_voucher(portal: Portal, client: Client, typed: str) -> Grant:
+def _by_voucher(portal: Portal, client: NetworkClient, typed: str) -> Grant:
     _limit(portal, f"voucher/{client.network.name}/{client.address}", PER_CLIENT)
     code = normal_code(typed)
     device = f"{client.network.name}/{client.address}"
@@ -84,7 +84,7 @@ def _left(voucher: Voucher) -> int | None:
     return None if voucher.limit_bytes is None else voucher.limit_bytes - voucher.used_bytes
 
 
-def _by_password(portal: Portal, client: Client, user: str, password: str) -> Grant:
+def _by_password(portal: Portal, client: NetworkClient, user: str, password: str) -> Grant:
     _limit(portal, f"password/{client.network.name}/{client.address}", PER_CLIENT)
     _limit(portal, f"password/{client.network.name}", PASSWORDS)
     known = portal.config.users.get(user)
@@ -101,7 +101,7 @@ def check_password(hashed: str, password: str) -> bool:
         return bool(gevent.get_hub().threadpool.apply(check_password_hash, (hashed, password)))
 
 
-def _plain(portal: Portal, client: Client, method: Method, who: str) -> Grant:
+def _plain(portal: Portal, client: NetworkClient, method: Method, who: str) -> Grant:
     access = client.network.access
     if access.grants_per_day:
         key = f"grants/{client.network.name}/{client.address}"

@@ -17,7 +17,7 @@ from ..state import StoreError
 from ..state.records import Session
 from .accept import may_again
 from .plain import plain_error, plain_text
-from .portal import Client, Portal, now
+from .portal import NetworkClient, Portal, now
 from .security import App
 
 MEDIA_TYPE = "application/captive+json"
@@ -46,7 +46,7 @@ def create_api(portal: Portal) -> Flask:
     return app
 
 
-def answer_for(portal: Portal, client: Client, session: Session | None) -> dict[str, object]:
+def answer_for(portal: Portal, client: NetworkClient, session: Session | None) -> dict[str, object]:
     """The JSON object. As section 5 demands, it has user-portal-url only with TLS."""
     answer: dict[str, object] = {"captive": session is None}
     if portal.secure:

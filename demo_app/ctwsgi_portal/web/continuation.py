@@ -22,7 +22,7 @@ from itsdangerous import BadData
 
 from ctwsgi.wire.address import show
 
-from .portal import Client, Portal
+from .portal import NetworkClient, Portal
 from .security import make_serializer
 
 TOKEN_AGE = 24 * 3600
@@ -65,12 +65,12 @@ class Continuations:
         self._portal = portal
         self._serializer = make_serializer(portal, "destination")
 
-    def make(self, client: Client, orig_dst: tuple[str, int], host: str) -> str:
+    def make(self, client: NetworkClient, orig_dst: tuple[str, int], host: str) -> str:
         """A token that only a client with this address can use. `host` is the Host header."""
         name = self.usable_name(host, orig_dst[1])
         return str(self._serializer.dumps([client.address, *orig_dst, name]))
 
-    def read(self, client: Client, token: str) -> Destination | None:
+    def read(self, client: NetworkClient, token: str) -> Destination | None:
         """The destination; None for a token that is too old or not this client's."""
         try:
             address, host, port, name = self._serializer.loads(token, max_age=TOKEN_AGE)

@@ -23,7 +23,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class Client:
+class NetworkClient:
     """The other end of a connection, which has an address in one of the networks."""
 
     address: str
@@ -48,16 +48,16 @@ class Portal:
         self._own = frozenset(config.portal.own)
         self._local = LocalAddresses()
 
-    def client(self) -> Client | None:
+    def client(self) -> NetworkClient | None:
         """The client of this request, by the connection's source and no header. None outside the
         networks.
         """
         if origin.orig_src is None:
             return None
         network = self.config.networks.of(origin.orig_src[0])
-        return Client(origin.orig_src[0], network) if network else None
+        return NetworkClient(origin.orig_src[0], network) if network else None
 
-    def session(self, client: Client) -> Session | None:
+    def session(self, client: NetworkClient) -> Session | None:
         """The client's session, if it has been accepted."""
         return self.store.covering(client.network.name, client.address)
 
@@ -85,9 +85,9 @@ class Portal:
         """The portal's URL for the client of this request."""
         return self.config.portal.url_for(origin.orig_src[0] if origin.orig_src else "")
 
-    def note(self, message: str, client: Client | str | None) -> None:
+    def note(self, message: str, client: NetworkClient | str | None) -> None:
         """Logs an event. It has the client's address only if [log] clients allows it."""
-        address = client.address if isinstance(client, Client) else client
+        address = client.address if isinstance(client, NetworkClient) else client
         where = f" ({address})" if self.config.log.clients and address else ""
         self.log.info("%s%s", message, where)
 

@@ -17,7 +17,7 @@ from ..state import StoreError
 from . import probes
 from .continuation import Continuations
 from .plain import plain_error, plain_text
-from .portal import Client, Portal
+from .portal import NetworkClient, Portal
 from .security import App
 
 RETRY = 1
@@ -67,7 +67,9 @@ class _Redirected:
     def _url(self) -> str:
         return self._portal.url()
 
-    def _to_portal(self, client: Client, destination: tuple[str, int], host: str) -> Response:
+    def _to_portal(
+        self, client: NetworkClient, destination: tuple[str, int], host: str
+    ) -> Response:
         token = self._continuations.make(client, destination, host)
         where = f"{self._url}/?to={token}"
         # A browser would keep a 301 for ever. After 303 it does not send a form to the portal.

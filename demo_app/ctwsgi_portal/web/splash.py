@@ -16,7 +16,7 @@ from ..state.records import Session
 from . import language
 from .accept import NotAccepted, accept, may_again
 from .continuation import Continuations, Destination
-from .portal import Client, Portal, now
+from .portal import NetworkClient, Portal, now
 from .probes import HOSTS
 from .security import Tokens
 
@@ -89,13 +89,13 @@ class _Splash:
             self._portal.note(f"logged out of {client.network.name}", client)
         return _see("/", "lang")
 
-    def _client(self) -> Client:
+    def _client(self) -> NetworkClient:
         client = self._portal.client()
         if client is None:
             abort(403)
         return client
 
-    def _forms(self, client: Client, mistake: str = "") -> str:
+    def _forms(self, client: NetworkClient, mistake: str = "") -> str:
         return self._portal.pages.render(
             "splash.html",
             here="/",
@@ -104,14 +104,14 @@ class _Splash:
             **self._forms_values(client),
         )
 
-    def _forms_values(self, client: Client) -> dict[str, object]:
+    def _forms_values(self, client: NetworkClient) -> dict[str, object]:
         return {
             "methods": client.network.access.methods,
             "terms": self._portal.pages.terms(),
             "accept_token": self._tokens.make(ACCEPT, client.address),
         }
 
-    def _destination(self, client: Client) -> Destination | None:
+    def _destination(self, client: NetworkClient) -> Destination | None:
         """The destination; None after a probe, to which nobody wants to go back."""
         destination = self._continuations.read(client, language.carried("to"))
         return None if destination and destination.name in HOSTS else destination

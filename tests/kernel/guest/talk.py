@@ -28,7 +28,7 @@ class Overtaken(Exception):
 
 @dataclass
 class Pair:
-    """One connection."""
+    """Both ends of one connection; the server's is None until it has been accepted."""
 
     client: Client
     accepted: Accepted | None = None

@@ -27,7 +27,7 @@ def run(*command: str, stdin: str | None = None) -> str:
 
 
 class Namespace:
-    """A network namespace."""
+    """A network namespace that is made at once, with its loopback up, and stays until remove()."""
 
     def __init__(self, name: str) -> None:
         self.name = name

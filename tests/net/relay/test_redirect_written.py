@@ -91,7 +91,7 @@ def test_signed_headers_and_keys_read_again_on_hup(field, tmp_path):
     assert signed_by() == 1
     for text, mode in (("nonsense\n", 0o600), (f"{KEY_2}\n", 0o644)):
         write(text, mode)
-        hup("the old keys stay")
+        hup("the old key stays")
         assert signed_by() == 1
     assert "11" * 16 not in field.relay.log()
     with pytest.raises(OriginError) as refused:

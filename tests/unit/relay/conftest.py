@@ -15,18 +15,18 @@ from ctwsgi.relay import (
     Proxy,
 )
 
-from .bench import DEADLINE, Bench
+from .rig import DEADLINE, Rig
 
 
 @pytest.fixture
-def bench() -> Iterator[Callable[..., Bench]]:
+def rig() -> Iterator[Callable[..., Rig]]:
     with ExitStack() as stack:
 
-        def make(injection: Injection | None = None, upstream: Any = None, **options: Any) -> Bench:
+        def make(injection: Injection | None = None, upstream: Any = None, **options: Any) -> Rig:
             if upstream is None:
                 upstream = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
                 upstream.settimeout(DEADLINE)
-            made = Bench(injection or Proxy(), upstream, stack, **options)
+            made = Rig(injection or Proxy(), upstream, stack, **options)
             stack.callback(made.stop)
             return made
 

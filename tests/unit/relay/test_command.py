@@ -21,7 +21,7 @@ from ctwsgi.relay.command import relay as command
 from tests import ROOT
 from tests.lab.wait import until
 
-from .bench import DEADLINE
+from .rig import DEADLINE
 
 
 @pytest.mark.parametrize(

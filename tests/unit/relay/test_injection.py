@@ -22,11 +22,11 @@ from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.ctframe import FrameDecoder
 from tests.lab.streams import receive_all, receive_exactly, receive_header
 
-from .bench import DEADLINE, DIALLED, DIALLED_V6, assert_dial_is_reset
+from .rig import DEADLINE, DIALLED, DIALLED_V6, assert_dial_is_reset
 
 
-def test_proxy_header_says_both_ends_and_comes_before_any_client_byte(bench):
-    b = bench()
+def test_proxy_header_says_both_ends_and_comes_before_any_client_byte(rig):
+    b = rig()
     client, server = b.pair()
     header = receive_header(server)  # the client has not sent anything
     assert (header.version, header.command) == (2, proxy.Command.PROXY)
@@ -37,8 +37,8 @@ def test_proxy_header_says_both_ends_and_comes_before_any_client_byte(bench):
     assert client.recv(100) == b"220 ready\r\n"
 
 
-def test_proxy_header_is_whole_in_the_first_read(bench):
-    b = bench(Proxy(crc32c=True, key=KeyRing.parse("7 " + "ab" * 32).signer()))
+def test_proxy_header_is_whole_in_the_first_read(rig):
+    b = rig(Proxy(crc32c=True, key=KeyRing.parse("7 " + "ab" * 32).signer()))
     client, server = b.pair()
     client.sendall(b"x")
     first = server.recv(4096)
@@ -48,16 +48,16 @@ def test_proxy_header_is_whole_in_the_first_read(bench):
     assert [kind for kind, _ in decoded[0].tlvs] == [0xE7, 0x03]
 
 
-def test_ipv6_destination_in_a_proxy_header(bench):
-    b = bench(listens=("[::1]:0",), destination=lambda sock: DIALLED_V6)
+def test_ipv6_destination_in_a_proxy_header(rig):
+    b = rig(listens=("[::1]:0",), destination=lambda sock: DIALLED_V6)
     client, server = b.pair()
     header = receive_header(server)
     assert header.dst == DIALLED_V6
     assert header.src == client.getsockname()[:2]
 
 
-def test_one_header_per_connection_and_then_the_clients_bytes(bench):
-    b = bench()
+def test_one_header_per_connection_and_then_the_clients_bytes(rig):
+    b = rig()
     for i in range(3):
         client, server = b.pair()
         assert receive_header(server).src == client.getsockname()
@@ -67,8 +67,8 @@ def test_one_header_per_connection_and_then_the_clients_bytes(bench):
     b.wait_count("relayed", 3)
 
 
-def test_ctframe_frames_each_chunk(bench):
-    b = bench(Ctframe())
+def test_ctframe_frames_each_chunk(rig):
+    b = rig(Ctframe())
     client, server = b.pair()
     decoder = FrameDecoder()
     for chunk in (b"a", b"bc" * 100):
@@ -82,24 +82,24 @@ def test_ctframe_frames_each_chunk(bench):
     decoder.eof()
 
 
-def test_ctframe_writes_nothing_before_the_client_does(bench):
-    b = bench(Ctframe())
+def test_ctframe_writes_nothing_before_the_client_does(rig):
+    b = rig(Ctframe())
     client, server = b.pair()
     server.sendall(b"220 ready\r\n")
     assert client.recv(100) == b"220 ready\r\n"
     assert not select.select([server], [], [], 0)[0]
 
 
-def test_ctframe_refuses_an_ipv6_destination(bench):
-    b = bench(Ctframe(), destination=lambda sock: DIALLED_V6)
+def test_ctframe_refuses_an_ipv6_destination(rig):
+    b = rig(Ctframe(), destination=lambda sock: DIALLED_V6)
     assert_dial_is_reset(b)
     b.wait_count("refused:not-ipv4")
     assert b.counters["relayed"] == 0
 
 
 @pytest.mark.parametrize("injection", [Proxy(), Ctframe()], ids=["proxy", "ctframe"])
-def test_ten_megabytes_both_ways_at_once(bench, injection):
-    b = bench(injection)
+def test_ten_megabytes_both_ways_at_once(rig, injection):
+    b = rig(injection)
     client, server = b.pair()
     up, down = os.urandom(10 << 20), os.urandom(10 << 20)
     received: dict[str, bytes] = {}
@@ -128,7 +128,7 @@ def test_ten_megabytes_both_ways_at_once(bench, injection):
     assert hashlib.sha256(received["client"]).digest() == hashlib.sha256(down).digest()
 
 
-def test_unix_upstream(bench, tmp_path):
+def test_unix_upstream(rig, tmp_path):
     path = str(tmp_path / "app.sock")
     upstream = socket.socket(socket.AF_UNIX)
     upstream.bind(path)
@@ -136,7 +136,7 @@ def test_unix_upstream(bench, tmp_path):
     upstream.settimeout(DEADLINE)
     assert parse_upstream(f"unix:{path}") == [Endpoint(socket.AF_UNIX, path)]
     with upstream:
-        b = bench(upstream=upstream)
+        b = rig(upstream=upstream)
         client, server = b.pair()
         assert receive_header(server).dst == DIALLED
         client.sendall(b"hello")
@@ -145,7 +145,7 @@ def test_unix_upstream(bench, tmp_path):
         assert receive_all(client) == b""
 
 
-def test_unix_upstream_with_a_full_queue_is_waited_for(bench, tmp_path):
+def test_unix_upstream_with_a_full_queue_is_waited_for(rig, tmp_path):
     path = str(tmp_path / "app.sock")
     upstream = socket.socket(socket.AF_UNIX)
     upstream.bind(path)
@@ -153,7 +153,7 @@ def test_unix_upstream_with_a_full_queue_is_waited_for(bench, tmp_path):
     upstream.settimeout(DEADLINE)
     with upstream, socket.socket(socket.AF_UNIX) as filler:
         filler.connect(path)
-        b = bench(upstream=upstream)
+        b = rig(upstream=upstream)
         client = b.dial()
         b.wait_count("accepted")
         assert b.counters["relayed"] == 0

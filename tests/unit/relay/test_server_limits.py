@@ -14,11 +14,11 @@ from ctwsgi.relay import (
 from ctwsgi.wire.ctframe import FrameDecoder
 from tests.lab.streams import receive_all, receive_exactly, receive_header
 
-from .bench import assert_dial_is_reset, fill
+from .rig import assert_dial_is_reset, fill
 
 
-def test_connections_beyond_the_cap_wait_and_are_served_later(bench):
-    b = bench(bounds=Bounds(max_connections=2))
+def test_connections_beyond_the_cap_wait_and_are_served_later(rig):
+    b = rig(bounds=Bounds(max_connections=2))
     pairs = [b.pair() for _ in range(2)]
     waiting = b.dial()  # the kernel's queue takes it
     waiting.sendall(b"later")
@@ -31,8 +31,8 @@ def test_connections_beyond_the_cap_wait_and_are_served_later(bench):
     assert receive_exactly(server, 5) == b"later"
 
 
-def test_the_cap_holds_over_several_listeners(bench):
-    b = bench(listens=("127.0.0.1:0", "127.0.0.1:0"), bounds=Bounds(max_connections=1))
+def test_the_cap_holds_over_several_listeners(rig):
+    b = rig(listens=("127.0.0.1:0", "127.0.0.1:0"), bounds=Bounds(max_connections=1))
     for address in (*b.addresses, *b.addresses):
         client = b.dial(address)
         server = b.accept()
@@ -42,15 +42,15 @@ def test_the_cap_holds_over_several_listeners(bench):
     b.wait_count("accepted", 4)
 
 
-def test_refused_connections_give_their_place_back(bench):
-    b = bench(destination=lambda sock: None, bounds=Bounds(max_connections=2))
+def test_refused_connections_give_their_place_back(rig):
+    b = rig(destination=lambda sock: None, bounds=Bounds(max_connections=2))
     for _ in range(10):
         assert_dial_is_reset(b)
     b.wait_count("refused:not-redirected", 10)
 
 
-def test_a_stalled_receiver_holds_the_sender_back_and_loses_nothing(bench):
-    b = bench()
+def test_a_stalled_receiver_holds_the_sender_back_and_loses_nothing(rig):
+    b = rig()
     client, server = b.pair()
     receive_header(server)
     size = 64 << 20
@@ -61,9 +61,9 @@ def test_a_stalled_receiver_holds_the_sender_back_and_loses_nothing(bench):
     assert hashlib.sha256(receive_all(server)).digest() == digest
 
 
-def test_a_stalled_connection_does_not_spoil_another(bench):
+def test_a_stalled_connection_does_not_spoil_another(rig):
     """The two connections share one scratch buffer."""
-    b = bench(Ctframe())
+    b = rig(Ctframe())
     stalled, slow = b.pair()
     pattern = bytes(range(256)) * 1024
     stalled.setblocking(False)

@@ -17,7 +17,7 @@ from ctwsgi.relay import (
 )
 from tests.lab.wait import until
 
-from .bench import DIALLED, assert_dial_is_reset, taken_port
+from .rig import DIALLED, assert_dial_is_reset, taken_port
 
 
 def refuse_with(reason: Reason) -> Callable[[socket.socket], Any]:
@@ -40,18 +40,18 @@ def refuse_with(reason: Reason) -> Callable[[socket.socket], Any]:
         (refuse_with(Reason.CONNTRACK_ERROR), "conntrack-error"),
     ],
 )
-def test_refusals_are_closed_and_counted(bench, destination, reason, caplog):
+def test_refusals_are_closed_and_counted(rig, destination, reason, caplog):
     own = [("203.0.113.5", None), ("203.0.113.6", 443)]
     with caplog.at_level(logging.WARNING, "ctwsgi.relay"):
-        b = bench(destination=destination, own=own)
+        b = rig(destination=destination, own=own)
         assert_dial_is_reset(b)
         b.wait_count(f"refused:{reason}")
     assert b.counters["relayed"] == 0
     assert f"refused:{reason}" in caplog.text
 
 
-def test_the_kernel_says_that_a_direct_connection_was_not_redirected(bench):
-    b = bench(destination=original_destination)
+def test_the_kernel_says_that_a_direct_connection_was_not_redirected(rig):
+    b = rig(destination=original_destination)
     assert_dial_is_reset(b)
     until(lambda: any(name.startswith("refused:") for name in b.counters), "a refusal")
     # Which of the two depends on whether this namespace has a rule that needs conntrack.
@@ -61,16 +61,16 @@ def test_the_kernel_says_that_a_direct_connection_was_not_redirected(bench):
     }
 
 
-def test_a_listener_on_an_address_of_no_interface_is_a_loop(bench):
+def test_a_listener_on_an_address_of_no_interface_is_a_loop(rig):
     """Asks the guard directly, because 127.0.0.0/8 would be refused as local."""
-    b = bench(listens=("127.0.0.1:0", "127.0.0.2:0"), own=[("198.18.0.1", 8000)])
+    b = rig(listens=("127.0.0.1:0", "127.0.0.2:0"), own=[("198.18.0.1", 8000)])
     guard = b.relay._guard
     assert all(guard.refuses(address) for address in b.addresses)
     assert guard.refuses(("198.18.0.1", 8000))
     assert not guard.refuses(("198.18.0.1", 8001))
 
 
-def test_our_own_call_that_comes_back_is_a_loop(bench):
+def test_our_own_call_that_comes_back_is_a_loop(rig):
     """The redirect rule catches the relay's own connections, so its upstream is itself."""
     arrived: list[Any] = []
 
@@ -80,7 +80,7 @@ def test_our_own_call_that_comes_back_is_a_loop(bench):
         return DIALLED if len(arrived) == 1 else upstream
 
     with taken_port() as upstream:
-        b = bench(
+        b = rig(
             upstream=Endpoint(socket.AF_INET, upstream),
             listens=("127.0.0.1:%d" % upstream[1],),
             destination=destination,
@@ -97,9 +97,9 @@ class NoGuard:
         return False
 
 
-def test_refusals_are_logged_once_a_second_at_most(bench, caplog):
+def test_refusals_are_logged_once_a_second_at_most(rig, caplog):
     with caplog.at_level(logging.WARNING, "ctwsgi.relay"):
-        b = bench(destination=lambda sock: None)
+        b = rig(destination=lambda sock: None)
         for _ in range(50):
             assert_dial_is_reset(b)
         b.wait_count("refused:not-redirected", 50)

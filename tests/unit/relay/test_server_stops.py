@@ -7,11 +7,11 @@ import pytest
 
 from tests.lab.streams import receive_all, receive_exactly, receive_header
 
-from .bench import DEADLINE, assert_reset
+from .rig import DEADLINE, assert_reset
 
 
-def test_stop_lets_running_connections_end(bench):
-    b = bench()
+def test_stop_lets_running_connections_end(rig):
+    b = rig()
     client, server = b.pair()
     receive_header(server)
     b.stop(DEADLINE, wait=False)
@@ -27,8 +27,8 @@ def test_stop_lets_running_connections_end(bench):
     assert b.counters["stopped"] == 0
 
 
-def test_stop_resets_what_does_not_end_in_time(bench):
-    b = bench()
+def test_stop_resets_what_does_not_end_in_time(rig):
+    b = rig()
     client, server = b.pair()
     receive_header(server)
     b.stop(0.2)
@@ -37,8 +37,8 @@ def test_stop_resets_what_does_not_end_in_time(bench):
     assert b.counters["stopped"] == 1
 
 
-def test_a_graceful_stop_can_be_cut_short(bench):
-    b = bench()
+def test_a_graceful_stop_can_be_cut_short(rig):
+    b = rig()
     client, server = b.pair()
     receive_header(server)
     b.stop(3600, wait=False)

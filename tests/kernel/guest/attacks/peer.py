@@ -65,7 +65,7 @@ class Peer:
     def send(
         self, at: int = 0, data: bytes = b"", flags: str = "A", ack: int = 0, **fields: Any
     ) -> None:
-        """Sends a segment."""
+        """Sends `data` from `at` bytes after our first; `ack` counts from the server's first."""
         self._wire.send(self.segment(at, data, flags, ack, **fields).packet())
 
     def segment(

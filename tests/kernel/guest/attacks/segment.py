@@ -187,7 +187,7 @@ def fragments(source: str, destination: str, protocol: int, body: bytes, size: i
 def fragment(
     source: str, destination: str, protocol: int, piece: bytes, offset: int, more: bool
 ) -> bytes:
-    """One IP fragment."""
+    """`piece` as the fragment at `offset` of a body; the last has no `more`."""
     if not _is_v6(source):
         return ip_packet(source, destination, protocol, piece, TTL, more << 13 | offset >> 3)
     extension = struct.pack("!BBHI", protocol, 0, offset | more, 0x6161)

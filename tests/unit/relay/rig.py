@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import gevent
 import pytest
@@ -24,6 +25,7 @@ from ctwsgi.relay import (
     Relay,
     listen,
     parse_listen,
+    server,
 )
 from tests.lab.streams import receive_all
 from tests.lab.wait import until
@@ -43,7 +45,7 @@ def taken_port() -> Iterator[tuple[str, int]]:
         yield sock.getsockname()
 
 
-class Bench:
+class Rig:
     """A relay in a thread, and the upstream that it dials."""
 
     def __init__(
@@ -63,7 +65,7 @@ class Bench:
         self._listeners = [listen(parse_listen(text)) for text in listens]
         self.addresses = [listener.getsockname() for listener in self._listeners]
         self._first = first
-        self._destination = destination
+        stack.enter_context(patch.object(server, "original_destination", destination))
         self._options = options
         self._started = threading.Event()
         self.closed = threading.Event()
@@ -80,7 +82,6 @@ class Bench:
             self._listeners,
             [*self._first, endpoint],
             self.injection,
-            destination=self._destination,
             **self._options,
         )
         hub = gevent.get_hub()
@@ -134,7 +135,7 @@ def assert_reset(sock: socket.socket) -> None:
         receive_all(sock)
 
 
-def assert_dial_is_reset(b: Bench) -> None:
+def assert_dial_is_reset(b: Rig) -> None:
     """Accepts that connect() itself fails, when the RST arrives before it returns."""
     with pytest.raises(ConnectionResetError):
         receive_all(b.dial())
