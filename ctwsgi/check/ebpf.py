@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import if_indextoname
 
-from ..ebpf.errors import GatewayError
+from ..ebpf.errors import InjectorError
 from ..ebpf.host import kernel_refusal, pinned_devices, require_object, require_rights
 from ..ebpf.libbpf import require_library
 from .finding import Finding, Level
@@ -16,7 +16,7 @@ from .finding import Finding, Level
 def _refusal(requirement: Callable[[], object]) -> str:
     try:
         requirement()
-    except GatewayError as e:
+    except InjectorError as e:
         return str(e)
     return ""
 

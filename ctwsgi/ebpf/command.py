@@ -23,7 +23,7 @@ from ..cli.signing import load_signer, reload_signer
 from ..wire.address import split_endpoint
 from ..wire.auth import KeyFileError
 from . import rules as setups
-from .errors import GatewayError
+from .errors import InjectorError
 from .injector import MAX_FLOWS, Injector, Wanted, checked_backends
 from .status import Status, as_json, as_prometheus
 from .structs import Selection, Settings
@@ -39,13 +39,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _one_line_errors(function: _Function) -> _Function:
-    """Print a GatewayError or KeyFileError as one line, and end with status 2."""
+    """Print a InjectorError or KeyFileError as one line, and end with status 2."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except (GatewayError, KeyFileError) as e:
+        except (InjectorError, KeyFileError) as e:
             raise CannotDo(str(e)) from None
 
     return wrapped  # type: ignore[return-value]
@@ -240,7 +240,7 @@ def run(device: str, **options: Any) -> None:
         if found and found.si_signo != signal.SIGHUP:
             break
         if found:
-            failures = (KeyFileError, GatewayError)
+            failures = (KeyFileError, InjectorError)
             reload_signer(options["auth_key_file"], injector.sign_with, log, failures)
         _refresh(injector, wanted)
     _notify("STOPPING=1")
@@ -253,7 +253,7 @@ def _refresh(injector: Injector, wanted: Wanted) -> None:
             log.warning("%s: the program was gone", injector.device.name)
             injector.attach(wanted)
         injector.refresh_time()
-    except GatewayError as e:
+    except InjectorError as e:
         log.error("%s: %s", injector.device.name, e)
 
 

@@ -4,5 +4,5 @@
 from __future__ import annotations
 
 
-class GatewayError(Exception):
+class InjectorError(Exception):
     """The injector cannot be attached, changed or read. One line says why and what to do."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Whether this host and a device can have the eBPF injector, and where its maps are pinned.
 
-find_device() and the require functions raise a GatewayError that says what is missing and what to
+find_device() and the require functions raise a InjectorError that says what is missing and what to
 do.
 """
 
@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import GatewayError
+from .errors import InjectorError
 
 OBJECT = Path(__file__).with_name("ctproxy.bpf.o")
 
@@ -51,29 +51,31 @@ class Device:
 
 
 def find_device(name: str) -> Device:
-    """Find the device in this network namespace. GatewayError when it is not supported."""
+    """Find the device in this network namespace. InjectorError when it is not supported."""
     try:
         index = socket.if_nametoindex(name)
     except OSError:
-        raise GatewayError(f"no device {name!r} in this network namespace: see `ip link`") from None
+        raise InjectorError(
+            f"no device {name!r} in this network namespace: see `ip link`"
+        ) from None
     # Not from /sys, which may show the devices of another network namespace.
     output = _output("ip", "-o", "link", "show", "dev", name)
     kind, mtu, master = (_word(pattern, output) for pattern in ("link/", "mtu ", "master "))
     if kind == "loopback":
-        raise GatewayError(
+        raise InjectorError(
             f"{name}: a server on this host needs no eBPF injector: use --source conntrack, or the "
             "kernel module"
         )
     if kind not in _LINK_HEADER:
-        raise GatewayError(
+        raise InjectorError(
             f"{name}: devices of type {kind} are not supported: use the kernel module"
         )
     if master:
-        raise GatewayError(
+        raise InjectorError(
             f"{name}: is a port of {master}, by which packets are routed: attach to {master}"
         )
     if int(mtu) < MTU_MIN:
-        raise GatewayError(f"{name}: the MTU is {mtu}, less than {MTU_MIN}")
+        raise InjectorError(f"{name}: the MTU is {mtu}, less than {MTU_MIN}")
     return Device(name, index, _LINK_HEADER[kind])
 
 
@@ -86,13 +88,13 @@ def _output(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        raise GatewayError(f"`{' '.join(command)}` fails: apt-get install iproute2") from None
+        raise InjectorError(f"`{' '.join(command)}` fails: apt-get install iproute2") from None
 
 
 def require_object() -> Path:
     """The program's file."""
     if not OBJECT.exists():
-        raise GatewayError(
+        raise InjectorError(
             "ctwsgi was installed without the eBPF program. In ctwsgi's source folder: "
             f"apt-get install {BUILD_PACKAGES} && {sys.executable} -m pip install "
             "--force-reinstall --no-deps ."
@@ -101,14 +103,14 @@ def require_object() -> Path:
 
 
 def require_rights() -> None:
-    """GatewayError unless this process has the capabilities."""
+    """InjectorError unless this process has the capabilities."""
     status = Path("/proc/self/status").read_text()
     held = int(re.search(r"^CapEff:\s*(\w+)", status, re.M)[1], 16)  # type: ignore[index]
     if held >> _CAP_SYS_ADMIN & 1 and held >> _CAP_NET_ADMIN & 1:
         return  # CAP_SYS_ADMIN includes the other two
     lacking = [name for bit, name in _NEEDED.items() if not held >> bit & 1]
     if lacking:
-        raise GatewayError(f"not allowed: needs {', '.join(lacking)}; run it as root")
+        raise InjectorError(f"not allowed: needs {', '.join(lacking)}; run it as root")
 
 
 def kernel_refusal(release: str, root: Path = Path("/")) -> str:
@@ -132,13 +134,13 @@ def kernel_refusal(release: str, root: Path = Path("/")) -> str:
 
 
 def require_kernel() -> None:
-    """GatewayError unless the kernel can run the program. Loads conntrack if necessary."""
+    """InjectorError unless the kernel can run the program. Loads conntrack if necessary."""
     if refusal := kernel_refusal(os.uname().release):
-        raise GatewayError(refusal)
+        raise InjectorError(refusal)
     if not Path("/proc/sys/net/netfilter/nf_conntrack_max").exists():
         _run("modprobe", "--quiet", "nf_conntrack")
     if not Path("/proc/sys/net/netfilter").exists():
-        raise GatewayError(
+        raise InjectorError(
             "the kernel has no conntrack (CONFIG_NF_CONNTRACK): modprobe nf_conntrack"
         )
 
@@ -149,12 +151,12 @@ def require_bpffs() -> None:
     if _is_bpffs(path):
         return
     if _in_own_mount_namespace():
-        raise GatewayError(
+        raise InjectorError(
             f"{path} is not mounted in this mount namespace, and pins in it would vanish with it: "
             "use `nsenter --net=/run/netns/NAME` instead of `ip netns exec NAME`"
         )
     if not path.is_dir() or not _run("mount", "-t", "bpf", "bpf", str(path)):
-        raise GatewayError(f"{path} is not mounted: mount -t bpf bpf {path}")
+        raise InjectorError(f"{path} is not mounted: mount -t bpf bpf {path}")
 
 
 def pins(device_index: int, bpffs: Path = BPFFS) -> Path:

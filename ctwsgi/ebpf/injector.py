@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from ..origin import Address
 from ..wire.auth import Key
-from .errors import GatewayError
+from .errors import InjectorError
 from .half_open import Resetter, half_open_connections
 from .host import (
     BPFFS,
@@ -77,7 +77,7 @@ class Injector:
     """A device of this network namespace, whether the program is attached or not."""
 
     def __init__(self, name: str) -> None:
-        """GatewayError when the device is not supported."""
+        """InjectorError when the device is not supported."""
         self.device: Device = find_device(name)
         self._pins = pins(self.device.index)
         self._hooks = Hooks(self.device.index)
@@ -88,7 +88,7 @@ class Injector:
         return all(self._hooks.name(point) == name for point, name in PROGRAMS.items())
 
     def attach(self, wanted: Wanted) -> bool:
-        """Attach the program; True when it replaces one. On GatewayError nothing has changed."""
+        """Attach the program; True when it replaces one. On InjectorError nothing has changed."""
         path = require_object()
         require_rights()
         require_kernel()
@@ -109,7 +109,7 @@ class Injector:
         for point, name in PROGRAMS.items():
             found = self._hooks.name(point)
             if found not in (None, name):
-                raise GatewayError(
+                raise InjectorError(
                     f"{self.device.name}: another filter, {found!r}, has our priority and handle: "
                     f"see `tc filter show dev {self.device.name} egress`"
                 )
@@ -121,7 +121,7 @@ class Injector:
             with suppress(BpfError):
                 found[name] = Map.pinned(self._pins / name)
         if found and len(found) != len(HANDED_OVER):
-            raise GatewayError(f"{self._pins} is incomplete: detach {self.device.name} first")
+            raise InjectorError(f"{self._pins} is incomplete: detach {self.device.name} first")
         return found
 
     def _share(self, program: Object, former: dict[str, Map], wanted: Wanted) -> None:
@@ -133,8 +133,8 @@ class Injector:
             for name in ("flows", "tokens"):
                 program.resize(name, wanted.max_flows)
 
-    def _other_version(self, name: str) -> GatewayError:
-        return GatewayError(
+    def _other_version(self, name: str) -> InjectorError:
+        return InjectorError(
             f"{self.device.name} has a program of another version, whose {name} cannot be taken "
             "over: detach it first, when few connections are being opened"
         )
@@ -168,7 +168,7 @@ class Injector:
         require_rights()
         reset = 0
         if self.attached:
-            with suppress(GatewayError):  # a program of another version is removed all the same
+            with suppress(InjectorError):  # a program of another version is removed all the same
                 reset = self._end_half_open()
         with _alone():
             self._remove()
@@ -193,7 +193,7 @@ class Injector:
 
     def _remove(self) -> None:
         owns = False
-        with suppress(GatewayError):
+        with suppress(InjectorError):
             owns = self.settings().owns_qdisc
         for point, name in PROGRAMS.items():
             if self._hooks.name(point) == name:
@@ -218,7 +218,7 @@ class Injector:
         except BpfError as e:
             if e.code not in (errno.ENOENT, errno.ENOTDIR):
                 raise
-            raise GatewayError(
+            raise InjectorError(
                 f"nothing is attached to {self.device.name}: ctwsgi gateway attach "
                 f"{self.device.name}"
             ) from None
@@ -228,7 +228,7 @@ class Injector:
             found.close()
 
     def settings(self) -> Settings:
-        """The settings in force. GatewayError when nothing is attached."""
+        """The settings in force. InjectorError when nothing is attached."""
         with self._map("settings") as settings:
             try:
                 return Settings.unpack(settings.get(_FIRST))
@@ -321,13 +321,13 @@ def remove_stale_pins() -> None:
 
 
 def checked_backends(addresses: Iterable[Address]) -> tuple[Address, ...]:
-    """GatewayError when a host is no address, or there are too many."""
+    """InjectorError when a host is no address, or there are too many."""
     found = tuple(addresses)
     if len(found) > BACKENDS_MAX:
-        raise GatewayError(f"{len(found)} servers, {BACKENDS_MAX} at most: select by a mark")
+        raise InjectorError(f"{len(found)} servers, {BACKENDS_MAX} at most: select by a mark")
     for address in found:
         try:
             pack_backend(address)
         except ValueError:
-            raise GatewayError(f"--backend {address[0]}: not an IP address") from None
+            raise InjectorError(f"--backend {address[0]}: not an IP address") from None
     return found

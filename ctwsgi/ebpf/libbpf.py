@@ -25,7 +25,7 @@ from ctypes import (
 from functools import cache
 from pathlib import Path
 
-from .errors import GatewayError
+from .errors import InjectorError
 
 INGRESS, EGRESS = 1, 2
 _REPLACE = 1  # BPF_TC_F_REPLACE
@@ -40,7 +40,7 @@ _MAPS_MAX = 64
 """More maps than a program of ours has."""
 
 
-class BpfError(GatewayError):
+class BpfError(InjectorError):
     """A call failed. `code` is the errno."""
 
     def __init__(self, what: str, code: int, log: str = "") -> None:
@@ -127,7 +127,7 @@ def _library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError:
-        raise GatewayError("libbpf.so.1 is not installed: apt-get install libbpf1") from None
+        raise InjectorError("libbpf.so.1 is not installed: apt-get install libbpf1") from None
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
@@ -135,7 +135,7 @@ def _library() -> ctypes.CDLL:
 
 
 def require_library() -> None:
-    """GatewayError when libbpf is not installed."""
+    """InjectorError when libbpf is not installed."""
     _library()
 
 
@@ -253,7 +253,7 @@ class Object:
     def _find(self, name: str) -> int:
         found = _library().bpf_object__find_map_by_name(self._object, name.encode())
         if not found:
-            raise GatewayError(f"the object has no map {name!r}: it is of another version")
+            raise InjectorError(f"the object has no map {name!r}: it is of another version")
         return int(found)
 
     def resize(self, name: str, entries: int) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..guard import guard_rules
 from ..origin import Address
 from ..wire.address import pack_host, show
-from .errors import GatewayError
+from .errors import InjectorError
 
 RULES = "/etc/nftables.d/ctwsgi.nft"
 
@@ -36,17 +36,17 @@ class Setup:
     """The device that the clients are behind; empty: any device."""
 
     def __post_init__(self) -> None:
-        """GatewayError when the rules would not mean what the setup says."""
+        """InjectorError when the rules would not mean what the setup says."""
         for name in filter(None, (self.device, self.clients)):
             if not _DEVICE.fullmatch(name):
-                raise GatewayError(f"{name!r} is no name of a device: see `ip link`")
+                raise InjectorError(f"{name!r} is no name of a device: see `ip link`")
         for host, _ in self.servers:
             try:
                 pack_host(host)
             except ValueError:
-                raise GatewayError(f"--server {host}: not an IP address") from None
+                raise InjectorError(f"--server {host}: not an IP address") from None
         if len({_family(server) for server in self.servers}) != len(self.servers):
-            raise GatewayError("one --server for IPv4 and one for IPv6: the rules do not balance")
+            raise InjectorError("one --server for IPv4 and one for IPv6: the rules do not balance")
 
 
 def _family(server: Address) -> str:

@@ -60,7 +60,7 @@ class Status:
 
     @classmethod
     def of(cls, injector: Injector) -> Status:
-        """Read them. GatewayError when nothing is attached."""
+        """Read them. InjectorError when nothing is attached."""
         settings = injector.settings()
         selection = settings.selection.name.lower()
         if settings.selection is Selection.MARK:

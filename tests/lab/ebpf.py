@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from ctwsgi.ebpf.errors import GatewayError
+from ctwsgi.ebpf.errors import InjectorError
 from ctwsgi.ebpf.host import require_bpffs, require_kernel, require_object, require_rights
 
 
@@ -18,6 +18,6 @@ def why_no_ebpf() -> str | None:
         require_rights()
         require_kernel()
         require_bpffs()
-    except GatewayError as e:
+    except InjectorError as e:
         return str(e)
     return None

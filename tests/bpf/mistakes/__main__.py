@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctwsgi.ebpf.errors import GatewayError
+from ctwsgi.ebpf.errors import InjectorError
 from ctwsgi.ebpf.libbpf import Object
 from tests import ROOT
 from tests.bpf.available import unavailable
@@ -88,7 +88,7 @@ def _build(mistake: int, folder: Path) -> str:
     try:
         with Object(folder / OBJECT) as program:
             program.load()
-    except GatewayError as e:
+    except InjectorError as e:
         return str(e)
     return ""
 
