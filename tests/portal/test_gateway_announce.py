@@ -141,10 +141,13 @@ def test_the_router_advertisement_has_option_37(portal: PortalLab) -> None:
     with portal.lab.client.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(DEADLINE)
         sock.bind(("gateway", ETH_P_IPV6))
-        portal.lab.gateway.popen(["radvd", "--nodaemon", "--logmethod=stderr", "--username=root",
-                                  f"--config={conf}", f"--pidfile={conf}.pid"])  # fmt: skip
+        command = ["radvd", "--nodaemon", "--logmethod=stderr"]
+        radvd = portal.lab.gateway.popen([*command, f"--config={conf}", f"--pidfile={conf}.pid"])
         while True:
-            packet = sock.recv(4096)
+            try:
+                packet = sock.recv(4096)
+            except TimeoutError:
+                pytest.fail(f"no advertisement: {radvd.log()}")
             # Behind the IPv6 header (40) the advertisement's own (16); RFC 4861, 4.2.
             if packet[6] == socket.IPPROTO_ICMPV6 and packet[40] == ROUTER_ADVERTISEMENT:
                 break
