@@ -48,7 +48,7 @@ def _without(*paths: str) -> tuple[str, ...]:
 
 PYTHON = Stage(
     "Python",
-    3,
+    2.5,
     (
         Part("unit", ("tests/unit", "bench")),
         Part("slow", (*_HOSTILE, *_SLOW)),
@@ -71,7 +71,7 @@ NAMESPACES = Stage(
 
 PORTAL = Stage(
     "portal",
-    2.5,
+    2,
     (
         Part("gateway", tuple(path for path in _GATEWAY if path != _LIFE)),
         Part("portal", ("tests/portal", *_without(*_GATEWAY, *_COMMANDS))),
@@ -83,7 +83,7 @@ PORTAL = Stage(
 
 SMOKE = Stage(
     "smoke",
-    1.5,
+    2.5,
     (
         Part("guests", module=("tests.kernel", "--smoke"), alone=True),
         Part("harness", ("tests/kernel",)),
