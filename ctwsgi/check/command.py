@@ -34,7 +34,7 @@ _ROOT = Path("/")
     "--module",
     "wants_module",
     is_flag=True,
-    help="This host should have the kernel module: a missing module is something to do.",
+    help="This host should have the kernel module: if it is missing, that is something to do.",
 )
 def check(wants_module: bool) -> None:
     """Tell whether this host can inject origins, and what is missing.

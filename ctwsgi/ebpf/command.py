@@ -39,7 +39,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _one_line_errors(function: _Function) -> _Function:
-    """Print a InjectorError or KeyFileError as one line, and end with status 2."""
+    """Print an InjectorError or KeyFileError as one line, and end with status 2."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

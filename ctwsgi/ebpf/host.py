@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Whether this host and a device can have the eBPF injector, and where its maps are pinned.
 
-find_device() and the require functions raise a InjectorError that says what is missing and what to
+find_device() and the require functions raise an InjectorError that says what is missing and what to
 do.
 """
 

@@ -54,6 +54,12 @@ MAX_FLOWS = 1 << 18
 OPENING = 1.0
 """Seconds that detach() waits for half-open connections to get their header."""
 
+ALL_PINS = BPFFS / "ctwsgi"
+"""The folder of all pins, which is also what commands lock."""
+
+LOCK_WAIT = 30.0
+"""Seconds that a command waits for another one."""
+
 _FIRST = bytes(4)
 """Key of the only entry of an array map."""
 
@@ -289,14 +295,47 @@ def _alone() -> Iterator[None]:
     """No other command changes programs and pins in the `with`.
 
     Otherwise remove_stale_pins() could remove the pins of a program that is being replaced: it
-    would compare the new maps with the programs before.
+    would compare the new maps with the programs before. InjectorError when the other command is
+    not done within LOCK_WAIT seconds.
     """
-    with ExitStack() as opened:
-        with suppress(OSError):  # without /sys/fs/bpf there are no pins
-            folder = os.open(BPFFS, os.O_RDONLY | os.O_DIRECTORY)
-            opened.callback(os.close, folder)
-            fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        ALL_PINS.mkdir(mode=0o700, exist_ok=True)
+    except OSError:  # without a bpf file system there are no pins
         yield
+        return
+    folder = _opened()
+    try:
+        _lock(folder)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _opened() -> int:
+    """The folder of all pins. Only root may open it, because whoever opens it can lock it."""
+    try:
+        folder = os.open(ALL_PINS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as e:
+        raise InjectorError(f"{ALL_PINS}: {e.strerror}: rm {ALL_PINS}") from None
+    if os.fstat(folder).st_uid != os.geteuid():  # anybody may write to /sys/fs/bpf
+        os.close(folder)
+        raise InjectorError(f"{ALL_PINS} belongs to another user: rm -r {ALL_PINS}")
+    os.fchmod(folder, 0o700)
+    return folder
+
+
+def _lock(folder: int) -> None:
+    end = time.monotonic() + LOCK_WAIT
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise InjectorError(
+                    f"another `ctwsgi gateway` command holds {ALL_PINS}: see `lsof {ALL_PINS}`"
+                ) from None
+            time.sleep(0.05)
 
 
 def remove_stale_pins() -> None:
@@ -305,7 +344,7 @@ def remove_stale_pins() -> None:
     A device exists if some loaded ingress program uses its maps. The egress program does not show
     it: the pinned map keeps a timer, and the timer keeps that program.
     """
-    folders = [*(BPFFS / "ctwsgi").glob("*/*")]
+    folders = [*ALL_PINS.glob("*/*")]
     used = maps_in_use(PROGRAMS[INGRESS]) if folders else set()
     for folder in folders:
         try:
@@ -314,7 +353,6 @@ def remove_stale_pins() -> None:
             continue
         settings.close()
         if settings.id not in used:
-            # Another command may remove it at the same time.
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):
                 folder.parent.rmdir()

@@ -161,7 +161,7 @@ class _Messages:
 
     @property
     def last(self) -> str:
-        """The last lines of them. The verifier says there why it refuses a program."""
+        """The last lines that libbpf printed. The verifier says there why it refuses a program."""
         return "\n".join(self._lines[-_LOG_LINES:])
 
 

@@ -10,8 +10,8 @@ Buffer = bytes | memoryview
 
 
 class Channel(Protocol):
-    """server.connection.ServedConnection implements it, because this package may not import the
-    server."""
+    """What a response needs of its connection. This package may not import the server, whose
+    connection.ServedConnection implements it."""
 
     @property
     def closing(self) -> bool:

@@ -54,7 +54,7 @@ def patch() -> None:
 
 
 def _fork() -> int:
-    """fork() whose child keeps its signals until `give_early_signals()`.
+    """fork() whose child keeps its signals until `give_early_signals()`, if it becomes a worker.
 
     Until the child has a worker's handlers it has the master's, which put a signal into a queue
     that nobody reads in the child. A worker that is told to stop while it boots would then serve

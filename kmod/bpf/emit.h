@@ -12,7 +12,7 @@
 #include "counters.h"
 #include "work.h"
 
-/* Of a header segment that is made of a server's segment; the TTL in IPv4. */
+/* Of a header segment that is made from a server's segment; the TTL in IPv4. */
 #define HOP_LIMIT 64
 
 static __always_inline __u16 fold(__u64 sum)

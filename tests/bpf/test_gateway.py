@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
 import signal
 import socket
+import stat
 import sys
 from pathlib import Path
 
 import pytest
 
 from ctwsgi.ebpf.host import BPFFS
+from ctwsgi.ebpf.injector import ALL_PINS
 from ctwsgi.wire.auth import KeyRing
 from tests.lab import LabError, draw_destination, until
 
@@ -254,6 +258,29 @@ def test_a_device_that_vanishes_leaves_nothing_for_long() -> None:
 
             until(tidied, "the pins of the device that is gone")
             assert other.status()["attached"]
+
+
+def test_one_command_at_a_time(gateway: Gateway) -> None:
+    """Other commands could remove the pins of a program that is being replaced."""
+    gateway.command("attach", DEVICE)
+    code = (
+        "from ctwsgi.cli import main; from ctwsgi.ebpf import injector; injector.LOCK_WAIT = 0;"
+        "main()"
+    )
+    impatient = [sys.executable, "-c", code, "gateway"]
+    folder = os.open(ALL_PINS, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        for words in (["attach", DEVICE], ["detach", DEVICE]):
+            refused = gateway.lab.gateway.run([*impatient, *words], check=False)
+            assert refused.returncode == 2
+            [line] = refused.stderr.splitlines()
+            assert f"another `ctwsgi gateway` command holds {ALL_PINS}" in line
+    finally:
+        os.close(folder)
+    assert gateway.status()["attached"]
+    # Whoever could open the folder could lock it.
+    assert stat.S_IMODE(ALL_PINS.stat().st_mode) == 0o700
 
 
 def closing(gateway: Gateway, value: bool) -> None:

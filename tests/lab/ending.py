@@ -35,6 +35,8 @@ def end_in_order() -> None:
     _state.pipe, written = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(written, warn_on_full_buffer=False)
     for number in SIGNALS:
+        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup has run this program
         # Python writes to the pipe only for signals that have a handler. Unlike SIG_IGN, a handler
         # is not inherited by the commands that are run.
         signal.signal(number, _do_nothing)

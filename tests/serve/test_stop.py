@@ -275,7 +275,7 @@ def post_fork(server, worker):
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT, signal.SIGINT])
 @pytest.mark.parametrize("gunicorn", [False, True], ids=["serve", "gunicorn"])
 def test_a_worker_that_boots_can_be_stopped(gunicorn: bool, number: int, tmp_path: Path) -> None:
     (tmp_path / "gunicorn.conf.py").write_text(BOOTING)

@@ -16,7 +16,7 @@ import sys
 import time
 
 from tests import ROOT
-from tests.lab.ending import Ended, end_in_order
+from tests.lab.ending import Ended, end_if_told, end_in_order
 
 from . import stage as stages
 from . import summary
@@ -59,6 +59,7 @@ def main() -> int:
         ran.append((stage, results, (time.monotonic() - began) / 60))
     if given.coverage:
         report_coverage()
+    end_if_told()
     return summary.show(ran)
 
 

@@ -78,7 +78,8 @@ def run(stage: Stage, options: Options) -> list[Result]:
 
 
 def _say_states(running: list[RunningPart], said: float) -> float:
-    """Says how far they are, when EVERY seconds have passed since `said`. Returns when it was."""
+    """Prints each part's state, if EVERY seconds have passed since `said`. Returns when the states
+    were printed last."""
     if time.monotonic() - said < EVERY:
         return said
     for part in running:

@@ -93,7 +93,7 @@ def helped(module: str, *command: str) -> str:
 def listed(module: str, *command: str) -> frozenset[str]:
     """The subcommands that the help of a click group lists."""
     _, _, text = helped(module, *command).partition("\nCommands:\n")
-    return frozenset(re.findall(r"^  ([a-z]+)", text, re.MULTILINE))
+    return frozenset(re.findall(r"^  ([a-z-]+)", text, re.MULTILINE))
 
 
 def unknown(typed: Typed) -> set[str]:

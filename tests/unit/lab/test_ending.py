@@ -91,6 +91,15 @@ def test_not_lost_where_python_drops_exceptions(place: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (143, "swallows\n", "")
 
 
+def test_nohup_keeps_a_hang_up_away() -> None:
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    code += (
+        PREFIX.format(number=int(signal.SIGHUP)) + "tell()\nuntil(lambda: True, '')\nprint('done')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
 IN_THE_TRACER = """
 import weakref
 get = weakref.WeakKeyDictionary.__getitem__
