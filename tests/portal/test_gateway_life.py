@@ -179,8 +179,10 @@ def test_what_others_take_away_comes_back(running: Gateway, deed: str) -> None:
 
 def test_strangers_in_our_sets_are_thrown_out(running: Gateway) -> None:
     granted(running)
+    running.agent.signal(signal.SIGSTOP)  # it looks each second
     running.gateway.nft(f"add element inet {TABLE} macs {{ 02:00:00:00:02:01 timeout 1h }}")
     assert passes(running.other)
+    running.agent.signal(signal.SIGCONT)
     in_time(lambda: not passes(running.other), "the stranger's end")
     assert passes(running.client)
 
