@@ -299,7 +299,9 @@ def _alone() -> Iterator[None]:
     not done within LOCK_WAIT seconds.
     """
     try:
-        ALL_PINS.mkdir(mode=0o700, exist_ok=True)
+        ALL_PINS.mkdir(mode=0o700)
+    except FileExistsError:
+        pass  # whatever it is: _opened() looks
     except OSError:  # without a bpf file system there are no pins
         yield
         return

@@ -66,14 +66,19 @@ def visit(lab: Lab, version: int) -> tuple[str, str]:
     return name, lab.client.run(curl).stdout
 
 
+def visit_both(lab: Lab) -> None:
+    """Over IPv4 and IPv6 the application tells where the visitor was going."""
+    for version in (4, 6):
+        name, answer = visit(lab, version)
+        assert answer == f"you were going to {(name, 80)}\n"
+
+
 def test_the_first_way(lab: Lab, tmp_path: Path) -> None:
     block = blocks("1. ")[0]
     (tmp_path / "app.py").write_text(here(block, "PYTHON"))
     lab.gateway.nft(rules())
     start(lab, "gateway", block.splitlines()[-1], tmp_path)
-    for version in (4, 6):
-        name, answer = visit(lab, version)
-        assert answer == f"you were going to {(name, 80)}\n"
+    visit_both(lab)
 
 
 @pytest.mark.skipif(bool(why_no_ebpf()), reason=str(why_no_ebpf()))
@@ -112,8 +117,6 @@ def test_the_second_way(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "hello.py").write_text(here(block, "PYTHON"))
     lab.gateway.nft(rules())
     start(lab, "gateway", block.splitlines()[-1], tmp_path)
-    for version in (4, 6):
-        name, answer = visit(lab, version)
-        assert answer == f"you were going to {(name, 80)}\n"
+    visit_both(lab)
     direct = ["curl", "-sS", "--noproxy", "*", f"http://{lab.gateway.address()}:8080/"]
     assert lab.client.run(direct).stdout == "you came here directly\n"
