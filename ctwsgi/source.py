@@ -147,7 +147,7 @@ class HeaderStage:
                 self._held = data
                 return 0
             header, length = found
-            self._source.trust.match_source(header.src, self._peer)
+            self._source.trust.match_source(header, self._peer)
             self.origin = Origin(
                 "proxy",
                 header.dst,

@@ -27,6 +27,7 @@ from .errors import OriginError, Reason
 from .guard import local_guard
 from .origin import Address
 from .wire.address import normal_host, show
+from .wire.header import Header
 
 Network = IPv4Network | IPv6Network
 
@@ -48,8 +49,8 @@ class Trust:
     guarded: bool = False
     """The operator states that a packet filter drops connections that were not translated."""
     snat: bool = False
-    """Source addresses are rewritten between injector and server: do not compare them with the
-    peer's."""
+    """Source addresses are rewritten on the way, and no signed header says to what: do not compare
+    them with the peer's."""
     stated: bool = False
     """True when the operator said whom to trust; the default is safe on loopback only."""
 
@@ -94,12 +95,22 @@ class Trust:
 
         return trusts
 
-    def match_source(self, src: Address | None, peer: Address | None) -> None:
+    def match_source(self, header: Header, peer: Address | None) -> None:
         """With an injector in the path the header's source must be the TCP peer.
 
-        A header with another source was written for another connection.
+        A header with another source was written for another connection. Where NAT changed the
+        source, a verified header names what it became. Without a signature the address must be the
+        peer's and the port may differ: conntrack changes the port when the client uses one port
+        for two destinations that lead here. The guard protects such a listener
+        (docs/threat-model.md#the-guard): whoever could write a header could write any port in it.
         """
-        if self.inline and not self.snat and src is not None and src != peer:
+        if not self.inline or self.snat or header.src is None:
+            return
+        if header.auth is None:
+            fits = peer is not None and header.src[0] == peer[0]
+        else:
+            fits = (header.translated or header.src) == peer
+        if not fits:
             raise OriginError(Reason.SRC_MISMATCH, "the header's source is not the TCP peer")
 
     def check(self, source: str, sockname: Any, *, signed: bool, signable: bool) -> None:

@@ -84,6 +84,7 @@ def _decode_header(file: BinaryIO, payload: BinaryIO | None, keys: KeyRing | Non
             "command": header.command.name,
             "orig_dst": header.dst,
             "orig_src": header.src,
+            "translated_src": header.translated,
             "auth": header.auth,
             "tlvs": [[kind, value.hex()] for kind, value in header.tlvs],
             "payload_bytes": size,

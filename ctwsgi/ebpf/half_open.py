@@ -25,7 +25,7 @@ _KEY = struct.Struct("=16s16s2s2sI")
 _FLOW = struct.Struct("=4x2B2x5B3x7I")
 """`struct flow_key`, and the start of `struct flow`; kmod/bpf/flow.h asserts the offsets."""
 
-_HEADER = 80
+_HEADER = 104
 """Size of `header`, the last member of `struct flow`."""
 
 _RST, _ACK = 4, 16

@@ -44,6 +44,8 @@ class Header:
     """(type, value) pairs, raw, in the header's order; empty for LOCAL and UNSPEC."""
     auth: int | None = None
     """The id of the key whose tag was verified; None when no keys were given."""
+    translated: Address | None = None
+    """The source that the server sees, where a verified header says that NAT changed it."""
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Header:
         dst: Address | None,
         tlvs: Tlvs = (),
         auth: int | None = None,
+        translated: Address | None = None,
     ) -> None:
         # Takes half the time of the generated __init__, which calls object.__setattr__ for each
         # slot; that was a third of the time to decode a plain header.
@@ -62,8 +65,15 @@ class Header:
         _set_dst(self, dst)
         _set_tlvs(self, tlvs)
         _set_auth(self, auth)
+        _set_translated(self, translated)
 
 
-_set_version, _set_command, _set_src, _set_dst, _set_tlvs, _set_auth = (
-    vars(Header)[each.name].__set__ for each in fields(Header)
-)
+(
+    _set_version,
+    _set_command,
+    _set_src,
+    _set_dst,
+    _set_tlvs,
+    _set_auth,
+    _set_translated,
+) = (vars(Header)[each.name].__set__ for each in fields(Header))

@@ -25,6 +25,7 @@ from . import auth, tlv
 from .address import host_text, ipv4_text, pack_pair
 from .crc32c import crc32c as checksum
 from .header import Command, Header, Transport
+from .translated import translated_source
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 FIXED_SIZE = 16
@@ -87,10 +88,12 @@ def decode_v2(
         return Header(2, _PROXY, (text(src), sport), (text(dst), dport)), end
     header = bytes(data[:end])
     tlvs = _read_tlvs(header, FIXED_SIZE + block)
-    key_id = None
+    key_id = translated = None
     if keys is not None:
         key_id = auth.verify(header, tlvs, FIXED_SIZE + block, keys, window, now)
-    return Header(2, _PROXY, (text(src), sport), (text(dst), dport), tlvs, key_id), end
+        translated = translated_source(tlvs, len(src))
+    source, destination = (text(src), sport), (text(dst), dport)
+    return Header(2, _PROXY, source, destination, tlvs, key_id, translated), end
 
 
 def _decode_unused(

@@ -19,6 +19,9 @@ CRC32C = 0x03
 AUTH = 0xE7
 """Our authentication tag, in the range for custom use."""
 
+TRANSLATED_SOURCE = 0xE8
+"""The client's address and port as NAT left them, if it changed them; see translated.py."""
+
 Tlvs = tuple[tuple[int, bytes], ...]
 """(type, value) pairs, in their order on the wire."""
 

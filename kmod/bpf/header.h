@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The PROXY protocol v2 header and its authentication TLV:
- * docs/wire-formats.md#version-2 and docs/wire-formats.md#authentication-tlv-type-0xe7.
+ * The PROXY protocol v2 header and its TLVs: docs/wire-formats.md#version-2.
  *
  *	 0  \r\n\r\n\0\r\nQUIT\n		signature
  *	12  0x21			version 2, command PROXY
  *	13  0x11 or 0x21		TCP over IPv4 or IPv6
  *	14  length of what follows	u16
  *	16  source, destination, source port, destination port, as the client sent them
- *	 ?  E7 00 16 01 key-id time[4] tag[16]
+ *	 ?  E7 00 16 01 key-id time[4] tag[16], if a key signs
+ *	 ?  E8 00 06 (IPv6: 12) address, port: the source that the server sees, if a key signs and
+ *	    NAT has changed the source
  *
  * The tag is BLAKE2s over the whole header, with zeros in place of the tag.
  */
@@ -23,6 +24,7 @@
 #define HEADER_IPV6 52
 #define HEADER_AUTH 25
 
+#define TLV_SOURCE 0xe8
 #define TLV_AUTH 0xe7
 #define TLV_AUTH_LENGTH 22
 #define TLV_AUTH_VERSION 1
@@ -66,14 +68,14 @@ static __always_inline __u32 unix_time(const struct settings *settings)
 	return bpf_ktime_get_tai_ns() / NSEC_PER_SEC - settings->tai_offset;
 }
 
-/* Sign a header of @len bytes, the TLV included. Returns 0, or -1 when there is no key. */
+/* Sign a header of @len bytes, the TLVs included. Returns 0, or -1 when there is no key. */
 static __always_inline int sign(struct work *work, __u32 len, const struct settings *settings)
 {
 	struct blake2s *hash = &work->hash;
 	__u32 key_len, time = bpf_htonl(unix_time(settings));
 	__u8 *tlv, id = 0;
 
-	if (len == HEADER_IPV4 + HEADER_AUTH)
+	if (len < HEADER_IPV6 + HEADER_AUTH)
 		tlv = work->header + HEADER_IPV4;
 	else
 		tlv = work->header + HEADER_IPV6;
@@ -96,6 +98,29 @@ static __always_inline int sign(struct work *work, __u32 len, const struct setti
 	}
 	__builtin_memcpy(tlv + 9, hash->h, BLAKE2S_DIGEST);
 	return 0;
+}
+
+/*
+ * Write the TLV of the translated source behind the place of the signature, if NAT has changed the
+ * source. Conntrack itself changes the port, to tell the replies apart, when one client port has
+ * two original destinations that lead to one server. @size: of an address. Returns the TLV's length.
+ */
+static __always_inline __u32 put_source(__u8 *tlv, const struct nf_conn *ct, __u32 size)
+{
+	__be16 port = BPF_CORE_READ(ct, tuplehash[IP_CT_DIR_REPLY].tuple.dst.u.all);
+	__u32 address[4], original[4];
+
+	BPF_CORE_READ_INTO(&address, ct, tuplehash[IP_CT_DIR_REPLY].tuple.dst.u3.all);
+	BPF_CORE_READ_INTO(&original, ct, tuplehash[IP_CT_DIR_ORIGINAL].tuple.src.u3.all);
+	if (port == BPF_CORE_READ(ct, tuplehash[IP_CT_DIR_ORIGINAL].tuple.src.u.all) &&
+	    address[0] == original[0] && address[1] == original[1] &&
+	    address[2] == original[2] && address[3] == original[3])
+		return 0;
+	tlv[0] = TLV_SOURCE;
+	tlv[2] = size + sizeof(port);
+	__builtin_memcpy(tlv + 3, address, size);
+	__builtin_memcpy(tlv + 3 + size, &port, sizeof(port));
+	return 3 + size + sizeof(port);
 }
 
 /**
@@ -122,8 +147,13 @@ static __always_inline __u32 header_build(struct work *work, const struct nf_con
 		work->header[13] = 0x21;
 		put_addresses(work->header, ct, 16);
 	}
-	if (settings->is_signed)
+	if (settings->is_signed) {
 		len += HEADER_AUTH;
+		if (version == 4)
+			len += put_source(work->header + HEADER_IPV4 + HEADER_AUTH, ct, 4);
+		else
+			len += put_source(work->header + HEADER_IPV6 + HEADER_AUTH, ct, 16);
+	}
 	work->header[15] = len - HEADER_ADDRESSES;
 	if (settings->is_signed && sign(work, len, settings))
 		return 0;

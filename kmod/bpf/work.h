@@ -13,8 +13,8 @@
 #include "packet.h"
 
 #define HEADER_MIN 28
-#define HEADER_MAX 77
-#define HEADER_SPACE 80		/* HEADER_MAX in whole words, for checksums */
+#define HEADER_MAX 98
+#define HEADER_SPACE 104	/* HEADER_MAX in whole words of 8 bytes */
 
 #define OPTIONS_MAX 40
 #define TIMESTAMPS 8		/* bytes of a timestamps option after kind and length */

@@ -152,7 +152,7 @@ static void reserve_header(struct conn *conn, const struct nf_conn *ct, enum cti
 	if (format == CTINJECT_CTFRAME)
 		return;
 	key = keys_signing(nf_ct_net(ct));
-	conn->header_len = header_size(nf_ct_l3num(ct), key);
+	conn->header_len = header_size(ct, key);
 	conn->key_id = key ? key->id : 0;
 }
 

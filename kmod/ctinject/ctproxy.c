@@ -68,7 +68,7 @@
  */
 int ctproxy_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why)
 {
-	bool is_signed = conn->header_len != header_size(nf_ct_l3num(ct), false);
+	bool is_signed = conn->header_len != header_size(ct, false);
 	const struct signing_key *key = NULL;
 	struct flow *flow;
 

@@ -113,6 +113,7 @@ def test_decode_a_header(tmp_path: Path) -> None:
         "command": "PROXY",
         "orig_dst": list(DST),
         "orig_src": list(SRC),
+        "translated_src": None,
         "auth": None,
         "tlvs": [[0xEE, "78"]],
         "payload_bytes": 2,

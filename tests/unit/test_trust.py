@@ -10,6 +10,7 @@ from ctwsgi.guard import local_guard
 from ctwsgi.source import SOURCES, make_source
 from ctwsgi.trust import Trust, UnsafeListener
 from ctwsgi.wire.auth import KeyRing
+from ctwsgi.wire.header import Command, Header
 
 LOOPBACK = [("127.0.0.1", 80), ("127.9.9.9", 80), ("::1", 80, 0, 0), "/run/app.sock", ""]
 OPEN = [("0.0.0.0", 80), ("::", 80, 0, 0), ("192.0.2.1", 80), ("::ffff:192.0.2.1", 80, 0, 0)]
@@ -115,25 +116,43 @@ def test_admission(words, peer, admitted):
 CLIENT, OTHER = ("192.0.2.7", 4000), ("192.0.2.7", 4001)
 
 
+STRANGER = ("192.0.2.8", 4000)
+SIGNED = {"auth": 7}
+
+
 @pytest.mark.parametrize(
-    ("words", "snat", "src", "fits"),
+    ("words", "snat", "src", "signature", "fits"),
     [
-        (["inline"], False, CLIENT, True),
-        (["inline"], False, OTHER, False),
-        (["inline"], False, ("192.0.2.8", 4000), False),
-        (["inline"], False, None, True),
-        (["inline"], True, OTHER, True),
-        (["192.0.2.0/24"], False, OTHER, True),
+        (["inline"], False, CLIENT, {}, True),
+        (["inline"], False, OTHER, {}, True),  # conntrack may have changed the port
+        (["inline"], False, STRANGER, {}, False),
+        (["inline"], False, None, {}, True),
+        (["inline"], True, STRANGER, {}, True),
+        (["192.0.2.0/24"], False, STRANGER, {}, True),
+        (["inline"], False, CLIENT, SIGNED, True),
+        (["inline"], False, OTHER, SIGNED, False),
+        (["inline"], False, STRANGER, SIGNED, False),
+        (["inline"], False, OTHER, SIGNED | {"translated": CLIENT}, True),
+        (["inline"], False, STRANGER, SIGNED | {"translated": CLIENT}, True),
+        (["inline"], False, CLIENT, SIGNED | {"translated": OTHER}, False),
+        (["inline"], True, STRANGER, SIGNED, True),
     ],
 )
-def test_source_address_of_an_inline_header(words, snat, src, fits):
+def test_source_address_of_an_inline_header(words, snat, src, signature, fits):
     trust = Trust.parse(words, snat=snat)
+    header = Header(2, Command.PROXY, src, None, **signature)
     if fits:
-        trust.match_source(src, CLIENT)
+        trust.match_source(header, CLIENT)
     else:
         with pytest.raises(OriginError) as e:
-            trust.match_source(src, CLIENT)
+            trust.match_source(header, CLIENT)
         assert e.value.reason is Reason.SRC_MISMATCH
+
+
+def test_a_header_does_not_fit_a_peer_without_an_address():
+    header = Header(2, Command.PROXY, CLIENT, None)
+    with pytest.raises(OriginError):
+        Trust.parse(["inline"]).match_source(header, None)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from dataclasses import replace
 from ctwsgi.wire.auth import Key, KeyRing
 
 from .case import Trial
+from .cases_ports import PLACES, from_one_port, judge
+from .cases_rules import masquerade
 from .cases_udp import datagrams
 from .decoders import ProxyDecoder
 from .injector import Ctproxy, WritesHeaders
@@ -134,6 +136,27 @@ async def rotation_under_load(trial: Trial) -> None:
             rotating.cancel()
     # The machine's speed decides which key signed how often. None may be unsigned.
     require(signers and signers <= {5, 9}, f"signed by {signers}")
+
+
+@named("auth", *PLACES, injectors=HEADERS, plain=("gateway", "dnat6"))
+async def one_port_two_destinations(trial: Trial) -> None:
+    """A signed header names the port that NAT made of the client's."""
+    assert isinstance(trial.injector, WritesHeaders)
+    with _Keys(trial, 9):
+        await from_one_port(trial, trial.injector.signed_by(RING))
+
+
+@named("auth", "gateway", "gateway6", injectors=HEADERS)
+async def masqueraded(trial: Trial) -> None:
+    """A signed header names the address that the server sees instead of the client's."""
+    assert isinstance(trial.injector, WritesHeaders)
+    reader = trial.injector.signed_by(RING)
+    with _Keys(trial, 9), masquerade(trial) as place:
+        talk = await trial.talk(SMALL, place=place, injector=reader)
+    for pair in talk.pairs.values():
+        assert pair.accepted
+        require(pair.accepted.peer[0] == place.seen_as, f"not masqueraded: {pair.accepted.peer}")
+        judge(pair.client, pair.accepted, reader)
 
 
 @named("auth", "gateway", injectors=("ctproxy",))

@@ -13,7 +13,7 @@ from .judge import require
 from .kernel import flush_conntrack
 from .loads import MEGABYTE, SERVER_FIRST, SMALL, Load, parallel, upload
 from .named import MODULE, named
-from .places import ROUTED
+from .places import ROUTED, Place
 
 LOADS = (SMALL, SERVER_FIRST, upload("300k", 300_000, 50_000), parallel(20))
 
@@ -38,13 +38,19 @@ async def untouched(trial: Trial) -> None:
         require(gained.get("untouched", 0) == trial.connections, f"counted {gained}")
 
 
+@contextmanager
+def masquerade(trial: Trial) -> Iterator[Place]:
+    """In the `with` the listener sees the gateway's address, as the yielded place says."""
+    chain = "type nat hook postrouting priority srcnat;"
+    with _table(trial, f'chain post {{\n{chain}\noifname "gs" masquerade\n}}'):
+        yield replace(trial.place, seen_as=ROUTED[trial.place.version])
+
+
 def _masquerade(load: Load) -> None:
     @named("rules", "gateway", "gateway6", name=f"masquerade/{load.name}")
     async def _body(trial: Trial) -> None:
-        """The listener sees the gateway's address, and the header has the client's."""
-        place = replace(trial.place, seen_as=ROUTED[trial.place.version])
-        chain = "type nat hook postrouting priority srcnat;"
-        with _table(trial, f'chain post {{\n{chain}\noifname "gs" masquerade\n}}'):
+        """The header has the client's address, and not the one that the listener sees."""
+        with masquerade(trial) as place:
             await trial.talk(load, place=place)
 
 

@@ -69,9 +69,10 @@ def test_vector_verifies(vector: dict[str, Any]) -> None:
     assert found[1] == len(header)
     assert (found[0].src, found[0].dst) == (tuple(vector["src"]), tuple(vector["dst"]))
     assert found[0].auth == vector["key_id"]
+    assert found[0].translated == (tuple(vector["translated"]) if "translated" in vector else None)
     unkeyed = proxy.decode(header, transport=transport)
     assert unkeyed is not None
-    assert unkeyed[0].auth is None
+    assert (unkeyed[0].auth, unkeyed[0].translated) == (None, None)
     assert 0xE7 in dict(unkeyed[0].tlvs)
 
 

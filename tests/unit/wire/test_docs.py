@@ -10,6 +10,8 @@ import pytest
 
 from ctwsgi.wire import ctframe, proxy
 from ctwsgi.wire.auth import Key
+from ctwsgi.wire.tlv import TRANSLATED_SOURCE
+from ctwsgi.wire.translated import pack_source
 from tests import ROOT
 
 from .test_reasons import reasons_of_the_codecs
@@ -27,6 +29,13 @@ EXAMPLES: dict[str, Callable[[], bytes]] = {
     "proxy-v2-local": proxy.encode_local,
     "proxy-v2-signed": lambda: proxy.encode_v2(
         SRC, DST, key=Key(1, bytes(range(32))), now=1_700_000_000, crc32c=True
+    ),
+    "proxy-v2-translated": lambda: proxy.encode_v2(
+        SRC,
+        DST,
+        tlvs=[(TRANSLATED_SOURCE, pack_source((SRC[0], 61234)))],
+        key=Key(1, bytes(range(32))),
+        now=1_700_000_000,
     ),
 }
 

@@ -37,6 +37,10 @@ def changed(header: bytes, at: int, *values: int) -> bytes:
     return header[:at] + bytes(values) + header[at + len(values) :]
 
 
+def signed_with(*tlvs: tuple[int, bytes]) -> bytes:
+    return encode_v2(SRC, DST, tlvs=tlvs, key=KEY, now=NOW)
+
+
 def reasons_of_the_codecs() -> set[Reason]:
     """The reasons that `ctwsgi.wire` names anywhere."""
     sources = "".join(path.read_text() for path in Path(wire.__file__).parent.glob("*.py"))
@@ -141,6 +145,16 @@ PROXY_CASES = [
     ),
     Case(
         "a tag of 23", encode_v2(SRC, DST, tlvs=[(0xE7, bytes(23))]), Reason.AUTH_LENGTH, 54, TAGGED
+    ),
+    Case("0xE8 of 5", signed_with((0xE8, bytes(5))), Reason.BAD_TLV, 61, TAGGED),
+    Case("0xE8 of IPv6 in INET", signed_with((0xE8, bytes(18))), Reason.BAD_TLV, 74, TAGGED),
+    Case("0xE8 twice", signed_with((0xE8, bytes(6)), (0xE8, bytes(6))), Reason.BAD_TLV, 71, TAGGED),
+    Case(
+        "0xE8 without a tag",
+        encode_v2(SRC, DST, tlvs=[(0xE8, b"")]),
+        Reason.AUTH_MISSING,
+        31,
+        TAGGED,
     ),
     Case("version 0", changed(SIGNED, AUTH_AT, 0), Reason.AUTH_VERSION, 53, TAGGED),
     Case("version 2", changed(SIGNED, AUTH_AT, 2), Reason.AUTH_VERSION, 53, TAGGED),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-SMALL = (0, 1, 2, 3, 4, 7, 8, 9, 20, 27, 28, 29, 52, 53, 77, 78, 100, 300)
+SMALL = (0, 1, 2, 3, 4, 7, 8, 9, 20, 27, 28, 29, 52, 53, 62, 77, 78, 98, 100, 300)
 
 SYN_DELTAS = (0, 0, 1, -1, 3, 28, -28, 100, -100, 10000, -10000, 66000, 1 << 24, 1 << 31)
 
