@@ -24,8 +24,10 @@
  *
  *	to the server, in OPEN
  *	  bare ACK at X+1             becomes the header
- *	  data or FIN at X+1          the header is sent before it
- *	  anything after X+1          passes: the server queues it until it has the header
+ *	  data or FIN at X+1          passes if the header was sent and this is new; else the header
+ *	                              is sent before it: the client repeats what the server may lack
+ *	  anything after X+1          passes if the header was sent, and the server queues it; else
+ *	                              the header is sent before it
  *	  RST at X+1                  is sent twice, with X-H+1 and X+1: the server expects one
  *	  keepalive probe (at X)      becomes the header
  *	  anything else below X+1     is dropped

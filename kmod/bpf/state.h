@@ -154,6 +154,19 @@ static __always_inline bool ack_is_plausible(const struct flow *flow, const stru
 	       packet_ack(packet) - flow->server <= flow->sent - flow->server;
 }
 
+/*
+ * Whether the header goes in front of a segment with data or FIN. Not if it was sent and the client
+ * has not sent all of this segment before: then it is on its way ahead of it. If it was lost, the
+ * server's ack asks for it, or the client sends the segment again.
+ */
+static __always_inline bool needs_header(const struct flow *flow, const struct packet *packet,
+					 __u32 ahead)
+{
+	if (!flow->sent_header)
+		return true;
+	return !ahead && !after(packet_end(packet), flow->high);
+}
+
 /* Decide about a client's segment while the server may not have the header. */
 static __always_inline void decide(const struct flow *flow, const struct packet *packet,
 				   struct step *step)
@@ -166,11 +179,13 @@ static __always_inline void decide(const struct flow *flow, const struct packet 
 			step->action = ACTION_RESET_TWICE;
 	} else if (!ack_is_plausible(flow, packet)) {
 		step_drop(step, COUNT_drop_ack);
-	} else if (ahead == 0 && (packet->payload || packet_has(packet, TCP_FIN))) {
-		step->action = ACTION_HEADER_FIRST;
+	} else if ((__s32)ahead > 0 ||
+		   (ahead == 0 && (packet->payload || packet_has(packet, TCP_FIN)))) {
+		if (needs_header(flow, packet, ahead))
+			step->action = ACTION_HEADER_FIRST;
 	} else if (ahead == 0 || is_keepalive(packet, ahead)) {
 		step->action = ACTION_BECOME_HEADER;
-	} else if ((__s32)ahead < 0) {
+	} else {
 		step_drop(step, COUNT_drop_below);
 	}
 }

@@ -128,7 +128,6 @@ struct flow_key {
  * @fin_end: ctproxy: number after the client's FIN
  * @heard: ctproxy: the client has acknowledged the SYN-ACK, and has not reset the connection since
  * @headers: ctproxy: how often the header was sent
- * @headed: ctproxy: jiffies when the header was last sent
  * @header_len: ctproxy: length of @header
  * @header: ctproxy: the header that is injected
  * @rcu: delays the freeing by a grace period, since the reply hook looks up flows without a lock
@@ -151,7 +150,7 @@ struct flow {
 		};
 		struct {
 			u32 first, server, sent, high, acked, fin_end, mark;
-			unsigned long answered, refused, headed;
+			unsigned long answered, refused;
 			u32 headers;
 			__be16 window;
 			bool heard, fin;

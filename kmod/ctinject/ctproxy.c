@@ -12,7 +12,8 @@
  *
  *	to the server, while the header is not acknowledged
  *	  bare ACK at X+1             becomes the header
- *	  data or FIN at X+1          the header is sent first, unless it was sent just before
+ *	  data or FIN at X+1          passes if the header was sent and this is new; else the header
+ *	                              is sent first: the client repeats what the server may lack
  *	  beyond X+1                  passes if the header was sent, and the server waits for that;
  *	                              else the header is sent first
  *	  beyond any first window     is dropped: it may bring back a SYN cookie of another minute
@@ -42,12 +43,6 @@
 
 /* A burst of acks below the header is answered with one header. */
 #define ANSWER_INTERVAL msecs_to_jiffies(10)
-
-/*
- * A client sends its first data right behind the handshake, when the header has just left. If that
- * header is lost, the server's ack asks for it: see ctproxy_reply().
- */
-#define HEADER_INTERVAL msecs_to_jiffies(10)
 
 /*
  * How far a client can be ahead of its first byte while the server has not acknowledged any: the
@@ -130,9 +125,14 @@ static bool ack_is_plausible(const struct flow *flow, const struct tcphdr *th)
 	return th->ack && ntohl(th->ack_seq) - flow->server <= flow->sent - flow->server;
 }
 
-static bool has_just_gone(const struct flow *flow)
+/*
+ * Whether a segment brings something that the client has not sent before. If the header was sent,
+ * it is on its way ahead of this segment. If it was lost, the server's ack asks for it, see
+ * ctproxy_reply(), or the client sends the segment again.
+ */
+static bool is_new(const struct flow *flow, const struct segment *seg, const struct tcphdr *th)
 {
-	return flow->headers && time_before(jiffies, flow->headed + HEADER_INTERVAL);
+	return after(ntohl(th->seq) + seg->len + th->fin, flow->high);
 }
 
 /* Decides about a segment while the server may lack the header. Under flow->lock. */
@@ -151,7 +151,7 @@ static enum action decide(const struct flow *flow, const struct segment *seg,
 		return flow->headers ? PASS : HEADER_FIRST;
 	}
 	if (ahead == 0 && (seg->len || th->fin))
-		return has_just_gone(flow) ? PASS : HEADER_FIRST;
+		return flow->headers && is_new(flow, seg, th) ? PASS : HEADER_FIRST;
 	if (ahead == 0 || keepalive(seg, ahead))
 		return BECOME_HEADER;
 	return DROP_BELOW;
@@ -181,7 +181,6 @@ static void note(struct flow *flow, const struct sk_buff *skb, const struct segm
 	}
 	if (action != BECOME_HEADER && action != HEADER_FIRST)
 		return;
-	flow->headed = jiffies;
 	stats_inc(state->net,
 		  flow->headers++ ? STAT_ctproxy_headers_again : STAT_ctproxy_headers);
 }

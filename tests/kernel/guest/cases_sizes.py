@@ -12,8 +12,8 @@ from socket import socket as Socket
 
 from .case import Trial
 from .judge import require
-from .loads import SERVER_FIRST, SMALL, small_writes, upload
-from .named import ALL, SOME, named
+from .loads import SERVER_FIRST, SMALL, parallel, small_writes, upload
+from .named import ALL, HEADERS, SOME, named
 from .net import Namespace
 from .talk import Sockets, plain_client, plain_listener
 
@@ -93,3 +93,19 @@ async def window_stays_open(trial: Trial) -> None:
     trial.facts["closed, probes"] = list(rises.values())
     closed, probes = rises[True]
     require(probes <= closed, f"{probes} probes of a window that was closed {closed} times")
+
+
+@named("sizes", "gateway", "gateway6", "behind", impairment="delay", injectors=HEADERS)
+async def header_once(trial: Trial) -> None:
+    """New data does not take the header along again while the server's ack is still on its way."""
+    before = _resent(trial)
+    await trial.talk(parallel(20))
+    gained, resent = trial.risen(), _resent(trial) - before
+    require(gained.get("ctproxy_headers") == 20, f"counted {gained}")
+    again = gained.get("ctproxy_headers_again", 0)
+    # A slow machine resends by itself, and a repeated segment does need its header.
+    require(again <= resent, f"{again} headers again, {resent} segments sent again")
+
+
+def _resent(trial: Trial) -> int:
+    return sum(space.counters()["TcpRetransSegs"] for space in (trial.client, trial.listener))

@@ -49,6 +49,7 @@ IMPAIRMENTS = {
     impairment.name: impairment
     for impairment in (
         Impairment("clean"),
+        Impairment("delay", "delay 60ms"),
         Impairment("loss1", "loss 1%"),
         Impairment("loss5", "loss 5%"),
         Impairment("reorder", "delay 3ms reorder 30% 20%"),
