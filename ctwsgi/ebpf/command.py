@@ -182,8 +182,17 @@ def gateway() -> None:
 @_one_line_errors
 def attach(device: str, **options: Any) -> None:
     """Attach to DEV, or replace what is attached without losing a connection."""
-    replaced = Injector(device).attach(_wanted(**options))
-    click.echo(f"{device}: {'replaced' if replaced else 'attached'}")
+    injector, wanted = Injector(device), _wanted(**options)
+    click.echo(f"{device}: {injector.attach(wanted).value}")
+    if injector.max_flows() != wanted.max_flows:
+        click.echo(f"  {_kept_size(injector, wanted)}")
+
+
+def _kept_size(injector: Injector, wanted: Wanted) -> str:
+    return (
+        f"--max-flows {wanted.max_flows}: the table keeps its {injector.max_flows()} entries; only "
+        "a detach and an attach change it"
+    )
 
 
 @gateway.command()
@@ -192,7 +201,7 @@ def attach(device: str, **options: Any) -> None:
 def detach(device: str) -> None:
     """Detach from DEV. First close the listener: new connections will have no header."""
     injector = Injector(device)
-    was = injector.attached
+    was = injector.is_known
     reset = injector.detach()
     click.echo(f"{device}: {'detached' if was else 'nothing was attached'}")
     if reset:
@@ -256,7 +265,10 @@ class _Kept:
 
     def attach(self) -> str:
         """Attach it, and say what that was."""
-        return "replaced" if self._injector.attach(self._wanted) else "attached"
+        done = self._injector.attach(self._wanted).value
+        if self._injector.max_flows() != self._wanted.max_flows:
+            done += f"; {_kept_size(self._injector, self._wanted)}"
+        return done
 
     def sign_with(self, key: Key) -> None:
         """Sign with `key`, also after the program is attached again."""
