@@ -24,6 +24,7 @@ from ..linux import LocalAddresses
 from .ebpf import check_ebpf
 from .finding import Finding, Level
 from .host import check_conntrack, check_counters, check_keys, check_legacy, check_module
+from .program import Program
 from .rules import check_rules
 
 _ROOT = Path("/")
@@ -55,15 +56,16 @@ def find(root: Path, wants_module: bool) -> Iterable[Finding]:
     """
     yield from check_conntrack(root)
     yield from check_module(root, os.uname().release, wants_module)
-    yield from check_ebpf(root, os.uname().release)
+    ebpf = check_ebpf(root, os.uname().release)
+    yield from ebpf.findings
     keys = check_keys(root)
     yield from keys.findings
-    yield from _check_ruleset(keys.signed)
+    yield from _check_ruleset(keys.signed, ebpf.programs)
     yield from check_legacy(root)
     yield from check_counters(root)
 
 
-def _check_ruleset(signed: bool | None) -> Iterable[Finding]:
+def _check_ruleset(signed: bool | None, programs: tuple[Program, ...]) -> Iterable[Finding]:
     try:
         done = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True)
     except FileNotFoundError:
@@ -73,4 +75,4 @@ def _check_ruleset(signed: bool | None) -> Iterable[Finding]:
         said = done.stderr.strip().partition("\n")[0]
         yield Finding(Level.NOTE, "rules", f"cannot be read, run this as root: {said}")
         return
-    yield from check_rules(done.stdout, signed, LocalAddresses().__contains__)
+    yield from check_rules(done.stdout, signed, LocalAddresses().__contains__, programs)

@@ -184,7 +184,7 @@ def check_legacy(root: Path) -> Iterator[Finding]:
             tables = (_read(root / f"proc/net/{name}_tables_names") or "").split()
         except PermissionError:
             return
-        if "raw" in tables or "nat" in tables:
+        if tables:
             text = f"{name}tables-legacy has tables ({' '.join(tables)}) that are not read here"
             yield Finding(Level.NOTE, "rules", text)
 

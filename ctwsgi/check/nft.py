@@ -100,6 +100,11 @@ class Rule:
                     return {} if statement[name] is None else statement[name]
         return None
 
+    @property
+    def iptables(self) -> list[Mapping[str, Any]]:
+        """Its matches and targets of iptables, of which nft shows type and name at most."""
+        return [each["xt"] or {} for each in self.statements if "xt" in each]
+
 
 @dataclass
 class Ruleset:

@@ -5,6 +5,7 @@
     structs.py     the structs and counters that program and user space share
     host.py        requirements: kernel, capabilities, libraries, devices
     half_open.py   resets connections whose header is missing when the program is detached
+    pins.py        where maps are pinned, which device they belong to, one command at a time
     injector.py    attach, replace, detach; reads and writes the program's maps
     status.py      counters and flows as text, JSON and Prometheus
     rules.py       nft rules and systemd unit for a setup

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -21,7 +22,7 @@ import click
 from ..cli.errors import CannotDo
 from ..cli.signing import load_signer, reload_signer
 from ..wire.address import split_endpoint
-from ..wire.auth import KeyFileError
+from ..wire.auth import Key, KeyFileError
 from . import rules as setups
 from .errors import InjectorError
 from .injector import MAX_FLOWS, Injector, Wanted, checked_backends
@@ -181,8 +182,17 @@ def gateway() -> None:
 @_one_line_errors
 def attach(device: str, **options: Any) -> None:
     """Attach to DEV, or replace what is attached without losing a connection."""
-    replaced = Injector(device).attach(_wanted(**options))
-    click.echo(f"{device}: {'replaced' if replaced else 'attached'}")
+    injector, wanted = Injector(device), _wanted(**options)
+    click.echo(f"{device}: {injector.attach(wanted).value}")
+    if injector.max_flows() != wanted.max_flows:
+        click.echo(f"  {_kept_size(injector, wanted)}")
+
+
+def _kept_size(injector: Injector, wanted: Wanted) -> str:
+    return (
+        f"--max-flows {wanted.max_flows}: the table keeps its {injector.max_flows()} entries; only "
+        "a detach and an attach change it"
+    )
 
 
 @gateway.command()
@@ -191,7 +201,7 @@ def attach(device: str, **options: Any) -> None:
 def detach(device: str) -> None:
     """Detach from DEV. First close the listener: new connections will have no header."""
     injector = Injector(device)
-    was = injector.attached
+    was = injector.is_known
     reset = injector.detach()
     click.echo(f"{device}: {'detached' if was else 'nothing was attached'}")
     if reset:
@@ -231,9 +241,8 @@ def run(device: str, **options: Any) -> None:
     )
     # Blocked, and taken by sigtimedwait(): none is lost between two calls.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    wanted = _wanted(**options)
-    injector = Injector(device)
-    log.info("%s: %s", device, "replaced" if injector.attach(wanted) else "attached")
+    kept = _Kept(Injector(device), _wanted(**options))
+    log.info("%s: %s", device, kept.attach())
     _notify("READY=1")
     while True:
         found = signal.sigtimedwait(_SIGNALS, REFRESH)
@@ -241,20 +250,41 @@ def run(device: str, **options: Any) -> None:
             break
         if found:
             failures = (KeyFileError, InjectorError)
-            reload_signer(options["auth_key_file"], injector.sign_with, log, failures)
-        _refresh(injector, wanted)
+            reload_signer(options["auth_key_file"], kept.sign_with, log, failures)
+        kept.refresh()
     _notify("STOPPING=1")
     log.info("%s: left attached", device)
 
 
-def _refresh(injector: Injector, wanted: Wanted) -> None:
-    try:
-        if not injector.attached:
-            log.warning("%s: the program was gone", injector.device.name)
-            injector.attach(wanted)
-        injector.refresh_time()
-    except InjectorError as e:
-        log.error("%s: %s", injector.device.name, e)
+class _Kept:
+    """The program that `run` keeps attached to a device, and what it is attached with."""
+
+    def __init__(self, injector: Injector, wanted: Wanted) -> None:
+        self._injector = injector
+        self._wanted = wanted
+
+    def attach(self) -> str:
+        """Attach it, and say what that was."""
+        done = self._injector.attach(self._wanted).value
+        if self._injector.max_flows() != self._wanted.max_flows:
+            done += f"; {_kept_size(self._injector, self._wanted)}"
+        return done
+
+    def sign_with(self, key: Key) -> None:
+        """Sign with `key`, also after the program is attached again."""
+        if self._injector.attached:
+            self._injector.sign_with(key)
+        self._wanted = replace(self._wanted, key=key)
+
+    def refresh(self) -> None:
+        """Attach the program again if it is gone, and keep its time right."""
+        name = self._injector.device.name
+        try:
+            if not self._injector.attached:
+                log.warning("%s: the program was gone: %s", name, self.attach())
+            self._injector.refresh_time()
+        except InjectorError as e:
+            log.error("%s: %s", name, e)
 
 
 def _notify(state: str) -> None:

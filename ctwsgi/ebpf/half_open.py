@@ -94,10 +94,15 @@ def half_open_connections(flows: Map) -> Iterator[HalfOpen]:
 
 
 class Resetter:
-    """Sends RSTs from raw sockets. A context manager; `device` leads to the servers."""
+    """Sends RSTs from raw sockets. A context manager; `device` leads to the servers.
 
-    def __init__(self, device: str) -> None:
+    `doubled`: the egress program is attached, and sends an RST to a server with both numbers that
+    can be right.
+    """
+
+    def __init__(self, device: str, doubled: bool = True) -> None:
         self._device = device
+        self._doubled = doubled
         self._sockets: dict[tuple[int, bool], socket.socket] = {}
 
     def __enter__(self) -> Resetter:
@@ -110,8 +115,9 @@ class Resetter:
     def reset(self, found: HalfOpen) -> None:
         """Reset both sides. OSError when a packet filter or a route stops one of the RSTs."""
         if found.phase is Phase.OPEN:
-            # The program is still attached and sends this RST with both numbers that can be right.
             self._send(found.client, found.server, found.first, True)
+            if not self._doubled:
+                self._send(found.client, found.server, found.first - found.header_len, True)
             self._send(found.destination, found.source, found.acked, False, found.first)
         else:
             self._send(found.client, found.server, found.first - found.header_len, True)

@@ -2,27 +2,25 @@
 """Attach, replace and detach the program; read and write its maps.
 
 The maps of a device are pinned in /sys/fs/bpf/ctwsgi/NETNS/IFINDEX, for root only, and stay when
-the process ends. Attaching to a device that has the program replaces it in one step: the new one
-takes over flows, counters and scratch memory, and gets new settings, servers and key.
+the process ends, and when somebody removes the filters. Attaching to a device that has the program
+replaces it in one step. The new program takes over what is pinned of flows, counters and scratch
+memory, and gets new settings, servers and key.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from ..origin import Address
 from ..wire.auth import Key
 from .errors import InjectorError
 from .half_open import Resetter, half_open_connections
 from .host import (
-    BPFFS,
     Device,
     find_device,
     pins,
@@ -32,7 +30,8 @@ from .host import (
     require_rights,
     tc_filters,
 )
-from .libbpf import EGRESS, INGRESS, BpfError, Hooks, Map, Object, maps_in_use
+from .libbpf import EGRESS, INGRESS, BpfError, Hooks, Map, Object
+from .pins import OWNER, alone, claim, is_claimed, remove_stale_pins
 from .structs import (
     BACKENDS_MAX,
     COUNTERS,
@@ -47,18 +46,14 @@ PROGRAMS = {EGRESS: "ctwsgi_egress", INGRESS: "ctwsgi_ingress"}
 
 HANDED_OVER = ("flows", "tokens", "sweepers", "counters", "works")
 FRESH = ("settings", "signing_keys", "backends")
+SIZED = ("flows", "tokens")
+"""The maps whose size --max-flows chooses."""
 
 MAX_FLOWS = 1 << 18
 """Each takes 60 bytes from the start, and 300 more while it is used."""
 
 OPENING = 1.0
 """Seconds that detach() waits for half-open connections to get their header."""
-
-ALL_PINS = BPFFS / "ctwsgi"
-"""The folder of all pins, which is also what commands lock."""
-
-LOCK_WAIT = 30.0
-"""Seconds that a command waits for another one."""
 
 _FIRST = bytes(4)
 """Key of the only entry of an array map."""
@@ -72,6 +67,18 @@ class Wanted:
     backends: tuple[Address, ...] = ()
     key: Key | None = None
     max_flows: int = MAX_FLOWS
+
+
+class Attached(Enum):
+    """What attach() has done, in words."""
+
+    FIRST = "attached"
+    REPLACED = "replaced"
+    AGAIN = "attached again, its connections go on"
+    ANEW = (
+        "attached anew: what was pinned is incomplete or of another version, so connections that "
+        "are older than now are dropped unless --existing is pass"
+    )
 
 
 def tai_offset() -> int:
@@ -91,25 +98,36 @@ class Injector:
     @property
     def attached(self) -> bool:
         """Whether both programs are attached."""
-        return all(self._hooks.name(point) == name for point, name in PROGRAMS.items())
+        return all(map(self._has, PROGRAMS))
 
-    def attach(self, wanted: Wanted) -> bool:
-        """Attach the program; True when it replaces one. On InjectorError nothing has changed."""
+    @property
+    def is_known(self) -> bool:
+        """Whether there is anything of the program: a filter, or the maps of one that was removed.
+
+        False also if the maps are those of another device that had the same numbers.
+        """
+        return is_claimed(self._pins) or any(map(self._has, PROGRAMS))
+
+    def _has(self, point: int) -> bool:
+        return self._hooks.name(point) == PROGRAMS[point]
+
+    def attach(self, wanted: Wanted) -> Attached:
+        """Attach the program. On InjectorError nothing has changed."""
         path = require_object()
         require_rights()
         require_kernel()
         require_bpffs()
         self._require_own_place()
-        with _alone(), ExitStack() as opened:
+        with alone(), ExitStack() as opened:
             remove_stale_pins()
-            former = self._former() if self.attached else {}
             program = opened.enter_context(Object(path))
+            done, former = self._former(program)
+            for each in former.values():
+                opened.callback(each.close)
             self._share(program, former, wanted)
             program.load()
-            self._put(program, wanted, bool(former))
-        for each in former.values():
-            each.close()
-        return bool(former)
+            self._put(program, wanted, done)
+        return done
 
     def _require_own_place(self) -> None:
         for point, name in PROGRAMS.items():
@@ -120,23 +138,45 @@ class Injector:
                     f"see `tc filter show dev {self.device.name} egress`"
                 )
 
-    def _former(self) -> dict[str, Map]:
-        """The maps that the new program takes over. Empty when they are not pinned any more."""
+    def _former(self, program: Object) -> tuple[Attached, dict[str, Map]]:
+        """What attaching is, and the maps that `program` takes over.
+
+        Maps that do not fit are an InjectorError as long as a program works with them. When it is
+        gone, clients can write their own headers, so then to attach matters more.
+        """
+        found = self._pinned() if self.is_known else {}
+        if not found:
+            return Attached.FIRST, {}
+        attached = self.attached
+        try:
+            self._require_fit(program, found)
+        except InjectorError:
+            for each in found.values():
+                each.close()
+            if attached:
+                raise
+            return Attached.ANEW, {}
+        return Attached.REPLACED if attached else Attached.AGAIN, found
+
+    def _pinned(self) -> dict[str, Map]:
         found: dict[str, Map] = {}
         for name in HANDED_OVER:
             with suppress(BpfError):
                 found[name] = Map.pinned(self._pins / name)
-        if found and len(found) != len(HANDED_OVER):
-            raise InjectorError(f"{self._pins} is incomplete: detach {self.device.name} first")
         return found
+
+    def _require_fit(self, program: Object, found: dict[str, Map]) -> None:
+        if len(found) != len(HANDED_OVER):
+            raise InjectorError(f"{self._pins} is incomplete: detach {self.device.name} first")
+        for name, each in found.items():
+            if not program.fits(name, each, any_size=name in SIZED):
+                raise self._other_version(name)
 
     def _share(self, program: Object, former: dict[str, Map], wanted: Wanted) -> None:
         for name, each in former.items():
-            if not program.fits(name, each):
-                raise self._other_version(name)
             program.reuse(name, each)
         if not former:
-            for name in ("flows", "tokens"):
+            for name in SIZED:
                 program.resize(name, wanted.max_flows)
 
     def _other_version(self, name: str) -> InjectorError:
@@ -145,9 +185,11 @@ class Injector:
             "over: detach it first, when few connections are being opened"
         )
 
-    def _put(self, program: Object, wanted: Wanted, replaces: bool) -> None:
+    def _put(self, program: Object, wanted: Wanted, done: Attached) -> None:
         """Fill and pin the maps, then attach: no packet meets an empty map."""
-        owns = self.settings().owns_qdisc if replaces else self._hooks.create()
+        owns = self._hooks.create()
+        if done in (Attached.REPLACED, Attached.AGAIN):
+            owns = owns or self.settings().owns_qdisc
         settings = replace(
             wanted.settings,
             link_header=self.device.link_header,
@@ -159,7 +201,7 @@ class Injector:
         program.map("signing_keys").set(_FIRST, pack_key(wanted.key), locked=True)
         for address in wanted.backends:
             program.map("backends").set(pack_backend(address), b"\x01")
-        self._pins.mkdir(mode=0o700, parents=True, exist_ok=True)
+        claim(self._pins)
         for name in HANDED_OVER + FRESH:
             program.map(name).pin(self._pins / name)
         for point, name in PROGRAMS.items():
@@ -173,22 +215,24 @@ class Injector:
         """
         require_rights()
         reset = 0
-        if self.attached:
+        # Without the ingress filter the flows do not show whose header has arrived.
+        if self._has(INGRESS):
             with suppress(InjectorError):  # a program of another version is removed all the same
                 reset = self._end_half_open()
-        with _alone():
+        with alone():
             self._remove()
         return reset
 
     def _end_half_open(self) -> int:
         self.change(closing=True)
+        sends = self._has(EGRESS)  # without it nobody sends headers
         try:
             with self._map("flows") as flows:
                 end = time.monotonic() + OPENING
-                while any(half_open_connections(flows)) and time.monotonic() < end:
+                while sends and any(half_open_connections(flows)) and time.monotonic() < end:
                     time.sleep(0.02)
                 left = list(half_open_connections(flows))
-            with Resetter(self.device.name) as resetter:
+            with Resetter(self.device.name, doubled=sends) as resetter:
                 for each in left:
                     with suppress(OSError):  # the RST cannot be sent: the two sides time out
                         resetter.reset(each)
@@ -201,13 +245,12 @@ class Injector:
         owns = False
         with suppress(InjectorError):
             owns = self.settings().owns_qdisc
-        for point, name in PROGRAMS.items():
-            if self._hooks.name(point) == name:
-                self._hooks.detach(point)
+        for point in filter(self._has, PROGRAMS):
+            self._hooks.detach(point)
         if owns and not self._has_other_filters():
             with suppress(BpfError):
                 self._hooks.destroy()
-        for name in HANDED_OVER + FRESH:
+        for name in (*HANDED_OVER, *FRESH, OWNER):
             (self._pins / name).unlink(missing_ok=True)
         for folder in (self._pins, self._pins.parent):
             with suppress(OSError):
@@ -219,19 +262,22 @@ class Injector:
 
     @contextmanager
     def _map(self, name: str) -> Iterator[Map]:
+        if not self.is_known:
+            raise self._nothing()
         try:
             found = Map.pinned(self._pins / name)
         except BpfError as e:
             if e.code not in (errno.ENOENT, errno.ENOTDIR):
                 raise
-            raise InjectorError(
-                f"nothing is attached to {self.device.name}: ctwsgi gateway attach "
-                f"{self.device.name}"
-            ) from None
+            raise self._nothing() from None
         try:
             yield found
         finally:
             found.close()
+
+    def _nothing(self) -> InjectorError:
+        name = self.device.name
+        return InjectorError(f"nothing is attached to {name}: ctwsgi gateway attach {name}")
 
     def settings(self) -> Settings:
         """The settings in force. InjectorError when nothing is attached."""
@@ -288,76 +334,6 @@ class Injector:
         """The size of the table of flows."""
         with self._map("flows") as flows:
             return flows.max_entries
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """No other command changes programs and pins in the `with`.
-
-    Otherwise remove_stale_pins() could remove the pins of a program that is being replaced: it
-    would compare the new maps with the programs before. InjectorError when the other command is
-    not done within LOCK_WAIT seconds.
-    """
-    try:
-        ALL_PINS.mkdir(mode=0o700)
-    except FileExistsError:
-        pass  # whatever it is: _opened() looks
-    except OSError:  # without a bpf file system there are no pins
-        yield
-        return
-    folder = _opened()
-    try:
-        _lock(folder)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _opened() -> int:
-    """The folder of all pins. Only root may open it, because whoever opens it can lock it."""
-    try:
-        folder = os.open(ALL_PINS, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError as e:
-        raise InjectorError(f"{ALL_PINS}: {e.strerror}: rm {ALL_PINS}") from None
-    if os.fstat(folder).st_uid != os.geteuid():  # anybody may write to /sys/fs/bpf
-        os.close(folder)
-        raise InjectorError(f"{ALL_PINS} belongs to another user: rm -r {ALL_PINS}")
-    os.fchmod(folder, 0o700)
-    return folder
-
-
-def _lock(folder: int) -> None:
-    end = time.monotonic() + LOCK_WAIT
-    while True:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise InjectorError(
-                    f"another `ctwsgi gateway` command holds {ALL_PINS}: see `lsof {ALL_PINS}`"
-                ) from None
-            time.sleep(0.05)
-
-
-def remove_stale_pins() -> None:
-    """Remove the pins of devices that do not exist any more.
-
-    A device exists if some loaded ingress program uses its maps. The egress program does not show
-    it: the pinned map keeps a timer, and the timer keeps that program.
-    """
-    folders = [*ALL_PINS.glob("*/*")]
-    used = maps_in_use(PROGRAMS[INGRESS]) if folders else set()
-    for folder in folders:
-        try:
-            settings = Map.pinned(folder / "settings")
-        except BpfError:
-            continue
-        settings.close()
-        if settings.id not in used:
-            shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):
-                folder.parent.rmdir()
 
 
 def checked_backends(addresses: Iterable[Address]) -> tuple[Address, ...]:

@@ -36,8 +36,8 @@ PRIORITY, HANDLE = 7799, 1
 
 _LOG_LINES = 12
 
-_MAPS_MAX = 64
-"""More maps than a program of ours has."""
+DEVMAP = 14
+"""BPF_MAP_TYPE_DEVMAP of linux/bpf.h."""
 
 
 class BpfError(InjectorError):
@@ -101,13 +101,15 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
+    "bpf_map__type": (c_uint32, (c_void_p,)),
+    "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__key_size": (c_uint32, (c_void_p,)),
     "bpf_map__value_size": (c_uint32, (c_void_p,)),
+    "bpf_map_create": (c_int, (c_uint32, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
     "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_pin": (c_int, (c_int, c_char_p)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
-    "bpf_prog_get_next_id": (c_int, (c_uint32, POINTER(c_uint32))),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
@@ -185,7 +187,7 @@ class Map:
         self._owned = owned
         info, size = _MapInfo(), c_uint32(ctypes.sizeof(_MapInfo))
         _call("bpf_obj_get_info_by_fd", fd, byref(info), byref(size))
-        self.id: int = info.id
+        self.kind: int = info.type
         self.key_size: int = info.key_size
         self.value_size: int = info.value_size
         self.max_entries: int = info.max_entries
@@ -194,6 +196,13 @@ class Map:
     def pinned(cls, path: Path) -> Map:
         """Open a pinned map. BpfError with ENOENT when there is none."""
         return cls(_call("bpf_obj_get", os.fsencode(path), what=str(path)))
+
+    @classmethod
+    def make(cls, kind: int, name: str, key_size: int, value_size: int, entries: int) -> Map:
+        """A new map, which lives as long as it is open or pinned. `kind`: enum bpf_map_type."""
+        return cls(
+            _call("bpf_map_create", kind, name.encode(), key_size, value_size, entries, None)
+        )
 
     def close(self) -> None:
         """Close the descriptor. A second call does nothing."""
@@ -260,11 +269,19 @@ class Object:
         """Set how many entries a map has. Before load()."""
         _call("bpf_map__set_max_entries", self._find(name), entries)
 
-    def fits(self, name: str, other: Map) -> bool:
-        """Whether the object can use `other` as its map `name`."""
+    def fits(self, name: str, other: Map, any_size: bool = False) -> bool:
+        """Whether the object can use `other` as its map `name`; `any_size`: however many entries.
+
+        The kernel would take a map with too few entries, and the program would miss the others.
+        """
         mine = self._find(name)
-        sizes = _library().bpf_map__key_size(mine), _library().bpf_map__value_size(mine)
-        return sizes == (other.key_size, other.value_size)
+        sizes = [("kind", "type"), ("key_size", "key_size"), ("value_size", "value_size")]
+        if not any_size:
+            sizes.append(("max_entries", "max_entries"))
+        return all(
+            getattr(other, theirs) == getattr(_library(), f"bpf_map__{own}")(mine)
+            for theirs, own in sizes
+        )
 
     def reuse(self, name: str, other: Map) -> None:
         """Use `other` as the map `name`. Before load()."""
@@ -287,30 +304,15 @@ class Object:
         return _call("bpf_program__fd", found, what=f"program {name}")
 
 
-def _program(number: int, maps: int = 0) -> _ProgramInfo:
-    """The kernel's data on a program; the ids of its maps are written to the address `maps`."""
+def _program(number: int) -> _ProgramInfo:
+    """The kernel's data on a program."""
     fd = _call("bpf_prog_get_fd_by_id", number)
     try:
         info, size = _ProgramInfo(), c_uint32(ctypes.sizeof(_ProgramInfo))
-        info.nr_map_ids, info.map_ids = (_MAPS_MAX if maps else 0), maps
         _call("bpf_obj_get_info_by_fd", fd, byref(info), byref(size))
     finally:
         os.close(fd)
     return info
-
-
-def maps_in_use(name: str) -> set[int]:
-    """The ids of all maps that loaded programs of that name use."""
-    used: set[int] = set()
-    number, maps = c_uint32(0), (c_uint32 * _MAPS_MAX)()
-    while _library().bpf_prog_get_next_id(number, byref(number)) == 0:
-        try:
-            info = _program(number.value, ctypes.addressof(maps))
-        except BpfError:
-            continue  # the program was unloaded meanwhile
-        if info.name == name.encode():
-            used.update(maps[: min(info.nr_map_ids, _MAPS_MAX)])
-    return used
 
 
 class Hooks:

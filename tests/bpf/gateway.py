@@ -41,6 +41,34 @@ class Gateway:
             [sys.executable, "-m", "ctwsgi", "gateway", *words], check=check
         )
 
+    def remove(self, *sides: str) -> None:
+        """Remove the program's filters of these sides, `ingress` and `egress`, as others may.
+
+        `clsact` removes the qdisc with both.
+        """
+        for side in sides:
+            what = ["qdisc", "del"] if side == "clsact" else ["filter", "del"]
+            which = [side] if side == "clsact" else [side, "prio", "7799"]
+            self.lab.gateway.run(["tc", *what, "dev", DEVICE, *which])
+
+    def hold_back(self, phase: str, port: int) -> None:
+        """Keep connections to this port of the server half-open.
+
+        `open`: the header is dropped, so the server waits for it, and the client for the server.
+        `syn`: the SYN-ACK is dropped.
+        """
+        node, rule = {
+            "open": (self.lab.server, f"tcp dport {port} tcp flags & psh == psh drop"),
+            "syn": (
+                self.lab.client,
+                f"tcp sport != {port} tcp flags & (syn | ack) == (syn | ack) drop",
+            ),
+        }[phase]
+        node.nft(
+            "table inet held {\n chain pre {\n type filter hook prerouting priority -300;\n"
+            f" {rule}\n }}\n}}\n"
+        )
+
     def status(self) -> dict[str, Any]:
         """The status of DEVICE."""
         found: dict[str, Any] = json.loads(self.command("status", DEVICE, "--json").stdout)[0]

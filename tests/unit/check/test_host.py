@@ -122,11 +122,14 @@ def test_keys(host, tmp_path):
 
 
 def test_tables_that_nft_does_not_list(host):
-    root = host("proc/net/ip_tables_names", "filter\n")
+    root = host("proc/net/ip_tables_names")
     assert list(check_legacy(root)) == []
+    host("proc/net/ip_tables_names", "mangle\n")
     host("proc/net/ip6_tables_names", "raw\nnat\n")
-    (finding,) = check_legacy(root)
-    assert finding.text == "ip6tables-legacy has tables (raw nat) that are not read here"
+    assert [finding.text for finding in check_legacy(root)] == [
+        "iptables-legacy has tables (mangle) that are not read here",
+        "ip6tables-legacy has tables (raw nat) that are not read here",
+    ]
 
 
 def test_counters(host, tmp_path):

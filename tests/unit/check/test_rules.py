@@ -165,8 +165,27 @@ def test_a_guard_with_conditions_is_none():
 
 def test_iptables_is_not_read_and_that_is_said():
     unread, none = judge("iptables")
-    assert unread.text.startswith("iptables gives connections helpers here")
+    assert unread.text == (
+        "iptables has rules in ip6 nat, ip6 raw that are not read: see `iptables-save`. It gives "
+        "connections helpers: see kmod/README.md"
+    )
     assert none.level is Level.NOTE
+
+
+def test_older_versions_of_nft_do_not_name_what_they_cannot_show():
+    def unnamed(entries):
+        return json.loads(re.sub(r'"xt": \{[^}]*\}', '"xt": null', json.dumps(entries)))
+
+    unread, _ = judge("iptables", change=unnamed)
+    assert "ip6 nat, ip6 raw that are not read" in unread.text
+
+
+def test_what_iptables_may_translate_is_told():
+    """The rules of kmod/README.md select and guard, and iptables has a REDIRECT beside them."""
+    listing = json.loads((CAPTURED / "iptables.json").read_text())["nftables"]
+    findings = told(judge("gateway", change=lambda entries: [*entries, *listing[1:]]))
+    assert ("note", "what gets ctproxy may be translated in a way not understood") in findings
+    assert ("ok", "ctproxy, tcp over IPv6 to [fd00::5]:8080") in findings
 
 
 def test_a_translation_that_is_not_understood_is_told():

@@ -8,31 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from ctwsgi.ebpf import injector
+from ctwsgi.ebpf import pins as module
 from ctwsgi.ebpf.errors import InjectorError
 
 
 @pytest.fixture
 def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "ctwsgi"
-    monkeypatch.setattr(injector, "ALL_PINS", path)
+    monkeypatch.setattr(module, "ALL_PINS", path)
     return path
 
 
 def refusal() -> str:
-    with pytest.raises(InjectorError) as refused, injector._alone():
+    with pytest.raises(InjectorError) as refused, module.alone():
         pass
     return str(refused.value)
 
 
 def test_it_is_made_for_its_owner_only(pins: Path) -> None:
-    with injector._alone():
+    with module.alone():
         assert pins.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_others_may_open_is_closed_to_them(pins: Path) -> None:
     pins.mkdir(0o755)
-    with injector._alone():
+    with module.alone():
         assert pins.stat().st_mode & 0o777 == 0o700
 
 
