@@ -13,7 +13,6 @@
  * The tag is a BLAKE2s digest of 16 bytes over the whole header, with zeroes in the tag's place.
  */
 
-#include <crypto/blake2s.h>
 #include <linux/string.h>
 #include <net/netfilter/nf_conntrack.h>
 
@@ -86,7 +85,7 @@ unsigned int header_build(u8 *header, const struct nf_conn *ct, const struct sig
 		at = put_auth(at, key, time);
 	put_unaligned_be16(at - header - 16, header + 14);
 	if (key)
-		blake2s(at - TAG_LENGTH, header, key->secret, TAG_LENGTH, at - header,
-			key->len);
+		compat_blake2s(at - TAG_LENGTH, TAG_LENGTH, key->secret, key->len, header,
+			       at - header);
 	return at - header;
 }
