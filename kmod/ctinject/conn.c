@@ -36,7 +36,6 @@
 
 #include <linux/module.h>
 #include <net/netfilter/nf_conntrack_core.h>
-#include <net/netfilter/nf_conntrack_expect.h>
 #include <net/tcp.h>
 
 #include "conn.h"
@@ -60,21 +59,16 @@ MODULE_PARM_DESC(check_device, "believe a reply only from the device that leads 
 /* Seconds after which no cookie is valid any more: two minutes, and a margin. */
 #define COOKIE_LIFE 180
 
-static const struct {
-	const char *name;
-	u16 family;
-	u8 protocol;
-	u8 format;
-} kinds[] = {
-	{ "ctframe", NFPROTO_IPV4, IPPROTO_TCP, CTINJECT_CTFRAME },
-	{ "ctframe", NFPROTO_IPV4, IPPROTO_UDP, CTINJECT_CTFRAME },
-	{ "ctproxy", NFPROTO_IPV4, IPPROTO_TCP, CTINJECT_CTPROXY },
-	{ "ctproxy", NFPROTO_IPV4, IPPROTO_UDP, CTINJECT_CTPROXY },
-	{ "ctproxy", NFPROTO_IPV6, IPPROTO_TCP, CTINJECT_CTPROXY },
-	{ "ctproxy", NFPROTO_IPV6, IPPROTO_UDP, CTINJECT_CTPROXY },
-};
-
-static struct nf_conntrack_helper helpers[ARRAY_SIZE(kinds)] __read_mostly;
+/*
+ * Whether a helper is ours, and its format. Its ->destroy() tells: the address of the helper itself
+ * does not, because kernels from 7.2 on make a copy of what is registered. Unlike ->help(), it stays
+ * in a helper that is unregistered, so the hooks go on dropping while the module is unloaded.
+ */
+static bool is_ours(const struct nf_conntrack_helper *helper, enum ctinject_format *format)
+{
+	*format = helper->destroy == conn_end_ctframe ? CTINJECT_CTFRAME : CTINJECT_CTPROXY;
+	return helper->destroy == conn_end_ctframe || helper->destroy == conn_end_ctproxy;
+}
 
 /* The struct conn of a connection that has one of our helpers, else NULL. Under RCU. */
 struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format)
@@ -85,9 +79,8 @@ struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format)
 	if (!help)
 		return NULL;
 	helper = rcu_dereference(help->helper);
-	if (helper < helpers || helper >= helpers + ARRAY_SIZE(helpers))
+	if (!helper || !is_ours(helper, format))
 		return NULL;
-	*format = kinds[helper - helpers].format;
 	return (struct conn *)help->data;
 }
 
@@ -384,28 +377,8 @@ int conn_spoil_cookie(struct sk_buff *skb, const struct segment *seg, const stru
 	return 0;
 }
 
-/*
- * Drops the first packet of a namespace that has no hooks yet, so that it does not leave unmarked,
- * and asks for the hooks. With hooks it does nothing: they can send additional packets, which needs
- * the hook state that a helper does not get.
- */
-static int help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
-		enum ip_conntrack_info ctinfo)
-{
-	const struct conn *conn = nfct_help_data(ct);
-	struct ctinject_net *cn;
-
-	if (READ_ONCE(conn->phase) != CONN_NEW || !conn_translated(ct))
-		return NF_ACCEPT;
-	cn = pernet_of(nf_ct_net(ct));
-	if (pernet_armed(cn))
-		return NF_ACCEPT;
-	pernet_want_hooks(cn);
-	return stats_drop(cn->net, STAT_drop_unarmed);
-}
-
-/* The kernel calls this for confirmed conntracks only, and may call it twice. */
-static void destroy(struct nf_conn *ct)
+/* Removes the flow of a connection that ends. */
+static void end_flow(struct nf_conn *ct)
 {
 	const struct conn *conn = nfct_help_data(ct);
 	struct flow *flow;
@@ -419,29 +392,16 @@ static void destroy(struct nf_conn *ct)
 	rcu_read_unlock();
 }
 
-static const struct nf_conntrack_expect_policy no_expectations = {
-	.max_expected = 1,
-	.timeout = 1,
-};
-
-int conn_register(void)
+/*
+ * ->destroy() of the helpers, one for each format. The kernel calls it for confirmed conntracks only,
+ * and may call it twice.
+ */
+void conn_end_ctframe(struct nf_conn *ct)
 {
-	unsigned int i;
-
-	static_assert(sizeof(struct conn) <= sizeof_field(struct nf_conn_help, data));
-	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
-		/* Two helpers of one protocol must not have the same port. Nothing else uses it. */
-		u16 port = i + 1;
-
-		nf_ct_helper_init(&helpers[i], kinds[i].family, kinds[i].protocol, kinds[i].name,
-				  port, port, 0, &no_expectations, 0, help, NULL, THIS_MODULE);
-		helpers[i].data_len = sizeof(struct conn);
-		helpers[i].destroy = destroy;
-	}
-	return nf_conntrack_helpers_register(helpers, ARRAY_SIZE(helpers));
+	end_flow(ct);
 }
 
-void conn_unregister(void)
+void conn_end_ctproxy(struct nf_conn *ct)
 {
-	nf_conntrack_helpers_unregister(helpers, ARRAY_SIZE(helpers));
+	end_flow(ct);
 }

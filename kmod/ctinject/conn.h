@@ -40,7 +40,7 @@ bool conn_behind_fin(const struct sk_buff *skb, const struct segment *seg, struc
 int conn_spoil_cookie(struct sk_buff *skb, const struct segment *seg, const struct conn *conn,
 		      u32 at);
 
-int conn_register(void);
-void conn_unregister(void);
+void conn_end_ctframe(struct nf_conn *ct);
+void conn_end_ctproxy(struct nf_conn *ct);
 
 #endif

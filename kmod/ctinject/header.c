@@ -15,7 +15,6 @@
  * The tag is a BLAKE2s digest of 16 bytes over the whole header, with zeroes in the tag's place.
  */
 
-#include <crypto/blake2s.h>
 #include <linux/string.h>
 #include <net/netfilter/nf_conntrack.h>
 
@@ -128,6 +127,7 @@ unsigned int header_build(u8 *header, const struct nf_conn *ct, const struct sig
 	}
 	put_unaligned_be16(at - header - 16, header + 14);
 	if (key)
-		blake2s(tag, header, key->secret, TAG_LENGTH, at - header, key->len);
+	if (key)
+		compat_blake2s(tag, TAG_LENGTH, key->secret, key->len, header, at - header);
 	return at - header;
 }

@@ -17,6 +17,7 @@
 #include <linux/slab.h>
 #include <net/net_namespace.h>
 
+#include "compat.h"
 #include "keys.h"
 #include "pernet.h"
 

@@ -6,7 +6,9 @@
  * touched. kmod/README.md explains rules, parameters and hooks.
  *
  *	main.c		registers and unregisters everything
- *	conn.c		which connections are ours, how far each has come, and the helpers
+ *	conn.c		which connections are ours, and how far each has come
+ *	helper.c	the conntrack helpers that rules name
+ *	selftest.c	shows that this kernel treats the helpers as we expect
  *	hooks.c		registers the netfilter hooks
  *	forward.c	packets to the server, for ctframe.c, ctproxy.c or datagram.c
  *	reply.c		packets from the server, for ctframe.c, ctproxy.c or icmp.c
@@ -30,12 +32,13 @@
 #include <linux/module.h>
 #include <net/net_namespace.h>
 
-#include "conn.h"
 #include "flow.h"
+#include "helper.h"
 #include "hooks.h"
 #include "keys.h"
 #include "pernet.h"
 #include "procfs.h"
+#include "selftest.h"
 #include "stats.h"
 #include "sweep.h"
 #include "unload.h"
@@ -96,12 +99,18 @@ static int __init ctinject_init(void)
 	err = register_pernet_subsys(&net_ops);
 	if (err)
 		goto no_net;
-	err = conn_register();
+	err = helper_register();
 	if (err)
 		goto no_helpers;
+	err = selftest();
+	if (err)
+		goto no_trust;
+	helper_offer();
 	sweep_start();
 	return 0;
 
+no_trust:
+	helper_unregister();
 no_helpers:
 	unregister_pernet_subsys(&net_ops);
 no_net:
@@ -113,7 +122,7 @@ static void __exit ctinject_exit(void)
 {
 	/* The hooks stand until nothing is left that must not pass without them. */
 	unload_connections();
-	conn_unregister();
+	helper_unregister();
 	unregister_pernet_subsys(&net_ops);
 	sweep_stop();
 	flow_table_exit();

@@ -73,6 +73,31 @@ _rmmod(replace(keepalive(400), connections=8, at_once=8), "gateway", "dnat6")
 _rmmod(parallel(300, 60), "gateway", "dnat", "gateway6", plain=("gateway",))
 
 
+HELPED = "helper=ct"
+"""What `conntrack -L` says of an entry that has a helper of the module."""
+
+
+@named("life", "gateway", "dnat6", name="unload/then-flush", injectors=("ctproxy",), limit=240)
+async def _then_flush(trial: Trial) -> None:
+    """Connections that stay lose their helper: otherwise the kernel would call a function of the
+    unloaded module when an entry ends."""
+    await trial.talk(SMALL)
+    require(HELPED in trial.gateway.run("conntrack", "-L"), "no entry has the helper")
+    trial.gateway.nft(trial.injector.without_rules())
+    try:
+        await asyncio.to_thread(trial.injector.unload, trial.gateway)
+        left = trial.gateway.run("conntrack", "-L")
+        require("dport=" in left, "no entry has stayed")
+        require(HELPED not in left, "an entry still has a helper of the module")
+        flush_conntrack(trial.gateway)
+    finally:
+        if not trial.counters():
+            trial.injector.load(trial.gateway)
+        trial.gateway.nft(trial.injector.rules())
+    trial.before = trial.counters()
+    await trial.talk(SMALL)
+
+
 def _namespace(load: Load, *places: str) -> None:
     @named(
         "life",

@@ -22,6 +22,12 @@ class Choice:
     helper: str
     suite: str
     case: str = "*"
+    says: str = ""
+    """What the failure must say; empty: anything."""
+
+
+SELF_TEST = "ctinject: not loaded"
+"""What the module's self-test logs when it stops the load."""
 
 
 # 1 and 4 cost speed and no bytes: the suites in a guest do not notice them.
@@ -34,5 +40,7 @@ PARTS: dict[int, Choice | None] = {
     6: Choice("ctproxy", "attacks", "*/gateway/[hm]*"),
     7: Choice("ctframe", "attacks", "*/gateway/*"),
     8: Choice("ctframe", "matrix", "*/keepalive/*"),
+    9: Choice("ctproxy", "life", "*/first-packet", SELF_TEST),
+    10: Choice("ctproxy", "auth", "*/rotation", SELF_TEST),
 }
 """For each mistake the cases of which at least one must fail; None: the frame map's own tests."""

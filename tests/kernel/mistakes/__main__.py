@@ -95,17 +95,21 @@ def main() -> int:
 def _look_for(mistake: int, kernel: Kernel, options: argparse.Namespace) -> Noticed:
     began = time.monotonic()
     chosen = argparse.Namespace(**vars(options))
+    says = ""
     if not (options.helper or options.suite or options.case or options.full):
         part = PARTS[mistake]
         if part is None:
             by, problem = _ask_the_frame_maps_tests(mistake)
             return Noticed(by, problem, time.monotonic() - began)
         chosen.helper, chosen.suite, chosen.case = part.helper, [part.suite], part.case
+        says = part.says
     machine = guest.Machine(limit=LIMIT)
     outcome = run(f"mistake{mistake}", lambda: kernel, chosen, machine, mistake=mistake)
     told = [(case.suite, f"{case}: {case.why.splitlines()[0]}") for case in outcome.failed]
-    by = next((line for suite, line in told if suite not in BROKEN), "")
+    by = next((line for suite, line in told if suite not in BROKEN and says in line), "")
     problem = "" if by else told[0][1] if told else "not noticed"
+    if problem and says:
+        problem = f"no word of {says!r}: {problem}"
     return Noticed(by, problem, time.monotonic() - began)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ctwsgi.errors import Reason
 from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import Key, KeyFileError, KeyRing
 from ctwsgi.wire.proxy import Transport, encode_v2
+from tests import ROOT
 
 from .support import load, outcome
 
@@ -74,6 +76,14 @@ def test_vector_verifies(vector: dict[str, Any]) -> None:
     assert unkeyed is not None
     assert (unkeyed[0].auth, unkeyed[0].translated) == (None, None)
     assert 0xE7 in dict(unkeyed[0].tlvs)
+
+
+def test_the_modules_self_test_has_vectors_of_the_file() -> None:
+    source = (ROOT / "kmod/ctinject/selftest.c").read_text()
+    found = re.findall(r"\.header = ((?:\"[0-9a-f]+\"\s*)+)", source)
+    headers = {re.sub(r"[\"\s]", "", each) for each in found}
+    assert len(headers) == 3
+    assert headers <= {vector["header"] for vector in VECTORS}
 
 
 @pytest.mark.parametrize("vector", [v for v in VECTORS if not v.get("decode_only")], ids=by_name)
