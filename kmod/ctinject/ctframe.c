@@ -4,17 +4,11 @@
  * (docs/wire-formats.md#ctframe-stream-tcp-ipv4).
  *
  * When bytes pass for the first time, it is decided where frames begin. The flow's map (framemap.h)
- * keeps that until the server has acknowledged the bytes. A segment to the server
- *
- *	1. is committed: its new bytes become a frame;
- *	2. gets the headers of all frames that begin inside it;
- *	3. gets a sequence number that counts the headers before it.
- *
+ * keeps that until the server has acknowledged the bytes; framing.c changes a segment accordingly.
  * A reply is translated back before conntrack sees it: ack, SACK and window.
  */
 
 #include <linux/netfilter.h>
-#include <linux/slab.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/tcp.h>
 
@@ -22,34 +16,11 @@
 #include "conn.h"
 #include "ctframe.h"
 #include "flow.h"
+#include "framing.h"
 #include "limits.h"
 #include "segment.h"
 #include "stats.h"
 #include "tcpopt.h"
-
-/**
- * struct cut - a frame that begins inside a segment
- * @offset: from the segment's first byte
- * @len: length of the frame, for its header
- */
-struct cut {
-	u32 offset;
-	u16 len;
-};
-
-/**
- * struct plan - how a segment is changed
- * @seq: its number in server space
- * @cuts: the frames that begin in it; points to @one if there is at most one
- * @one: memory for one frame
- * @count: number of frames in @cuts
- * @again: how many of these frames were sent before
- */
-struct plan {
-	u32 seq;
-	struct cut *cuts, one;
-	u32 count, again;
-};
 
 /* The first six bytes of each frame, and of each datagram: the original destination. */
 void ctframe_destination(u8 *six, const struct nf_conn *ct)
@@ -58,12 +29,6 @@ void ctframe_destination(u8 *six, const struct nf_conn *ct)
 
 	memcpy(six, &original->dst.u3.ip, 4);
 	put_unaligned_le16(ntohs(original->dst.u.all), six + 4);
-}
-
-static void put_header(u8 *at, const struct flow *flow, u16 len)
-{
-	memcpy(at, flow->destination, sizeof(flow->destination));
-	put_unaligned_le16(len, at + sizeof(flow->destination));
 }
 
 /**
@@ -103,146 +68,6 @@ static enum stat_id refusal(int error)
 }
 
 /*
- * Commits the segment. Under flow->lock.
- *
- * If a limit refuses the new bytes of a segment, its older bytes are still sent: a client may
- * resend lost bytes only together with new ones, and would otherwise be refused again and again.
- */
-static int commit(struct flow *flow, struct sk_buff *skb, struct segment *seg)
-{
-	u32 seq = segment_seq(skb, seg);
-	bool fin = segment_tcp(skb, seg)->fin;
-	int error = framemap_commit(&flow->map, seq, seg->len);
-
-	if (!error) {
-		if (fin)
-			flow->map.fin = true;
-		return 0;
-	}
-	if (error == -ERANGE || !before(seq, flow->map.max))
-		return error;
-	segment_tcp(skb, seg)->fin = 0;
-	return segment_trim(skb, seg, flow->map.max - seq);
-}
-
-/*
- * Fills in the plan. Under flow->lock. @known is the end of the frames that were there before this
- * segment was committed.
- */
-static int make_plan(struct plan *plan, const struct flow *flow, u32 known,
-		     const struct sk_buff *skb, const struct segment *seg)
-{
-	const struct framemap *map = &flow->map;
-	u32 seq = segment_seq(skb, seg), end = seq + seg->len;
-	u32 first = framemap_first(map, seq), i;
-
-	*plan = (struct plan) {};
-	plan->cuts = &plan->one;
-	if (!seg->len && !segment_tcp(skb, seg)->fin) {
-		plan->seq = framemap_bare(map, seq);
-		return 0;
-	}
-	plan->seq = framemap_forward(map, seq);
-	while (first + plan->count < map->count &&
-	       before(framemap_frame(map, first + plan->count).seq, end))
-		plan->count++;
-	if (plan->count > 1) {
-		plan->cuts = kmalloc_array(plan->count, sizeof(*plan->cuts),
-					   GFP_ATOMIC | __GFP_NOWARN);
-		if (!plan->cuts)
-			return -ENOMEM;
-	}
-	for (i = 0; i < plan->count; i++) {
-		struct frame frame = framemap_frame(map, first + i);
-
-		plan->cuts[i] = (struct cut) { .offset = frame.seq - seq, .len = frame.len };
-		plan->again += before(frame.seq, known);
-	}
-	return 0;
-}
-
-/* The common case is one header at the very beginning: the payload is not moved. */
-static int insert_in_front(struct sk_buff *skb, struct segment *seg, const struct flow *flow,
-			   const struct cut *cut)
-{
-	u8 *gap = segment_insert(skb, seg, FRAMEMAP_HEADER);
-
-	if (!gap)
-		return -ENOMEM;
-	put_header(gap, flow, cut->len);
-	return 0;
-}
-
-/* Any number of headers anywhere. From the last to the first, so that each byte is moved once. */
-static int insert_anywhere(struct sk_buff *skb, const struct segment *seg,
-			   const struct flow *flow, const struct plan *plan, struct net *net)
-{
-	u32 added = plan->count * FRAMEMAP_HEADER, end = seg->len, i;
-	u8 *payload;
-
-	if (skb_is_nonlinear(skb))
-		stats_inc(net, STAT_linearized);
-	if (segment_linear(skb, added))
-		return -ENOMEM;
-	skb_put(skb, added);
-	payload = skb->data + seg->payload;
-	for (i = plan->count; i--; end = plan->cuts[i].offset) {
-		u32 offset = plan->cuts[i].offset;
-
-		memmove(payload + offset + (i + 1) * FRAMEMAP_HEADER, payload + offset,
-			end - offset);
-		put_header(payload + offset + i * FRAMEMAP_HEADER, flow, plan->cuts[i].len);
-	}
-	return 0;
-}
-
-/* Marks a segment that exceeds the MTU as GSO, so that the kernel cuts it when it leaves. */
-static void fit(struct sk_buff *skb, const struct segment *seg, const struct flow *flow,
-		const struct nf_hook_state *state)
-{
-	unsigned int mtu = min_not_zero((unsigned int)READ_ONCE(flow->mtu),
-					segment_mtu(skb, state));
-	struct skb_shared_info *info = skb_shinfo(skb);
-
-	if (!skb_is_gso(skb)) {
-		if (skb->len <= mtu || mtu <= seg->payload)
-			return;
-		info->gso_size = mtu - seg->payload;
-		info->gso_type = SKB_GSO_TCPV4;
-		if (segment_tcp(skb, seg)->cwr)
-			info->gso_type |= SKB_GSO_TCP_ECN;
-		stats_inc(state->net, STAT_gso_converted);
-	}
-	info->gso_segs = DIV_ROUND_UP(seg->len, info->gso_size);
-}
-
-static int carry_out(const struct plan *plan, struct sk_buff *skb, struct segment *seg,
-		     const struct flow *flow, const struct nf_hook_state *state)
-{
-	unsigned int added = plan->count * FRAMEMAP_HEADER;
-	int err;
-
-	segment_set_seq(skb, seg, plan->seq);
-	if (!plan->count)
-		return 0;
-	/* Too long for an IPv4 packet: the client will send it again in smaller parts. */
-	if (skb->len + added > 65535)
-		return -EMSGSIZE;
-	if (plan->count == 1 && !plan->cuts->offset)
-		err = insert_in_front(skb, seg, flow, plan->cuts);
-	else
-		err = insert_anywhere(skb, seg, flow, plan, state->net);
-	if (err)
-		return err;
-	seg->len += added;
-	segment_lengths(skb, seg, IPPROTO_TCP);
-	fit(skb, seg, flow, state);
-	stats_add(state->net, STAT_ctframe_frames, plan->count - plan->again);
-	stats_add(state->net, STAT_ctframe_frames_again, plan->again);
-	return 0;
-}
-
-/*
  * Whether a segment brings a byte or the FIN, and so needs a frame. Until there is a frame, both
  * sequence spaces are equal.
  */
@@ -268,11 +93,6 @@ static bool may_be_first(const struct sk_buff *skb, const struct segment *seg,
 	if (!seg->len && !segment_tcp(skb, seg)->fin)
 		return ahead == 0 || ahead == (u32)-1;
 	return (s32)ahead >= 0;
-}
-
-static bool begins_in_frame(const struct plan *plan, const struct segment *seg)
-{
-	return seg->len && (!plan->count || plan->cuts->offset);
 }
 
 static bool ack_is_plausible(const struct conn *conn, const struct tcphdr *th)
@@ -333,25 +153,24 @@ unsigned int ctframe_forward(struct sk_buff *skb, struct segment *seg, struct nf
 	flow->ifindex = conn_device(state);
 	known = flow->map.max;
 	if (seg->len || segment_tcp(skb, seg)->fin) {
-		err = commit(flow, skb, seg);
+		err = framing_commit(flow, skb, seg);
 		if (err) {
 			spin_unlock_bh(&flow->lock);
 			return stats_drop(state->net, refusal(err));
 		}
 	}
-	err = make_plan(&plan, flow, known, skb, seg);
+	err = framing_plan(&plan, flow, known, skb, seg);
 	spin_unlock_bh(&flow->lock);
 	why = STAT_drop_build;
-	if (!err && unproven && begins_in_frame(&plan, seg)) {
+	if (!err && unproven && framing_begins_inside(&plan, seg)) {
 		why = STAT_drop_early;
 		err = -EAGAIN;
 	}
 	if (!err && READ_ONCE(conn->phase) == CONN_PROVEN)
 		err = conn_spoil_cookie(skb, seg, conn, plan.seq);
 	if (!err)
-		err = carry_out(&plan, skb, seg, flow, state);
-	if (plan.cuts != &plan.one)
-		kfree(plan.cuts);
+		err = framing_carry_out(&plan, skb, seg, flow, state);
+	framing_end(&plan);
 	return err ? stats_drop(state->net, why) : NF_ACCEPT;
 }
 

@@ -116,6 +116,11 @@ static void set_key(struct flow_key *key, const struct sk_buff *skb,
 	key->client_port = segment->source;
 }
 
+static bool outside(u32 seq, u32 first, u32 last)
+{
+	return before(seq, first) || after(seq, last);
+}
+
 /* Translates a quoted number of a connection with a flow. Under flow->lock. */
 static u32 translate(const struct flow *flow, u32 seq, const struct nf_hook_state *state)
 {
@@ -123,8 +128,13 @@ static u32 translate(const struct flow *flow, u32 seq, const struct nf_hook_stat
 
 	if (flow->format == CTINJECT_CTPROXY)
 		return before(seq, flow->first) ? flow->first : seq;
-	/* An error of this host may quote a segment before it was translated. */
-	if (state->hook == NF_INET_LOCAL_OUT && !before(seq, map->una) && !after(seq, map->max))
+	/*
+	 * An error of this host may quote a segment before it was translated. Where both spaces have
+	 * a number, either is in flight.
+	 */
+	if (state->hook == NF_INET_LOCAL_OUT &&
+	    (!outside(seq, map->una, map->max) ||
+	     outside(seq, map->raw, framemap_forward(map, map->max))))
 		return seq;
 	return framemap_reverse(map, seq, FRAMEMAP_RIGHT);
 }

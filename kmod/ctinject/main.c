@@ -14,6 +14,7 @@
  *	reply.c		packets from the server, for ctframe.c, ctproxy.c or icmp.c
  *	flow.c		the table of connections with two sequence spaces
  *	sweep.c		removes flows that ->destroy() cannot remove
+ *	framing.c	puts the headers of ctframe's frames into a segment
  *	framemap.c	where the frames of a ctframe connection begin
  *	segment.c	changes and builds packets
  *	tcpopt.c	reads and changes TCP options

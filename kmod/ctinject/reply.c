@@ -186,6 +186,38 @@ static bool is_no_reply(const struct sk_buff *skb, const struct ctinject_net *cn
 	return !test_bit(ntohs(th->source), cn->server_ports);
 }
 
+/*
+ * An ICMP error or a reset with which this host answers a packet of the client, in the server's
+ * stead: the server does not exist, or a rule rejects. The kernel has given it the conntrack of
+ * that packet. If it answers the packet as it left hook_forward(), it has the server's numbers.
+ */
+static void own_answer(struct sk_buff *skb, const struct nf_conn *ct,
+		       const struct nf_hook_state *state)
+{
+	struct segment seg;
+
+	switch (segment_parse(skb, state, IPPROTO_TCP, &seg)) {
+	case PARSED_OK:
+		/* Only over lo is there a rule behind hook_forward(). */
+		if (segment_tcp(skb, &seg)->rst && segment_tcp(skb, &seg)->ack &&
+		    state->out->flags & IFF_LOOPBACK)
+			answer_to_syn(skb, &seg, nf_ct_zone(ct), state);
+		break;
+	case PARSED_OTHER:
+		icmp_correct(skb, nf_ct_zone(ct), state);
+		break;
+	default:
+		break;
+	}
+}
+
+/* In a VRF such a packet passes the hook twice; the second time it leaves through the slave. */
+static bool is_own_answer(enum ip_conntrack_info ctinfo, const struct nf_hook_state *state)
+{
+	return state->hook == NF_INET_LOCAL_OUT && ctinfo == IP_CT_RELATED_REPLY &&
+	       !netif_is_l3_master(state->out);
+}
+
 unsigned int hook_reply(void *priv, struct sk_buff *skb, const struct nf_hook_state *state)
 {
 	const struct ctinject_net *cn = priv;
@@ -201,8 +233,13 @@ unsigned int hook_reply(void *priv, struct sk_buff *skb, const struct nf_hook_st
 	if (state->hook == NF_INET_PRE_ROUTING && state->in->flags & IFF_LOOPBACK)
 		return NF_ACCEPT;
 	ct = nf_ct_get(skb, &ctinfo);
-	if (ctinfo == IP_CT_UNTRACKED || (ct && !nf_ct_is_template(ct)))
+	if (ctinfo == IP_CT_UNTRACKED)
 		return NF_ACCEPT;
+	if (ct && !nf_ct_is_template(ct)) {
+		if (is_own_answer(ctinfo, state))
+			own_answer(skb, ct, state);
+		return NF_ACCEPT;
+	}
 	zone = nf_ct_zone_tmpl(ct, skb, &buffer);
 	switch (segment_parse(skb, state, IPPROTO_TCP, &seg)) {
 	case PARSED_OK:

@@ -296,6 +296,21 @@ int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, con
 	return 0;
 }
 
+/*
+ * A copy of a packet, with what is in front of it: pskb_copy() leaves out the headroom. There a
+ * packet that a bridge passes on has its Ethernet header, which nobody writes again.
+ */
+static struct sk_buff *copy_with_link_header(struct sk_buff *skb)
+{
+	struct sk_buff *copy = pskb_copy(skb, GFP_ATOMIC);
+
+	/* Another headroom, as by __pskb_copy(), would not adjust the header offsets. */
+	if (copy && skb_mac_header_was_set(skb) && skb_mac_header(skb) < skb->data)
+		memcpy(skb_mac_header(copy), skb_mac_header(skb),
+		       skb->data - skb_mac_header(skb));
+	return copy;
+}
+
 /**
  * segment_send_header() - send the header as a segment of its own, ahead of a packet
  * @skb: packet of the client, which is not changed
@@ -315,8 +330,7 @@ int segment_send_header(struct sk_buff *skb, const struct segment *seg, u32 seq,
 	struct segment copy_seg = *seg;
 	struct sk_buff *copy;
 
-	/* __pskb_copy() with another headroom would not adjust the header offsets. */
-	copy = pskb_copy(skb, GFP_ATOMIC);
+	copy = copy_with_link_header(skb);
 	if (!copy)
 		return -ENOMEM;
 	if (segment_become_header(copy, &copy_seg, seq, header, len)) {
@@ -331,7 +345,7 @@ int segment_send_header(struct sk_buff *skb, const struct segment *seg, u32 seq,
 int segment_send_copy(struct sk_buff *skb, const struct segment *seg, u32 seq,
 		      const struct nf_hook_state *state)
 {
-	struct sk_buff *copy = pskb_copy(skb, GFP_ATOMIC);
+	struct sk_buff *copy = copy_with_link_header(skb);
 
 	if (!copy)
 		return -ENOMEM;

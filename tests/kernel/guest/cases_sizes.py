@@ -12,7 +12,7 @@ from socket import socket as Socket
 
 from .case import Trial
 from .judge import require
-from .loads import SERVER_FIRST, SMALL, parallel, small_writes, upload
+from .loads import MEGABYTE, SERVER_FIRST, SMALL, parallel, small_writes, upload
 from .named import ALL, HEADERS, SOME, named
 from .net import Namespace
 from .talk import Sockets, plain_client, plain_listener
@@ -44,6 +44,19 @@ async def full_first_segment(trial: Trial) -> None:
         for name in ("IpFragCreates", "IpFragFails", "IpReasmReqds", "IcmpOutDestUnreachs"):
             rise = space.counters()[name] - counters[name]
             require(not rise, f"{name} of {space.name} rose by {rise}")
+
+
+@named("sizes", "lo")
+async def mtu_64k(trial: Trial) -> None:
+    """The original destination is the host's own, so segments have the size of lo's MTU. When
+    several of them are sent again as one, it has no space for the headers of all their frames."""
+    network = trial.place.network(True)
+    route = ("local", network, "dev", "lo", "table", "local")
+    trial.gateway.run("ip", "route", "add", *route)
+    try:
+        await trial.talk(upload("1mb", MEGABYTE, 300))
+    finally:
+        trial.gateway.run("ip", "route", "del", *route)
 
 
 @named("sizes", "gateway", "dnat", "behind")

@@ -5,11 +5,13 @@ of the last connection. The defences must not harm it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.kernel.guest.judge import require
 
 from .attack import Attack, Function
 from .peer import Peer
-from .segment import mss
+from .segment import mss, window_scale
 from .server import Accepted
 
 REQUEST = b"r" * 300
@@ -37,13 +39,19 @@ def _on_diagonal(attack: Attack, offset: int) -> tuple[Peer, Accepted, int]:
 
 
 def _delivered(
-    attack: Attack, peer: Peer, at: int, data: bytes, ack: int, flags: str = "PA"
+    attack: Attack,
+    peer: Peer,
+    at: int,
+    data: bytes,
+    ack: int,
+    flags: str = "PA",
+    send: Callable[[int, bytes, str, int], None] | None = None,
 ) -> None:
     """Sends again until it is acknowledged, as a client does."""
     end = at + len(data) + ("F" in flags)
     done = at
     for _ in range(TRIES):
-        peer.send(done, data[done - at :], flags, ack)
+        (send or peer.send)(done, data[done - at :], flags, ack)
         attack.settle()
         acks = [(reply.ack - peer.first) % 2**32 for reply in peer.replied("A")]
         done = max([done, *(number for number in acks if number <= end)])
@@ -167,6 +175,32 @@ def header_lost_twice(attack: Attack) -> None:
     require(received.count(b"r") >= len(REQUEST), "the request has not arrived")
 
 
+def joined_again(attack: Attack) -> None:
+    """Many small segments wait behind a gap. Then the client sends all again in one packet of
+    nearly 64 KB, which has no space for the headers of so many frames: the FIN at its end must
+    reach the server with the last byte, not before.
+    """
+    settings = {"net.ipv4.tcp_syncookies": 0, "net.ipv4.tcp_rmem": "4096 1048576 4194304"}
+    with attack.trial.listener.sysctls(settings):
+        peer = attack.open(options=mss(1460) + window_scale(7))
+        peer.send()
+        # The server's window grows with what arrives.
+        start = 100 * len(REQUEST)
+        for at in range(0, start, len(REQUEST)):
+            _delivered(attack, peer, at, REQUEST, 0)
+        data = bytes(range(256)) * 253
+        for at in range(1, 3200, 16):
+            peer.send(start + at, data[at : at + 16], "PA")
+        attack.settle()
+
+        def send(at: int, piece: bytes, flags: str, ack: int) -> None:
+            attack.wire.send_joined(peer.segment(at, piece, flags, ack), 1400)
+
+        _delivered(attack, peer, start, data, 0, "FPA", send)
+    accepted = attack.accepted(peer)
+    require(accepted.ended == "eof", f"the server saw {accepted.ended or 'no end'}")
+
+
 CASES: dict[str, Function] = {
     "honest-acknowledges": lambda attack: attack.each(acknowledges, OFFSETS),
     "honest-goes-on": lambda attack: attack.each(goes_on, OFFSETS),
@@ -174,5 +208,6 @@ CASES: dict[str, Function] = {
     "honest-client-closes": lambda attack: attack.each(client_closes, OFFSETS),
     "honest-overtaken": overtaken,
     "honest-header-lost-twice": header_lost_twice,
+    "honest-joined-again": joined_again,
     "honest-same-isn-again": same_isn_again,
 }

@@ -25,6 +25,9 @@ FLAGS = "FSRPAUEC"
 
 TTL = 64
 
+CHECKSUM_AT = 16
+"""Where the checksum is in a TCP header."""
+
 _TCP = struct.Struct("!HHIIBBHHH")
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
@@ -58,6 +61,13 @@ class Segment:
         """The segment with its IP header."""
         return ip_packet(self.source[0], self.destination[0], IPPROTO_TCP, self._tcp(), self.ttl)
 
+    def offloaded(self) -> bytes:
+        """The packet with a TCP checksum that is left to the device."""
+        tcp = bytearray(self._tcp())
+        pseudo = _pseudo_header(self.source[0], self.destination[0], IPPROTO_TCP, len(tcp))
+        struct.pack_into("!H", tcp, CHECKSUM_AT, checksum(pseudo) ^ 0xFFFF)
+        return ip_packet(self.source[0], self.destination[0], IPPROTO_TCP, bytes(tcp), self.ttl)
+
     def fragments(self, size: int) -> list[bytes]:
         """The segment in IP fragments of `size` payload bytes, a multiple of eight."""
         return fragments(self.source[0], self.destination[0], IPPROTO_TCP, self._tcp(), size)
@@ -76,7 +86,7 @@ class Segment:
         )
         whole = bytearray(header + self.options + self.data)
         pseudo = _pseudo_header(self.source[0], self.destination[0], IPPROTO_TCP, len(whole))
-        struct.pack_into("!H", whole, 16, checksum(pseudo + whole) ^ self.bad_checksum)
+        struct.pack_into("!H", whole, CHECKSUM_AT, checksum(pseudo + whole) ^ self.bad_checksum)
         return bytes(whole)
 
 

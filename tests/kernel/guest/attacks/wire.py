@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import itertools
 import select
+import struct
 import time
 from socket import AF_PACKET, SOCK_RAW
 
 from tests.kernel.guest.lab import Lab
 
-from .segment import Segment, echo, echo_replied, parse
+from .segment import CHECKSUM_AT, Segment, echo, echo_replied, parse
 
 ATTACKER = {4: "10.61.1.66", 6: "fd61:1::66"}
 
@@ -25,6 +26,17 @@ ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 _CLIENT_HARDWARE = bytes.fromhex("026100000102")
 _GATEWAY_HARDWARE = bytes.fromhex("026100000101")
 """The hardware addresses that lab.py sets."""
+
+_IP_HEADER, _TCP_HEADER = {4: 20, 6: 40}, 20
+"""Lengths without options, by IP version."""
+
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
+
+_VNET_HEADER = struct.Struct("=BBHHHH")
+"""struct virtio_net_hdr: flags, kind, length of headers, segment size, checksum's start and
+place."""
+
+_NEEDS_CHECKSUM, _GSO_TCP = 1, {4: 1, 6: 4}
 
 _FENCE_LIMIT = 20.0
 """Seconds; only a broken lab takes so long."""
@@ -35,6 +47,7 @@ class AttackWire:
 
     def __init__(self, lab: Lab, version: int) -> None:
         self.address = ATTACKER[version]
+        self._version = version
         ethertype = ETHERTYPE[version]
         self._ethernet = _GATEWAY_HARDWARE + _CLIENT_HARDWARE + ethertype.to_bytes(2, "big")
         self._socket = lab.client.socket(AF_PACKET, SOCK_RAW, 0)
@@ -54,6 +67,19 @@ class AttackWire:
         for packet in packets:
             self._socket.send(self._ethernet + packet)
             self._take()  # otherwise replies may fill the receive buffer
+
+    def send_joined(self, segment: Segment, size: int) -> None:
+        """Sends a segment of up to 64 KB as one packet, as if a device had joined it from segments
+        of `size` bytes."""
+        tcp = len(self._ethernet) + _IP_HEADER[self._version]
+        kind, end = _GSO_TCP[self._version], tcp + _TCP_HEADER
+        header = _VNET_HEADER.pack(_NEEDS_CHECKSUM, kind, end, size, tcp, CHECKSUM_AT)
+        self._socket.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        try:
+            self._socket.send(header + self._ethernet + segment.offloaded())
+        finally:
+            self._socket.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 0)
+        self._take()
 
     def fence(self, host: str) -> None:
         """Waits until `host` has handled all that was sent before and its answers have arrived."""
