@@ -43,6 +43,7 @@
 #include "flow.h"
 #include "header.h"
 #include "keys.h"
+#include "limits.h"
 #include "pernet.h"
 #include "segment.h"
 #include "stats.h"
@@ -400,6 +401,8 @@ static int help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
 	cn = pernet_of(nf_ct_net(ct));
 	if (pernet_armed(cn))
 		return NF_ACCEPT;
+	if (!limits_serve(cn->net))
+		return stats_drop(cn->net, STAT_drop_user_namespace);
 	pernet_want_hooks(cn);
 	return stats_drop(cn->net, STAT_drop_unarmed);
 }

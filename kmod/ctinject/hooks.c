@@ -79,7 +79,7 @@ failed:
 }
 
 /**
- * hooks_arm() - register the hooks of a namespace, unless they are registered
+ * hooks_arm() - register the hooks of a namespace, unless they are registered or it gets none
  * @net: namespace
  *
  * Return: 0, or an error number. Process context.
@@ -89,7 +89,7 @@ int hooks_arm(struct net *net)
 	struct ctinject_net *cn = pernet_of(net);
 	int err = 0;
 
-	if (pernet_armed(cn))
+	if (pernet_armed(cn) || !limits_serve(net))
 		return 0;
 	mutex_lock(&arming);
 	if (!cn->gone && !cn->armed)

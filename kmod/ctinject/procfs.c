@@ -32,6 +32,7 @@ static const char *const names[STAT_MAX] = {
 	[STAT_cookies_spoiled] = "cookies_spoiled",
 	[STAT_icmp_corrected] = "icmp_corrected",
 	[STAT_drop_unarmed] = "drop_unarmed",
+	[STAT_drop_user_namespace] = "drop_user_namespace",
 	[STAT_drop_no_syn] = "drop_no_syn",
 	[STAT_drop_early] = "drop_early",
 	[STAT_drop_below] = "drop_below",
@@ -62,8 +63,7 @@ static int show(struct seq_file *m, void *unused)
 	if (err)
 		return err;
 	seq_printf(m, "flows %d\n", atomic_read(&cn->flows));
-	/* The sum of all namespaces, which max_memory bounds. */
-	seq_printf(m, "memory %ld\n", limits_memory());
+	seq_printf(m, "memory %ld\n", limits_memory(net));
 	for (i = 0; i < STAT_MAX; i++) {
 		u64 sum = 0;
 
