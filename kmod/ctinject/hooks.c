@@ -4,8 +4,8 @@
  *
  * Each packet of a namespace pays for a hook, selected or not, and a module learns of a rule only
  * when the rule selects a packet. So the first selected packet of a namespace makes the hooks:
- * conn.c's help() drops it and asks for them, and the sender repeats it after a second. Reading
- * /proc/net/ctinject registers them as well; then no packet is dropped.
+ * conn.c's help() drops it and asks for them, and the sender repeats it after a second. When root
+ * reads /proc/net/ctinject, that registers them as well; then no packet is dropped.
  */
 
 #include <linux/mutex.h>

@@ -109,3 +109,15 @@ async def _of_users(trial: Trial) -> None:
             async with _crowd(trial, first), _attempt(trial, second, SMALL, "drop_flow_limit"):
                 await trial.talk(SMALL)
         await _served(trial, second)
+
+
+@named("bounds", "gateway", injectors=MODULE, name="namespaces/read-by-anybody")
+async def _read_by_anybody(trial: Trial) -> None:
+    """Only who may administer the namespace registers the hooks by reading the counters."""
+    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    for reader, dropped in ((nobody, True), ((), False)):
+        with _beside(trial) as space:
+            space.run(*reader, "cat", "/proc/net/ctinject")
+            await _served(trial, space)
+            found = _count(trial, space, "drop_unarmed")
+            require(bool(found) is dropped, f"read with {reader}: {found} packets found no hooks")
