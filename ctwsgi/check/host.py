@@ -20,6 +20,8 @@ _RELAY = "`ctwsgi relay` injects without it (docs/relay.md)"
 HINTS = {
     **COMMON_HINTS,
     "unarmed": "the first packets that a rule has ever selected here; their senders repeat them",
+    "user_namespace": "a user's network namespace: root of the host may allow such ones with "
+    "echo Y >/sys/module/ctinject/parameters/user_namespaces",
     "no_syn": "connections that were under way when rule or module came; they must connect again",
     "flow_limit": "raise /sys/module/ctinject/parameters/max_flows",
     "memory": "raise /sys/module/ctinject/parameters/max_memory (KiB), or give the host memory",

@@ -27,7 +27,10 @@ _BPF_FS_MAGIC = 0xCAFE4A11
 BUILD_PACKAGES = "clang llvm libbpf-dev make libbpf1"
 """Debian's packages that build the program, and the library that loads it."""
 
-OLDEST_KERNEL = (6, 1)
+NEWEST_HELPER = "bpf_ktime_get_tai_ns"
+"""Of all that the program calls, this came last, with Linux 6.1. A distribution's kernel with a
+lower number may have it, too.
+"""
 
 _LINK_HEADER = {"ether": 14, "none": 0, "[65534]": 0}
 """Bytes before the IP header by the link type that `ip link` shows: `ether` for Ethernet, VLAN,
@@ -118,14 +121,18 @@ def kernel_refusal(release: str, root: Path = Path("/")) -> str:
 
     `root` is a file system's root, / for this host.
     """
-    numbers = tuple(map(int, re.findall(r"\d+", release)[:2]))
-    if numbers < OLDEST_KERNEL:
-        oldest = ".".join(map(str, OLDEST_KERNEL))
-        return f"Linux {release} is too old, {oldest} is needed: use the relay"
-    if not (root / "sys/kernel/btf/vmlinux").exists():
+    try:
+        types = (root / "sys/kernel/btf/vmlinux").read_bytes()
+    except OSError:
         return (
             "the kernel has no type information: it must be built with CONFIG_DEBUG_INFO_BTF=y, "
             "as distributions' kernels are"
+        )
+    # The names of enum bpf_func_id, which everybody may read; to load a trial program needs rights.
+    if f"\0{NEWEST_HELPER.replace('bpf', 'BPF_FUNC', 1)}\0".encode() not in types:
+        return (
+            f"Linux {release} is too old: it has no {NEWEST_HELPER}, which Linux 6.1 has: use the "
+            "relay"
         )
     with contextlib.suppress(OSError):
         if "[confidentiality]" in (root / "sys/kernel/security/lockdown").read_text():

@@ -20,8 +20,6 @@
 static struct rhashtable table;
 static struct kmem_cache *cache;
 
-static atomic_t count = ATOMIC_INIT(0);
-
 static const struct rhashtable_params params = {
 	.key_len = sizeof(struct flow_key),
 	.key_offset = offsetof(struct flow, key),
@@ -65,17 +63,18 @@ static void flow_set_key(struct flow_key *key, const struct nf_conn *ct)
 struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_format format,
 			enum stat_id *why)
 {
+	const struct net *net = nf_ct_net(ct);
 	struct flow *flow;
 
 	*why = STAT_drop_flow_limit;
-	if (atomic_inc_return(&count) > READ_ONCE(limits_flows))
-		goto uncount;
+	if (!limits_take(net, LIMITS_FLOWS, 1))
+		return NULL;
 	*why = STAT_drop_memory;
-	if (!limits_charge(sizeof(*flow)))
-		goto uncount;
+	if (!limits_take(net, LIMITS_BYTES, sizeof(*flow)))
+		goto no_memory;
 	flow = kmem_cache_zalloc(cache, GFP_ATOMIC | __GFP_NOWARN);
 	if (!flow)
-		goto uncharge;
+		goto no_flow;
 	flow_set_key(&flow->key, ct);
 	flow->ct = ct;
 	flow->conn = conn;
@@ -84,10 +83,10 @@ struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_for
 	spin_lock_init(&flow->lock);
 	return flow;
 
-uncharge:
-	limits_charge(-(long)sizeof(*flow));
-uncount:
-	atomic_dec(&count);
+no_flow:
+	limits_give(net, LIMITS_BYTES, sizeof(*flow));
+no_memory:
+	limits_give(net, LIMITS_FLOWS, 1);
 	return NULL;
 }
 
@@ -95,17 +94,18 @@ static void flow_free(struct flow *flow)
 {
 	if (flow->format == CTINJECT_CTFRAME)
 		framemap_release(&flow->map);
-	limits_charge(-(long)sizeof(*flow));
-	atomic_dec(&count);
+	limits_give(flow->key.net, LIMITS_BYTES, sizeof(*flow));
+	limits_give(flow->key.net, LIMITS_FLOWS, 1);
 	kmem_cache_free(cache, flow);
 }
 
 static void flow_free_rcu(struct rcu_head *rcu)
 {
 	struct flow *flow = container_of(rcu, struct flow, rcu);
+	struct nf_conn *ct = flow->ct;
 
-	nf_ct_put(flow->ct);
 	flow_free(flow);
+	nf_ct_put(ct);
 }
 
 /**
@@ -211,10 +211,18 @@ static void kill_if_in(struct flow *flow, const void *net)
 		flow_kill(flow);
 }
 
-/* Releases the references to conntracks, for which the end of a namespace waits. */
+/*
+ * Releases the references to conntracks, for which the end of a namespace waits, and gives back
+ * what the flows have taken of its account, which ends with it.
+ */
 void flow_net_exit(const struct net *net)
 {
+	if (!pernet_armed(pernet_of(net)))
+		return;
 	flow_each(kill_if_in, net);
+	/* First for those that are killing a flow, then for those that were killed. */
+	synchronize_rcu();
+	rcu_barrier();
 }
 
 int flow_table_init(void)
@@ -234,7 +242,6 @@ int flow_table_init(void)
 /* Caller has unregistered all namespaces, so no flow is left. */
 void flow_table_exit(void)
 {
-	rcu_barrier();
 	rhashtable_destroy(&table);
 	kmem_cache_destroy(cache);
 }

@@ -9,8 +9,10 @@
 #include <linux/errno.h>
 #include <linux/types.h>
 
-/* In limits.c, within max_memory. */
-void *framemap_alloc(size_t bytes);
-void framemap_free(void *memory, size_t bytes);
+struct framemap;
+
+/* In limits.c, within the max_memory of the map's namespace. */
+void *framemap_alloc(const struct framemap *map, size_t bytes);
+void framemap_free(const struct framemap *map, void *memory, size_t bytes);
 
 #endif

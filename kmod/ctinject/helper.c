@@ -14,6 +14,7 @@
 #include "compat.h"
 #include "conn.h"
 #include "helper.h"
+#include "limits.h"
 #include "pernet.h"
 #include "stats.h"
 
@@ -53,6 +54,8 @@ static int help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
 	cn = pernet_of(nf_ct_net(ct));
 	if (pernet_armed(cn))
 		return NF_ACCEPT;
+	if (!limits_serve(cn->net))
+		return stats_drop(cn->net, STAT_drop_user_namespace);
 	pernet_want_hooks(cn);
 	return stats_drop(cn->net, STAT_drop_unarmed);
 }

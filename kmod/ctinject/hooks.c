@@ -4,8 +4,8 @@
  *
  * Each packet of a namespace pays for a hook, selected or not, and a module learns of a rule only
  * when the rule selects a packet. So the first selected packet of a namespace makes the hooks:
- * helper.c's help() drops it and asks for them, and the sender repeats it after a second. Reading
- * /proc/net/ctinject registers them as well; then no packet is dropped.
+ * helper.c's help() drops it and asks for them, and the sender repeats it after a second. When root
+ * reads /proc/net/ctinject, that registers them as well; then no packet is dropped.
  */
 
 #include <linux/mutex.h>
@@ -79,7 +79,7 @@ failed:
 }
 
 /**
- * hooks_arm() - register the hooks of a namespace, unless they are registered
+ * hooks_arm() - register the hooks of a namespace, unless they are registered or it gets none
  * @net: namespace
  *
  * Return: 0, or an error number. Process context.
@@ -89,7 +89,7 @@ int hooks_arm(struct net *net)
 	struct ctinject_net *cn = pernet_of(net);
 	int err = 0;
 
-	if (pernet_armed(cn))
+	if (pernet_armed(cn) || !limits_serve(net))
 		return 0;
 	mutex_lock(&arming);
 	if (!cn->gone && !cn->armed)

@@ -6,6 +6,8 @@
 #include <linux/netfilter.h>
 #include <linux/workqueue.h>
 
+#include "limits.h"
+
 struct signing_keys;
 struct stats;
 
@@ -21,7 +23,8 @@ struct stats;
  * @ops: the hooks
  * @server_ports: a bit for each port from which replies can come: set when a selected SYN goes to
  *	that port. A packet from any other port needs no look-up
- * @flows: number of flows of this namespace; while it is 0, replies are not looked up
+ * @flows: number of flows in the table; while it is 0, replies are not looked up
+ * @account: what all flows use, also those that are being made or freed
  * @keys: signing keys, or NULL
  * @counters: one struct for each CPU
  */
@@ -32,6 +35,7 @@ struct ctinject_net {
 	struct nf_hook_ops *ops;
 	unsigned long *server_ports;
 	atomic_t flows;
+	struct limits_account account;
 	struct signing_keys __rcu *keys;
 	struct stats __percpu *counters;
 };

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The file /proc/net/ctinject: the counters of a network namespace, one line `name value` for each.
- * The first reading in a namespace also registers the hooks there.
+ * Everybody may read it. The first reading by somebody who may administer the namespace also
+ * registers the hooks there; anybody else must not be able to make its packets pass them.
  */
 
+#include <linux/capability.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 #include <net/net_namespace.h>
@@ -32,6 +34,7 @@ static const char *const names[STAT_MAX] = {
 	[STAT_cookies_spoiled] = "cookies_spoiled",
 	[STAT_icmp_corrected] = "icmp_corrected",
 	[STAT_drop_unarmed] = "drop_unarmed",
+	[STAT_drop_user_namespace] = "drop_user_namespace",
 	[STAT_drop_no_syn] = "drop_no_syn",
 	[STAT_drop_early] = "drop_early",
 	[STAT_drop_below] = "drop_below",
@@ -58,12 +61,14 @@ static int show(struct seq_file *m, void *unused)
 	unsigned int i;
 	int err, cpu;
 
-	err = hooks_arm(net);
-	if (err)
-		return err;
+	/* Who has opened the file, not who reads it: it may have been handed on. */
+	if (file_ns_capable(m->file, net->user_ns, CAP_NET_ADMIN)) {
+		err = hooks_arm(net);
+		if (err)
+			return err;
+	}
 	seq_printf(m, "flows %d\n", atomic_read(&cn->flows));
-	/* The sum of all namespaces, which max_memory bounds. */
-	seq_printf(m, "memory %ld\n", limits_memory());
+	seq_printf(m, "memory %ld\n", limits_memory(net));
 	for (i = 0; i < STAT_MAX; i++) {
 		u64 sum = 0;
 

@@ -29,6 +29,7 @@ enum stat_id {
 	STAT_cookies_spoiled,
 	STAT_icmp_corrected,
 	STAT_drop_unarmed,
+	STAT_drop_user_namespace,
 	STAT_drop_no_syn,
 	STAT_drop_early,
 	STAT_drop_below,

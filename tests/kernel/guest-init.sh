@@ -57,5 +57,8 @@ busybox poweroff -f
 END
 
 # PID 1 itself changes its root, because kernel threads share it: otherwise request_module() would
-# look for modprobe in the initramfs.
-exec chroot /guest /run/busybox sh /run/main
+# look for modprobe in the initramfs. The new root is mounted over the old one, because the kernel
+# lets no process make a user namespace whose root is not that of its mounts.
+cd /guest
+mount --move . /
+exec chroot . /run/busybox sh /run/main

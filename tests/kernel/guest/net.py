@@ -43,18 +43,36 @@ class CommandError(Exception):
     """A command failed; the text has the command and its output."""
 
 
-class Namespace:
-    """A new network namespace with `lo` up."""
+def _made() -> int:
+    before = _own()
+    try:
+        _call("unshare", CLONE_NEWNET)
+        made = _own()
+        _call("setns", before, CLONE_NEWNET)
+    finally:
+        os.close(before)
+    return made
 
-    def __init__(self, name: str) -> None:
+
+def _made_by_a_user() -> int:
+    # A process of its own, because a thread cannot enter another user namespace.
+    command = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", "echo; read -r _"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        made = os.open(f"/proc/{process.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        process.stdin.close()
+    return made
+
+
+class Namespace:
+    """A new network namespace with `lo` up. With `user` it belongs to a new user namespace, like
+    one that an unprivileged user makes."""
+
+    def __init__(self, name: str, user: bool = False) -> None:
         self.name = name
-        before = _own()
-        try:
-            _call("unshare", CLONE_NEWNET)
-            self._fd = _own()
-            _call("setns", before, CLONE_NEWNET)
-        finally:
-            os.close(before)
+        self._fd = _made_by_a_user() if user else _made()
         self.run("ip", "link", "set", "lo", "up")
 
     @property

@@ -6,23 +6,41 @@ tests/bpf/test_check.py has the gateways where it is.
 
 from __future__ import annotations
 
+import os
+import re
+
+import pytest
+
 from ctwsgi.check.ebpf import check_ebpf
-from ctwsgi.ebpf.host import pins
+from ctwsgi.ebpf.host import kernel_refusal, pins
 
 
 def ebpf(root, release="6.12.1"):
     return [(f.level.value, f.text) for f in check_ebpf(root, release).findings]
 
 
-def described(root):
+def described(root, helpers=b"\0BPF_FUNC_ktime_get_tai_ns\0BPF_FUNC_user_ringbuf_drain\0"):
     types = root / "sys/kernel/btf/vmlinux"
-    types.parent.mkdir(parents=True)
-    types.touch()
+    types.parent.mkdir(parents=True, exist_ok=True)
+    types.write_bytes(helpers)
+
+
+def test_what_the_kernel_has_counts_and_not_its_number(tmp_path):
+    described(tmp_path, b"\0BPF_FUNC_ktime_get_coarse_ns\0")
+    ((level, text),) = ebpf(tmp_path, "6.1.0-39-amd64")
+    assert (level, text.partition(":")[0]) == ("note", "Linux 6.1.0-39-amd64 is too old")
+    described(tmp_path)
+    assert "too old" not in ebpf(tmp_path, "5.14.0-503.el9.x86_64")[0][1]
+
+
+def test_a_kernel_from_6_1_on_tells_that_it_has_the_helper():
+    release = os.uname().release
+    if tuple(map(int, re.findall(r"\d+", release)[:2])) < (6, 1):
+        pytest.skip(f"Linux {release} may have it, or not")
+    assert "too old" not in kernel_refusal(release)
 
 
 def test_a_kernel_that_will_never_do(tmp_path):
-    ((level, text),) = ebpf(tmp_path, "5.10.0-39-amd64")
-    assert (level, text.partition(",")[0]) == ("note", "Linux 5.10.0-39-amd64 is too old")
     ((level, text),) = ebpf(tmp_path)
     assert level == "note"
     assert "CONFIG_DEBUG_INFO_BTF" in text

@@ -14,13 +14,17 @@
 typedef __u32 u32;
 typedef __s32 s32;
 
-static inline void *framemap_alloc(size_t bytes)
+struct framemap;
+
+static inline void *framemap_alloc(const struct framemap *map, size_t bytes)
 {
+	(void)map;
 	return malloc(bytes);
 }
 
-static inline void framemap_free(void *memory, size_t bytes)
+static inline void framemap_free(const struct framemap *map, void *memory, size_t bytes)
 {
+	(void)map;
 	(void)bytes;
 	free(memory);
 }
