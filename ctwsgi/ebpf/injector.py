@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from ..origin import Address
 from ..wire.auth import Key
+from .btf import require_mark
 from .errors import InjectorError
 from .half_open import Resetter, half_open_connections
 from .host import (
@@ -36,6 +37,7 @@ from .libbpf import EGRESS, INGRESS, BpfError, Hooks, Map, Object, maps_in_use
 from .structs import (
     BACKENDS_MAX,
     COUNTERS,
+    Selection,
     Settings,
     pack_backend,
     pack_key,
@@ -98,6 +100,8 @@ class Injector:
         path = require_object()
         require_rights()
         require_kernel()
+        if wanted.settings.selection is Selection.MARK:
+            require_mark()
         require_bpffs()
         self._require_own_place()
         with _alone(), ExitStack() as opened:
