@@ -51,6 +51,24 @@ def test_a_kernel_that_will_never_do(tmp_path):
     assert "locked down" in ebpf(tmp_path)[0][1]
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("sys/kernel/realtime", "1\n"),
+        ("proc/version", "Linux version 6.12.1 (a@b) #1 SMP PREEMPT_RT Debian 6.12.1-1\n"),
+    ],
+)
+def test_a_real_time_kernel(tmp_path, file, text):
+    described(tmp_path)
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    ((level, told),) = ebpf(tmp_path)
+    assert (level, told.partition(":")[0]) == ("note", "the kernel is a real-time one (PREEMPT_RT)")
+    assert "the kernel module" in told
+    assert "relay" in told
+
+
 def test_maps_that_no_program_uses(tmp_path):
     described(tmp_path)
     folder = pins(1, tmp_path / "sys/fs/bpf")
