@@ -163,10 +163,21 @@ class Row:
         ):
             space.offloads(device, {"gso": on, "tso": on, "gro": False})
 
+    def delay(self, each_way: str) -> None:
+        """Delay every packet on the server's wire; empty: do not."""
+        for space, device in ((self.gateway, "gs"), (self.server, "s0")):
+            qdisc = ["qdisc", "replace", "dev", device, "root"]
+            space.run("tc", *qdisc, *(["netem", "delay", each_way] if each_way else ["noqueue"]))
+
     def packets(self) -> dict[str, int]:
         """The number of packets that the gateway has received, by device."""
         lines = (line.split() for line in self.gateway.proc("dev").splitlines())
         return {words[0][:2]: int(words[2]) for words in lines if words[0] in ("gc:", "gs:")}
+
+    def program_counters(self) -> dict[str, int]:
+        """The counters of the eBPF program on the device to the server."""
+        with self.gateway.entered():
+            return Injector("gs").counters()
 
     def counters(self) -> dict[str, int]:
         """/proc/net/ctinject of the gateway; empty without module."""

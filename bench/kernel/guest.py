@@ -26,7 +26,7 @@ from typing import Any
 from tests.kernel.guest.kernel import flush_conntrack
 
 from . import bpf_stats, gateway, hooks, programs
-from .plan import SIDES, WORKLOADS, Side, Workload
+from .plan import EBPF, SIDES, WORKLOADS, Side, Workload
 
 LOOP = 100
 """Million instructions, to check that the clock counts them."""
@@ -107,11 +107,14 @@ class Bench:
 
     def _counters(self, side: Side) -> dict[str, int]:
         """Empty for a side that selects nothing: reading them would make the module add hooks."""
+        if side.ebpf == EBPF:
+            return self.row.program_counters()
         return self.row.counters() if side.selects else {}
 
     def sample(self, side: Side, work: Workload) -> dict[str, Any]:
         """Run the client once. Its report, the packets, the counters and the server's report."""
         self.row.big_segments(work.segments)
+        self.row.delay(work.delay)
         self.rest()
         self.received()
         packets, counters = self.row.packets(), self._counters(side)

@@ -88,6 +88,8 @@ class Workload:
     unit: str
     segments: bool = True
     """With segmentation offload, segments are as large as TCP makes them; else at most the MTU."""
+    delay: str = ""
+    """What tc calls the delay of the server's wire, each way. Empty: none, and no netem."""
 
     @property
     def streams(self) -> int:
@@ -108,6 +110,12 @@ WORKLOADS = {
             "connect",
             f"connections, {PARALLEL} at a time: a request, an answer, the end",
             *("connect", "198.18.0.1", (CONNECTIONS, PARALLEL, WARM_UP), CONNECTIONS, "connection"),
+        ),
+        Workload(
+            "connect-delay",
+            f"the same, {PARALLEL} at a time, and the server is 0.2 ms away",
+            *("connect", "198.18.0.1", (CONNECTIONS, PARALLEL, WARM_UP), CONNECTIONS, "connection"),
+            delay="100us",
         ),
         Workload(
             "upload",

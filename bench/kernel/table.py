@@ -95,7 +95,19 @@ def _section(results: Results, work: Workload) -> list[str]:
     unit = f"per {work.unit}"
     head = COLUMNS.format("", unit, "ratio", "quartiles", "over plain", "of haproxy's")
     order = sorted(sides, key=lambda side: median(results.costs(side, work.name)))
-    return ["", work.title, head, *(_line(results, side, work.name) for side in order)]
+    lines = ["", work.title, head, *(_line(results, side, work.name) for side in order)]
+    return [*lines, *_again(results, work, order)] if work.delay else lines
+
+
+def _again(results: Results, work: Workload, sides: list[str]) -> list[str]:
+    """How often headers were sent again, which matters where acks take their time."""
+    told = []
+    for side in sides:
+        counted = [each.counters for each in results.rounds[side, work.name].values()]
+        sent = sum(each.get("ctproxy_headers", 0) for each in counted)
+        again = sum(each.get("ctproxy_headers_again", 0) for each in counted)
+        told += [f"{side}: {again:,} headers again, of {sent:,}"] if sent else []
+    return told
 
 
 def table(results: Results) -> str:
