@@ -8,7 +8,9 @@
  * A reply is translated back before conntrack sees it: ack, SACK and window.
  */
 
+#include <linux/netdevice.h>
 #include <linux/netfilter.h>
+#include <net/ip.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/tcp.h>
 
@@ -174,17 +176,38 @@ unsigned int ctframe_forward(struct sk_buff *skb, struct segment *seg, struct nf
 	return err ? stats_drop(state->net, why) : NF_ACCEPT;
 }
 
+/* Whether a bridge passes the packet on; br_netfilter has shown it to the hooks. */
+static bool is_bridged(const struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	return state->hook == NF_INET_POST_ROUTING && netif_is_bridge_master(state->out) &&
+	       skb->dev && netif_is_bridge_port(skb->dev);
+}
+
+/*
+ * The device through which a reply came for the reply hook, now that it leaves for the client; 0 if
+ * this host has sent it. The skb has another one where that is in a VRF (the VRF) or a bridge (the
+ * port).
+ */
+static int origin_device(const struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	if (is_bridged(skb, state))
+		return state->out->ifindex;
+	return inet_sdif(skb) ?: skb->skb_iif;
+}
+
 /*
  * Whether a reply proves that the server has a socket: it does more than to acknowledge the SYN. If
  * it came through another device than the server's, anybody may have sent it.
  */
-static bool proves(const struct sk_buff *skb, const struct segment *seg, const struct conn *conn)
+static bool proves(const struct sk_buff *skb, const struct segment *seg, const struct conn *conn,
+		   const struct nf_hook_state *state)
 {
 	const struct tcphdr *th = segment_tcp(skb, seg);
 
 	if (th->syn || th->rst || !th->ack)
 		return false;
-	if (READ_ONCE(conn_check_device) && skb->skb_iif != READ_ONCE(conn->ifindex))
+	if (READ_ONCE(conn_check_device) &&
+	    origin_device(skb, state) != READ_ONCE(conn->ifindex))
 		return false;
 	return seg->len || th->fin || after(ntohl(th->ack_seq), conn->first);
 }
@@ -195,15 +218,16 @@ static bool proves(const struct sk_buff *skb, const struct segment *seg, const s
  * @seg: its offsets
  * @ct: its conntrack
  * @conn: its data
+ * @state: hook
  */
 void ctframe_seen_reply(const struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,
-			struct conn *conn)
+			struct conn *conn, const struct nf_hook_state *state)
 {
 	struct flow *flow;
 	bool fin = false;
 	u32 fin_end = 0;
 
-	if (READ_ONCE(conn->phase) != CONN_OPEN || !proves(skb, seg, conn))
+	if (READ_ONCE(conn->phase) != CONN_OPEN || !proves(skb, seg, conn, state))
 		return;
 	flow = READ_ONCE(conn->flow);
 	if (flow) {

@@ -112,6 +112,6 @@ unsigned int hook_forward(void *priv, struct sk_buff *skb, const struct nf_hook_
 		return tcp_forward(skb, &seg, ct, conn, format, state);
 	}
 	if (format == CTINJECT_CTFRAME)
-		ctframe_seen_reply(skb, &seg, ct, conn);
+		ctframe_seen_reply(skb, &seg, ct, conn, state);
 	return NF_ACCEPT;
 }

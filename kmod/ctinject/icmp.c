@@ -129,8 +129,8 @@ static u32 translate(const struct flow *flow, u32 seq, const struct nf_hook_stat
 	if (flow->format == CTINJECT_CTPROXY)
 		return before(seq, flow->first) ? flow->first : seq;
 	/*
-	 * An error of this host may quote a segment before it was translated. Where both spaces have
-	 * a number, either is in flight.
+	 * An error of this host may quote a segment before it was translated. A number of both
+	 * spaces is in flight, whichever is meant.
 	 */
 	if (state->hook == NF_INET_LOCAL_OUT &&
 	    (!outside(seq, map->una, map->max) ||

@@ -32,6 +32,8 @@ MODULES = (
     "nft_flow_offload",
     "nf_flow_table_inet",
     "veth",
+    "vrf",
+    "br_netfilter",
     "sch_netem",
     "sch_ingress",
     "cls_bpf",

@@ -68,7 +68,18 @@ class Lab:
         for wire in WIRES:
             self._lay(wire)
         for space in self.spaces.values():
-            space.batch("ip", *self._lines(space, 4), *self._lines(space, 6))
+            self.restore(space)
+
+    def restore(self, space: Namespace) -> None:
+        """Sets the addresses, neighbours and routes of `space`, where they are missing."""
+        space.batch("ip", *self._lines(space, 4), *self._lines(space, 6))
+
+    def restore_addresses(self, number: int) -> None:
+        """Sets addresses and neighbours at the left end of that wire."""
+        name, device = WIRES[number - 1].left
+        for version in (4, 6):
+            lines = _address_lines(WIRES[number - 1], 1, device, version)
+            self.spaces[name].batch("ip", *lines)
 
     def _lay(self, wire: Wire) -> None:
         (left, left_device), (right, right_device) = wire.left, wire.right
