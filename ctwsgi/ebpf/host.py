@@ -127,10 +127,24 @@ def kernel_refusal(release: str, root: Path = Path("/")) -> str:
             "the kernel has no type information: it must be built with CONFIG_DEBUG_INFO_BTF=y, "
             "as distributions' kernels are"
         )
+    if is_realtime(root):
+        return (
+            "the kernel is a real-time one (PREEMPT_RT): it can run the program twice at once on a "
+            "processor, and the two would share their memory: use the kernel module or the relay"
+        )
     with contextlib.suppress(OSError):
         if "[confidentiality]" in (root / "sys/kernel/security/lockdown").read_text():
             return "the kernel is locked down (confidentiality): use the relay"
     return ""
+
+
+def is_realtime(root: Path = Path("/")) -> bool:
+    """Whether the kernel is PREEMPT_RT. `root` is a file system's root, / for this host."""
+    for name, sign in (("sys/kernel/realtime", "1"), ("proc/version", "PREEMPT_RT")):
+        with contextlib.suppress(OSError):
+            if sign in (root / name).read_text():
+                return True
+    return False
 
 
 def require_kernel() -> None:

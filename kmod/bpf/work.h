@@ -5,6 +5,9 @@
  * On one CPU a run of the program is interrupted only by a run that it starts itself: the egress
  * program runs on a copy before bpf_clone_redirect() returns. @mode tells that inner run what to
  * turn the copy into. The inner run reads @order and writes only @segment.
+ *
+ * That does not hold under PREEMPT_RT, where one task can preempt another in the middle of a run,
+ * and a connection could get another one's header. `ctwsgi gateway attach` refuses such kernels.
  */
 #ifndef CTPROXY_WORK_H
 #define CTPROXY_WORK_H

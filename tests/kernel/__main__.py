@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.stages.outcomes import skip
 
 from . import boot, report
-from .kernels import SERIES, get
+from .kernels import REALTIME, SERIES, get
 from .mistakes import PARTS
 from .suites import add_options, run
 
@@ -31,7 +31,7 @@ LIMIT, FULL_LIMIT = 1200, 3 * 3600
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
-    parser.add_argument("--kernel", action="append", choices=SERIES, help="only this one")
+    parser.add_argument("--kernel", action="append", choices=SERIES | REALTIME, help="only this one")
     parser.add_argument(
         "--mistake", type=int, default=0, choices=PARTS, help="with this deliberate mistake"
     )

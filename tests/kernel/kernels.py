@@ -35,6 +35,11 @@ SERIES = {
 }
 """The kernels that the module supports, and what Debian calls their headers."""
 
+REALTIME = {"6.12-rt": re.compile(r"linux-headers-(6\.12\.\d+\+deb\d+-rt-amd64)")}
+"""Real-time kernels, which only `make test-full` boots."""
+
+_EVERY = SERIES | REALTIME
+
 
 class MissingError(Exception):
     """A kernel cannot be had; the text says why."""
@@ -85,7 +90,7 @@ def get(series: str) -> Kernel:
     with locked(folder / "lock"):
         offered = _newest(series)
         if offered is None:
-            left = [p for p in folder.iterdir() if SERIES[series].fullmatch(_headers_of(p))]
+            left = [p for p in folder.iterdir() if _EVERY[series].fullmatch(_headers_of(p))]
             if left:
                 return _at(max(left, key=lambda p: p.stat().st_mtime))
             # If apt offers another series, its lists are there: an update would not add this one.
@@ -144,8 +149,9 @@ def _at(place: Path) -> Kernel:
 
 def _newest(series: str) -> tuple[str, str] | None:
     """The newest kernel's `uname -r` and its headers' Debian version, as apt knows them now."""
-    names = _output("apt-cache", "pkgnames", f"linux-headers-{series}.").split()
-    versions = [m[1] for m in map(SERIES[series].fullmatch, names) if m]
+    numbers = series.partition("-")[0]
+    names = _output("apt-cache", "pkgnames", f"linux-headers-{numbers}.").split()
+    versions = [m[1] for m in map(_EVERY[series].fullmatch, names) if m]
     # apt also knows names of packages that the archive has removed: take the newest that it can
     # install.
     for version in sorted(versions, key=_numbers, reverse=True):
@@ -228,7 +234,7 @@ def _unpack(deb: Path, root: Path) -> None:
 
 def _forget_older(place: Path) -> None:
     """Removes earlier kernels of the same series: they are 400 MB each."""
-    for series in SERIES.values():
+    for series in _EVERY.values():
         if series.fullmatch(_headers_of(place)):
             for other in place.parent.iterdir():
                 if other != place and series.fullmatch(_headers_of(other)):

@@ -11,9 +11,9 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ctwsgi.ebpf.host import OBJECT
+from ctwsgi.ebpf.host import OBJECT, is_realtime
 
-from . import endtoend, matrix, named, smoke
+from . import endtoend, matrix, named, realtime, smoke
 from .attacks import cases as attacks
 from .case import Case
 from .injector import Ctframe, Ctproxy, Ebpf, Helper, InjectorUnderTest
@@ -98,7 +98,10 @@ def main() -> int:
     if not given.helper and "ebpf" in wanted and not OBJECT.exists():
         print("without the eBPF injector, which is not built: make -C kmod/bpf")
         wanted.remove("ebpf")
-    cases = chosen(given, wanted)
+    if is_realtime() and "ebpf" in wanted:
+        print("without the eBPF injector, which a real-time kernel cannot have")
+        wanted.remove("ebpf")
+    cases = [*chosen(given, wanted), *realtime.cases()]
     if given.list:
         print("\n".join(f"{case.suite} {case.name}" for case in cases))
         return 0

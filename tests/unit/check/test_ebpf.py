@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ctwsgi.check.ebpf import check_ebpf
 from ctwsgi.ebpf.host import pins
 
@@ -28,6 +30,24 @@ def test_a_kernel_that_will_never_do(tmp_path):
     lockdown.parent.mkdir(parents=True)
     lockdown.write_text("none integrity [confidentiality]\n")
     assert "locked down" in ebpf(tmp_path)[0][1]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("sys/kernel/realtime", "1\n"),
+        ("proc/version", "Linux version 6.12.1 (a@b) #1 SMP PREEMPT_RT Debian 6.12.1-1\n"),
+    ],
+)
+def test_a_real_time_kernel(tmp_path, file, text):
+    described(tmp_path)
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    ((level, told),) = ebpf(tmp_path)
+    assert (level, told.partition(":")[0]) == ("note", "the kernel is a real-time one (PREEMPT_RT)")
+    assert "the kernel module" in told
+    assert "relay" in told
 
 
 def test_where_it_is_attached(tmp_path):
