@@ -73,6 +73,8 @@ def ruleset(setup: Setup) -> str:
         guarded = f"{family} daddr {host} tcp dport {port}"
         guard += guard_rules(guarded)
         guard.append(f'{guarded} oifname != "{setup.device}" drop')
+        # With br_netfilter a bridge translates and forwards between its ports, past the program.
+        guard.append(f'{guarded} iifname "{setup.device}" drop')
     chains = [
         _chain("select", "type filter hook prerouting priority mangle;", *select) if select else "",
         _chain("translate", "type nat hook prerouting priority dstnat;", *translate),

@@ -31,7 +31,9 @@ LIMIT, FULL_LIMIT = 1200, 3 * 3600
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
-    parser.add_argument("--kernel", action="append", choices=SERIES | REALTIME, help="only this one")
+    parser.add_argument(
+        "--kernel", action="append", choices=SERIES | REALTIME, help="only this one"
+    )
     parser.add_argument(
         "--mistake", type=int, default=0, choices=PARTS, help="with this deliberate mistake"
     )

@@ -285,7 +285,9 @@ def lacking() -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kernel", help=f"{' or '.join(SERIES | REALTIME)}, or a vmlinux (with --modules)")
+    parser.add_argument(
+        "kernel", help=f"{' or '.join(SERIES | REALTIME)}, or a vmlinux (with --modules)"
+    )
     parser.add_argument("--modules", type=Path, help="the lib/modules that belongs to a vmlinux")
     parser.add_argument("--results", type=Path, help="a folder that the guest may write to")
     parser.add_argument("--dmesg", type=Path, help="a file for the kernel's log")

@@ -12,8 +12,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .attacks.segment import Segment
-from .attacks.wire import AttackWire
+from tests.kernel.guest.attacks.segment import Segment
+from tests.kernel.guest.attacks.wire import AttackWire
+
 from .case import Trial
 from .endpoints import Accepted, Client
 from .judge import judge_talk, require

@@ -12,14 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from socket import AF_INET, AF_INET6
+
+from ctwsgi.ebpf.rules import Setup, ruleset
 
 from .case import Trial
 from .cases_devices import LOADS, NETWORK, attached, crossing
 from .endpoints import Lost
 from .judge import require
+from .kernel import until
 from .loads import SMALL
 from .named import HEADERS, named
-from .net import CommandError
+from .net import CommandError, Namespace
 from .places import PORT, Place
 
 PLACES = ("gateway", "gateway6")
@@ -137,6 +141,72 @@ def _refused(nat: str) -> None:
             finally:
                 trial.lab.server.nft("delete table inet refuse\n")
         require(told[True] == told[False] != "closed", f"{told[True]}, the control {told[False]}")
+
+
+NEIGHBOUR = {4: ("10.63.7.3/24", "10.63.7.1"), 6: ("fd63:7::3/64", "fd63:7::1")}
+"""Address and gateway of a client behind the bridge."""
+
+
+def _counting(hook: str, priority: str, match: str) -> str:
+    return (
+        f"table inet counting {{\nchain it {{\ntype filter hook {hook} priority {priority};\n"
+        f"{match} tcp dport {PORT} counter\n}}\n}}\n"
+    )
+
+
+def _counted(space: Namespace) -> int:
+    return int(
+        space.run("nft", "list", "table", "inet", "counting").split("packets ")[1].split()[0]
+    )
+
+
+@contextmanager
+def _neighbour(trial: Trial) -> Iterator[Namespace]:
+    """Another host behind the bridge."""
+    version = trial.place.version
+    address, router = NEIGHBOUR[version]
+    space = Namespace("neighbour")
+    try:
+        ends = ("link", "add", "p8", "type", "veth", "peer", "name", "e0", "netns", space.path)
+        trial.gateway.run("ip", *ends)
+        trial.gateway.run("ip", "link", "set", "p8", "master", BRIDGE, "up")
+        flags = ("nodad",) if version == 6 else ()
+        space.run("ip", "addr", "add", address, "dev", "e0", *flags)
+        space.run("ip", "link", "set", "e0", "up")
+        space.run("ip", f"-{version}", "route", "add", "default", "via", router)
+        yield space
+    finally:
+        with suppress(CommandError):
+            trial.gateway.run("ip", "link", "del", "p8")
+        space.close()
+
+
+@named("devices", *PLACES, injectors=("ebpf",), name="bridge/neighbour")
+async def neighbour(trial: Trial) -> None:
+    """A client behind the program's bridge. With br_netfilter the bridge translates and forwards
+    its packets itself, past the program; the guard of `ctwsgi gateway rules` drops them.
+    """
+    trial.invalid_expected = True  # detaching resets what the first SYN has opened
+    with (
+        _bridged(trial, 1, False) as place,
+        attached(trial, BRIDGE),
+        _neighbour(trial) as space,
+    ):
+        setup = Setup(BRIDGE, ((place.target, PORT),), (80,))
+        trial.gateway.nft(ruleset(setup))
+        inside = f'iifname "{BRIDGE}" oifname "{BRIDGE}"'
+        trial.gateway.nft(_counting("forward", "filter - 1", inside))
+        trial.lab.server.nft(_counting("prerouting", "raw", f'iifname "{BRIDGE}"'))
+        try:
+            with space.socket(AF_INET if place.version == 4 else AF_INET6) as sock:
+                sock.connect_ex(place.original(0))
+                await until(lambda: _counted(trial.gateway) >= 2, "the client's SYN comes twice")
+            arrived = _counted(trial.lab.server)
+        finally:
+            for name in ("ctwsgi", "counting"):
+                trial.gateway.nft(f"delete table inet {name}\n")
+            trial.lab.server.nft("delete table inet counting\n")
+    require(not arrived, f"{arrived} packets reach the server past the program")
 
 
 for _nat in TRANSLATED:

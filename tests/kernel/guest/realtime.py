@@ -36,4 +36,4 @@ async def _refused(trial: Trial) -> None:
         lines = [line for line in (done.stdout + done.stderr).splitlines() if "PREEMPT_RT" in line]
         require(len(lines) == 1 and "use the kernel module" in lines[0], said)
         require(status in (None, done.returncode), said)
-        require(status is None or not done.stdout and len(done.stderr.splitlines()) == 1, said)
+        require(status is None or (not done.stdout and len(done.stderr.splitlines()) == 1), said)
