@@ -103,6 +103,12 @@ def _guests(*full: str) -> Stage:
     )
 
 
+REALTIME = Stage(
+    "realtime",
+    5,
+    (Part("guest", module=("tests.kernel", "--kernel", "6.12-rt", "--smoke"), alone=True),),
+)
+
 MISTAKES = Stage(
     "mistakes",
     20,
@@ -115,10 +121,12 @@ MISTAKES = Stage(
 TARGETS = {
     "test": (PYTHON, NAMESPACES, PORTAL, SMOKE),
     "test-kernel": (_guests(),),
-    "test-full": (PYTHON, NAMESPACES, PORTAL, SMOKE, _guests("--full"), MISTAKES),
+    "test-full": (PYTHON, NAMESPACES, PORTAL, SMOKE, _guests("--full"), REALTIME, MISTAKES),
 }
 
-STAGES = {stage.name: stage for stage in (*TARGETS["test"], *TARGETS["test-kernel"], MISTAKES)}
+STAGES = {
+    stage.name: stage for stage in (*TARGETS["test"], *TARGETS["test-kernel"], REALTIME, MISTAKES)
+}
 """By name, for `make test-repeat`."""
 
 LIMITS = {"test": 1200.0, "test-kernel": 1800.0, "test-full": 4 * 3600.0}
