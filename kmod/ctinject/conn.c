@@ -206,7 +206,7 @@ unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_con
 		conn->latest = seq + 1;
 	if (conn->phase != CONN_OPEN) {
 		conn->reopens = 1;
-		conn->time = ktime_get_real_seconds();
+		conn->time = ktime_get_seconds();
 		conn->ifindex = conn_device(state);
 		conn->client_scales = tcpopt_window_scale(segment_tcp(skb, seg)) >= 0;
 	}
@@ -376,7 +376,7 @@ int conn_spoil_cookie(struct sk_buff *skb, const struct segment *seg, const stru
 		return 0;
 	if (conn->fin && !seg->len && !th->fin && segment_seq(skb, seg) == conn->fin_end)
 		return 0;
-	if ((u32)ktime_get_real_seconds() - READ_ONCE(conn->time) > COOKIE_LIFE)
+	if ((u32)ktime_get_seconds() - READ_ONCE(conn->time) > COOKIE_LIFE)
 		return 0;
 	if (segment_writable(skb, seg))
 		return -ENOMEM;

@@ -54,7 +54,7 @@ enum conn_phase {
  *	not have accepted
  * @fin_end: number after the client's FIN; valid if @fin and @phase is CONN_PROVEN
  * @server: number of the server's first data byte, which the client's first acks must name
- * @time: Unix seconds of the latest SYN
+ * @time: when the latest SYN passed, in seconds of a clock that nobody sets
  * @ifindex: device that leads to the server, 0 when the server is on this host
  * @phase: enum conn_phase
  * @header_len: sequence numbers that the header occupies before @first; 0 for ctframe

@@ -86,7 +86,7 @@ int ctproxy_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why)
 	flow->sent = conn->server;
 	flow->high = conn->first;
 	flow->answered = jiffies - ANSWER_INTERVAL;
-	flow->header_len = header_build(flow->header, ct, key, conn->time);
+	flow->header_len = header_build(flow->header, ct, key, ktime_get_real_seconds());
 	return flow_publish(flow, why) ? 0 : -ENOMEM;
 }
 

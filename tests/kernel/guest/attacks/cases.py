@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.kernel.guest.case import Case
-from tests.kernel.guest.injector import InjectorUnderTest
+from tests.kernel.guest.injector import Helper, InjectorUnderTest
 from tests.kernel.guest.places import PLACES
 
 from . import (
@@ -56,6 +56,8 @@ def cases(injector: InjectorUnderTest, full: bool) -> Iterator[Case]:
             if signed and not injector.per_connection:
                 continue
             functions = NAMED | walk.cases(full) | ({} if setting else cases_cookie.SLOW)
+            if isinstance(injector, Helper) and not setting:
+                functions |= cases_cookie.WALL_CLOCK
             if injector.outlives_conntrack and not setting:
                 functions |= cases_cookie.OTHER_KINDS
             for name, function in functions.items():
