@@ -77,7 +77,13 @@ static const struct {
 
 static struct nf_conntrack_helper helpers[ARRAY_SIZE(kinds)] __read_mostly;
 
-/* The struct conn of a connection that has one of our helpers, else NULL. Under RCU. */
+/*
+ * The struct conn of a connection that has one of our helpers, else NULL. Under RCU.
+ *
+ * Look it up once for each packet. In Linux 6.1 it can be gone at the next look: when any helper is
+ * unregistered, the extensions of unconfirmed conntracks become invalid (nf_ct_ext_bump_genid()).
+ * Their memory stays, and nf_confirm() then drops the packet.
+ */
 struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format)
 {
 	const struct nf_conn_help *help = nfct_help(ct);
@@ -97,12 +103,14 @@ struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format)
  * @net: namespace
  * @zone: zone of the packet
  * @tuple: addresses and ports of the packet
+ * @conn: set to its data, if there is a connection
  * @format: set to the format that the rule asked for, if there is a connection
  *
  * Return: the conntrack, confirmed and with a reference, if it has one of our helpers; or NULL.
  */
 struct nf_conn *conn_find(struct net *net, const struct nf_conntrack_zone *zone,
-			  const struct nf_conntrack_tuple *tuple, enum ctinject_format *format)
+			  const struct nf_conntrack_tuple *tuple, struct conn **conn,
+			  enum ctinject_format *format)
 {
 	struct nf_conntrack_tuple_hash *hash = nf_conntrack_find_get(net, zone, tuple);
 	struct nf_conn *ct;
@@ -110,7 +118,8 @@ struct nf_conn *conn_find(struct net *net, const struct nf_conntrack_zone *zone,
 	if (!hash)
 		return NULL;
 	ct = nf_ct_tuplehash_to_ctrack(hash);
-	if (NF_CT_DIRECTION(hash) == IP_CT_DIR_REPLY && conn_of(ct, format))
+	*conn = conn_of(ct, format);
+	if (NF_CT_DIRECTION(hash) == IP_CT_DIR_REPLY && *conn)
 		return ct;
 	nf_ct_put(ct);
 	return NULL;
@@ -170,6 +179,7 @@ static void expect_replies(struct ctinject_net *cn, const struct nf_conn *ct)
  * @skb: the SYN
  * @seg: its offsets
  * @ct: its conntrack, translated, perhaps not confirmed yet
+ * @conn: its data
  * @format: what its rule asked for
  * @state: hook
  *
@@ -178,9 +188,9 @@ static void expect_replies(struct ctinject_net *cn, const struct nf_conn *ct)
  * SYN-ACK says which one counts.
  */
 unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_conn *ct,
-			 enum ctinject_format format, const struct nf_hook_state *state)
+			 struct conn *conn, enum ctinject_format format,
+			 const struct nf_hook_state *state)
 {
-	struct conn *conn = nfct_help_data(ct);
 	u32 seq = segment_seq(skb, seg);
 	enum tcpopt_syn options;
 
@@ -268,13 +278,13 @@ static bool begins_anew(const struct nf_conn *ct, const struct conn *conn, u32 n
  * @skb: the SYN-ACK; checksum and device are right
  * @seg: its offsets
  * @ct: conntrack of its reply tuple, confirmed
+ * @conn: its data
  *
  * Its ack names the SYN that the server has accepted, and so where the stream begins.
  */
 enum conn_synack conn_on_synack(const struct sk_buff *skb, const struct segment *seg,
-				struct nf_conn *ct)
+				struct nf_conn *ct, struct conn *conn)
 {
-	struct conn *conn = nfct_help_data(ct);
 	enum conn_synack meaning;
 	struct flow *old;
 	u32 first;
@@ -393,12 +403,14 @@ int conn_spoil_cookie(struct sk_buff *skb, const struct segment *seg, const stru
 static int help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
 		enum ip_conntrack_info ctinfo)
 {
-	const struct conn *conn = nfct_help_data(ct);
-	struct ctinject_net *cn;
+	struct ctinject_net *cn = pernet_of(nf_ct_net(ct));
+	enum ctinject_format format;
+	const struct conn *conn = conn_of(ct, &format);
 
+	if (!conn)
+		return stats_drop(cn->net, STAT_drop_early);
 	if (READ_ONCE(conn->phase) != CONN_NEW || !conn_translated(ct))
 		return NF_ACCEPT;
-	cn = pernet_of(nf_ct_net(ct));
 	if (pernet_armed(cn))
 		return NF_ACCEPT;
 	if (!limits_serve(cn->net))
@@ -410,13 +422,15 @@ static int help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
 /* The kernel calls this for confirmed conntracks only, and may call it twice. */
 static void destroy(struct nf_conn *ct)
 {
-	const struct conn *conn = nfct_help_data(ct);
+	enum ctinject_format format;
+	const struct conn *conn;
 	struct flow *flow;
 
 	if (nf_ct_protonum(ct) != IPPROTO_TCP)
 		return;
 	rcu_read_lock();
-	flow = READ_ONCE(conn->flow);
+	conn = conn_of(ct, &format);
+	flow = conn ? READ_ONCE(conn->flow) : NULL;
 	if (flow)
 		flow_kill(flow);
 	rcu_read_unlock();

@@ -28,6 +28,7 @@
 
 #include <linux/jiffies.h>
 #include <linux/netfilter.h>
+#include <linux/timekeeping.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/tcp.h>
 

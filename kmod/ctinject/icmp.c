@@ -135,17 +135,16 @@ static u32 translate_syn(struct sk_buff *skb, const struct icmp_error *error, u3
 {
 	struct nf_conntrack_tuple tuple, reply;
 	enum ctinject_format format;
-	const struct conn *conn;
 	struct nf_conn *ct;
+	struct conn *conn;
 
 	if (!nf_ct_get_tuplepr(skb, skb_network_offset(skb) + error->packet, state->pf, state->net,
 			       &tuple) ||
 	    !nf_ct_invert_tuple(&reply, &tuple))
 		return seq;
-	ct = conn_find(state->net, zone, &reply, &format);
+	ct = conn_find(state->net, zone, &reply, &conn, &format);
 	if (!ct)
 		return seq;
-	conn = nfct_help_data(ct);
 	if (READ_ONCE(conn->phase) == CONN_SYN && seq + conn->header_len + 1 == conn->latest)
 		seq += conn->header_len;
 	nf_ct_put(ct);
