@@ -111,7 +111,7 @@ struct flow_key {
  * @map: ctframe: where frames begin
  * @destination: ctframe: the six bytes that every frame begins with
  * @scale: ctframe: the server's window scale
- * @mtu: ctframe: MTU of the path to the server that the latest ICMP error told, or 0
+ * @mtu: ctframe: MTU of the path to the server that the latest credible ICMP error told, or 0
  * @first: ctproxy: client space: number of the client's first data byte
  * @server: ctproxy: number of the server's first data byte
  * @sent: ctproxy: number after the last byte that the server has sent

@@ -182,8 +182,23 @@ static bool is_corrupt(struct sk_buff *skb, const struct icmp_error *error,
 }
 
 /*
+ * Keeps the MTU that an error tells, for segments that will leave for the server. A client knows
+ * the numbers in flight, too, so the error must come by the device that leads to the server. Like
+ * the kernel, do not go below net.ipv4.route.min_pmtu. Under flow->lock.
+ */
+static void keep_mtu(struct flow *flow, u16 mtu, const struct nf_hook_state *state)
+{
+	if (state->hook != NF_INET_LOCAL_OUT && READ_ONCE(conn_check_device) &&
+	    state->in->ifindex != flow->ifindex) {
+		stats_inc(state->net, STAT_replies_elsewhere);
+		return;
+	}
+	flow->mtu = max_t(unsigned int, mtu, READ_ONCE(state->net->ipv4.ip_rt_min_pmtu));
+}
+
+/*
  * Returns the quoted number in client space. For ctframe, sets *mtu to the MTU that the error
- * tells, and keeps it for later segments, if the quoted number is in flight; else sets *mtu to 0.
+ * tells if the quoted number is in flight, else to 0.
  */
 static u32 consult(struct flow *flow, const struct sk_buff *skb, const struct icmp_error *error,
 		   u16 *mtu, const struct nf_hook_state *state)
@@ -198,7 +213,7 @@ static u32 consult(struct flow *flow, const struct sk_buff *skb, const struct ic
 	    !before(seq, flow->map.una) && !after(seq, flow->map.max) &&
 	    ntohs(icmp->un.frag.mtu) >= IPV4_MIN_MTU + FRAMEMAP_HEADER) {
 		*mtu = ntohs(icmp->un.frag.mtu);
-		flow->mtu = *mtu;
+		keep_mtu(flow, *mtu, state);
 	}
 	spin_unlock_bh(&flow->lock);
 	return seq;
