@@ -118,6 +118,7 @@ struct flow_key {
  * @high: ctproxy: number after the last byte that the client has sent
  * @acked: ctproxy: the client's latest ack, if @heard
  * @mark: ctproxy: skb mark of the client's latest packet; it routes a header that is sent again
+ * @ecn: ctproxy: flags of ECN of the client's latest packet, as in tcp_flag_word()
  * @window: ctproxy: window field of the client's latest packet
  * @timestamp: ctproxy: timestamp option of the client's latest packet
  * @timestamp_len: ctproxy: bytes in @timestamp
@@ -153,6 +154,7 @@ struct flow {
 			u32 first, server, sent, high, acked, fin_end, mark;
 			unsigned long answered, refused, headed;
 			u32 headers;
+			__be32 ecn;
 			__be16 window;
 			bool heard, fin;
 			u8 refusals, header_len, timestamp_len;

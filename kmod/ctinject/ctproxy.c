@@ -174,6 +174,7 @@ static void note(struct flow *flow, const struct sk_buff *skb, const struct segm
 	flow->acked = ntohl(th->ack_seq);
 	flow->ifindex = conn_device(state);
 	flow->window = th->window;
+	flow->ecn = tcp_flag_word(th) & SEGMENT_ECN;
 	flow->mark = skb->mark;
 	flow->timestamp_len = tcpopt_copy_timestamp(th, flow->timestamp);
 	if (th->fin && !flow->fin) {
@@ -305,6 +306,7 @@ static void prepare_answer(struct answer *answer, struct flow *flow,
 		.psh = 1,
 		.window = flow->window,
 	};
+	tcp_flag_word(&answer->th) |= flow->ecn;
 	memcpy(answer->options, flow->timestamp, sizeof(answer->options));
 	answer->optlen = flow->timestamp_len;
 	memcpy(answer->header, flow->header, flow->header_len);

@@ -268,7 +268,9 @@ int segment_trim(struct sk_buff *skb, struct segment *seg, unsigned int len)
  * @header: the header
  * @len: its length
  *
- * Ack, window and timestamps stay as the client has sent them.
+ * Ack, window, timestamps and the flags of ECN stay as the client has sent them: with Accurate ECN
+ * (RFC 9768) these are a counter, and in the last ACK of a handshake zeros would switch it off. The
+ * older ECN bears that a CWR comes twice.
  */
 int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, const u8 *header,
 			  unsigned int len)
@@ -290,7 +292,6 @@ int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, con
 	th->syn = 0;
 	th->rst = 0;
 	th->urg = 0;
-	th->cwr = 0;
 	th->urg_ptr = 0;
 	segment_lengths(skb, seg, IPPROTO_TCP);
 	return 0;

@@ -76,6 +76,9 @@ static inline u32 segment_span(const struct sk_buff *skb, const struct segment *
 	return seg->len + th->syn + th->fin;
 }
 
+/* The flags of ECN: AE, CWR, ECE, as bits of tcp_flag_word(). */
+#define SEGMENT_ECN htonl(0x01c00000)
+
 void segment_set_seq(struct sk_buff *skb, const struct segment *seg, u32 number);
 void segment_set_ack(struct sk_buff *skb, const struct segment *seg, u32 number);
 void segment_set_window(struct sk_buff *skb, const struct segment *seg, u16 window);

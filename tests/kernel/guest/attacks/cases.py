@@ -12,6 +12,7 @@ from tests.kernel.guest.places import PLACES
 
 from . import (
     cases_cookie,
+    cases_ecn,
     cases_ended,
     cases_header,
     cases_honest,
@@ -27,7 +28,10 @@ PLACE_NAMES = ("gateway", "dnat", "gateway6", "dnat6")
 
 NAMED = {
     name: function
-    for module in (cases_honest, cases_header, cases_syn, cases_ended, cases_cookie, cases_packet)
+    for module in (
+        *(cases_honest, cases_ecn, cases_header, cases_syn, cases_ended, cases_cookie),
+        cases_packet,
+    )
     for name, function in module.CASES.items()
 }
 
