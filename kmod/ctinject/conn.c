@@ -35,6 +35,7 @@
  */
 
 #include <linux/module.h>
+#include <net/l3mdev.h>
 #include <net/netfilter/nf_conntrack_core.h>
 #include <net/netfilter/nf_conntrack_expect.h>
 #include <net/tcp.h>
@@ -152,6 +153,14 @@ int conn_device(const struct nf_hook_state *state)
 	if (state->hook == NF_INET_LOCAL_IN || state->out->flags & IFF_LOOPBACK)
 		return 0;
 	return state->out->ifindex;
+}
+
+/* Where a packet of our own to the server is routed: the device that leads there, a VRF, or 0. */
+int conn_oif(const struct nf_hook_state *state)
+{
+	if (state->hook == NF_INET_LOCAL_IN)
+		return l3mdev_master_ifindex_rcu(state->in);
+	return conn_device(state);
 }
 
 /* At the first SYN: how many sequence numbers the header will occupy, and which key signs it. */

@@ -29,6 +29,7 @@ struct nf_conn *conn_find(struct net *net, const struct nf_conntrack_zone *zone,
 bool conn_is_orphan(const struct flow *flow);
 bool conn_translated(const struct nf_conn *ct);
 int conn_device(const struct nf_hook_state *state);
+int conn_oif(const struct nf_hook_state *state);
 
 unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_conn *ct,
 			 struct conn *conn, enum ctinject_format format,

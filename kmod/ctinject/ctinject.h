@@ -108,6 +108,8 @@ struct flow_key {
  * @dead: removed from the table, or about to be
  * @format: which member of the union is in use
  * @ifindex: device that leads to the server, 0 when the server is on this host
+ * @oif: where a packet of our own is routed: the same device; the VRF when the server is on this
+ *	host in a VRF; or 0
  * @map: ctframe: where frames begin
  * @destination: ctframe: the six bytes that every frame begins with
  * @scale: ctframe: the server's window scale
@@ -142,7 +144,7 @@ struct flow {
 	spinlock_t lock;	/* of all below */
 	bool dead;
 	u8 format;
-	int ifindex;
+	int ifindex, oif;
 	union {
 		struct {
 			struct framemap map;

@@ -173,6 +173,7 @@ static void note(struct flow *flow, const struct sk_buff *skb, const struct segm
 	flow->heard = !th->rst;
 	flow->acked = ntohl(th->ack_seq);
 	flow->ifindex = conn_device(state);
+	flow->oif = conn_oif(state);
 	flow->window = th->window;
 	flow->ecn = tcp_flag_word(th) & SEGMENT_ECN;
 	flow->mark = skb->mark;
@@ -312,6 +313,7 @@ static void prepare_answer(struct answer *answer, struct flow *flow,
 	memcpy(answer->header, flow->header, flow->header_len);
 	answer->len = flow->header_len;
 	answer->mark = flow->mark;
+	answer->oif = flow->oif;
 }
 
 static void send_answer(const struct flow *flow, const struct answer *answer)
