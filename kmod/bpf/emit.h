@@ -88,7 +88,7 @@ __noinline int segment_write(struct __sk_buff *skb, struct packet *packet, struc
 	    write_ip_length(skb, packet, whole))
 		return -1;
 	sum = pseudo_sum(packet, whole);
-	work->tcp.offset = header / 4 << 4;
+	work->tcp.offset = header / 4 << 4 | (work->tcp.offset & TCP_AE);
 	work->tcp.checksum = 0;
 	if (checksum_is_partial(skb)) {
 		work->tcp.checksum = fold(sum);
@@ -126,7 +126,7 @@ static __always_inline int become_header(struct __sk_buff *skb, struct packet *p
 	if (segment_read(skb, packet, work))
 		return drop(COUNT_drop_build);
 	work->tcp.seq = bpf_htonl(work->order.seq);
-	work->tcp.flags &= ~(TCP_FIN | TCP_SYN | TCP_RST | TCP_URG | TCP_CWR);
+	work->tcp.flags &= ~(TCP_FIN | TCP_SYN | TCP_RST | TCP_URG);
 	work->tcp.flags |= TCP_ACK | TCP_PSH;
 	work->tcp.urgent = 0;
 	if (segment_write(skb, packet, work, work->order.header_len))
@@ -145,7 +145,8 @@ static __always_inline void write_answer(struct work *work, struct packet *packe
 	work->tcp.destination = order->ends.server_port;
 	work->tcp.seq = bpf_htonl(order->seq);
 	work->tcp.ack = bpf_htonl(order->ack);
-	work->tcp.flags = TCP_ACK | TCP_PSH;
+	work->tcp.flags = TCP_ACK | TCP_PSH | order->ecn;
+	work->tcp.offset = order->accurate;
 	work->tcp.window = order->window;
 	packet->header = TCP_HEADER;
 	if (!order->has_timestamps)

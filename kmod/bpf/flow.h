@@ -46,6 +46,8 @@ enum phase {
  * @heard: the client has acknowledged the SYN-ACK, and has not reset the connection since
  * @refusals: how often an RST was taken for a missed SYN cookie
  * @sent_header: the header was sent
+ * @ecn: flags of ECN of the client's latest segment
+ * @accurate: its flag AE
  * @ended: conntrack has no entry for the connection any more
  * @first: number of the client's first data byte in the connection that the server accepted
  * @latest: number of the first data byte after the latest SYN, which the server may not have
@@ -72,7 +74,7 @@ struct flow {
 	__u8 phase, header_len;
 	__u8 reopens, established;
 	__u8 fin, heard, refusals, sent_header;
-	__u8 ended;
+	__u8 ended, ecn, accurate;
 	__u32 first, latest, fin_end;
 	__u32 server, sent, high, acked;
 	__be16 window;

@@ -16,7 +16,13 @@
 #define TCP_PSH 0x08
 #define TCP_ACK 0x10
 #define TCP_URG 0x20
-#define TCP_CWR 0x80
+
+/*
+ * The flags of ECN: CWR and ECE; and AE, which is in the byte before. With Accurate ECN (RFC 9768)
+ * they are a counter, and in the last ACK of a handshake zeros would switch it off.
+ */
+#define TCP_ECN 0xc0
+#define TCP_AE 0x01
 
 #define TCP_HEADER 20
 #define TCP_HEADER_MAX 60

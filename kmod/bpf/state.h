@@ -64,6 +64,8 @@ static __always_inline void order_header(struct flow *flow, struct order *order,
 	order->seq = flow->first - flow->header_len;
 	order->ack = flow->acked;
 	order->window = flow->window;
+	order->ecn = flow->ecn;
+	order->accurate = flow->accurate;
 	order->header_len = flow->header_len;
 	order->has_timestamps = flow->has_timestamps;
 	__builtin_memcpy(order->timestamps, flow->timestamps, TIMESTAMPS);
@@ -201,6 +203,8 @@ static __always_inline void note_client(struct flow *flow, const struct packet *
 	flow->heard = !packet_has(packet, TCP_RST);
 	flow->acked = packet_ack(packet);
 	flow->window = packet->tcp.window;
+	flow->ecn = packet->tcp.flags & TCP_ECN;
+	flow->accurate = packet->tcp.offset & TCP_AE;
 	flow->has_timestamps = !!(options->found & FOUND_TIMESTAMPS);
 	__builtin_memcpy(flow->timestamps, options->timestamps, TIMESTAMPS);
 	if (packet_has(packet, TCP_FIN) && !flow->fin) {

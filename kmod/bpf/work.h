@@ -39,7 +39,8 @@ enum mode {
 /**
  * struct order - the header segment that is to be sent
  * @seq: its sequence number, or that of the RST for MODE_RESET
- * @ack: for MODE_ANSWER, like @window and @timestamps: from the client's latest segment
+ * @ack: for MODE_ANSWER, like @window, @timestamps, @ecn and @accurate: from the client's latest
+ *       segment
  * @ends: for MODE_ANSWER: the flow's key. NAT may already have changed the server's segment
  * @header_len: length of @header
  */
@@ -51,6 +52,7 @@ struct order {
 	__u8 has_timestamps;
 	__u8 timestamps[TIMESTAMPS];
 	__u8 header[HEADER_SPACE];
+	__u8 ecn, accurate;
 };
 
 /**

@@ -35,6 +35,7 @@
  */
 
 #include <linux/module.h>
+#include <net/l3mdev.h>
 #include <net/netfilter/nf_conntrack_core.h>
 #include <net/tcp.h>
 
@@ -70,7 +71,13 @@ static bool is_ours(const struct nf_conntrack_helper *helper, enum ctinject_form
 	return helper->destroy == conn_end_ctframe || helper->destroy == conn_end_ctproxy;
 }
 
-/* The struct conn of a connection that has one of our helpers, else NULL. Under RCU. */
+/*
+ * The struct conn of a connection that has one of our helpers, else NULL. Under RCU.
+ *
+ * Look it up once for each packet. In Linux 6.1 it can be gone at the next look: when any helper is
+ * unregistered, the extensions of unconfirmed conntracks become invalid (nf_ct_ext_bump_genid()).
+ * Their memory stays, and nf_confirm() then drops the packet.
+ */
 struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format)
 {
 	const struct nf_conn_help *help = nfct_help(ct);
@@ -89,12 +96,14 @@ struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format)
  * @net: namespace
  * @zone: zone of the packet
  * @tuple: addresses and ports of the packet
+ * @conn: set to its data, if there is a connection
  * @format: set to the format that the rule asked for, if there is a connection
  *
  * Return: the conntrack, confirmed and with a reference, if it has one of our helpers; or NULL.
  */
 struct nf_conn *conn_find(struct net *net, const struct nf_conntrack_zone *zone,
-			  const struct nf_conntrack_tuple *tuple, enum ctinject_format *format)
+			  const struct nf_conntrack_tuple *tuple, struct conn **conn,
+			  enum ctinject_format *format)
 {
 	struct nf_conntrack_tuple_hash *hash = nf_conntrack_find_get(net, zone, tuple);
 	struct nf_conn *ct;
@@ -102,7 +111,8 @@ struct nf_conn *conn_find(struct net *net, const struct nf_conntrack_zone *zone,
 	if (!hash)
 		return NULL;
 	ct = nf_ct_tuplehash_to_ctrack(hash);
-	if (NF_CT_DIRECTION(hash) == IP_CT_DIR_REPLY && conn_of(ct, format))
+	*conn = conn_of(ct, format);
+	if (NF_CT_DIRECTION(hash) == IP_CT_DIR_REPLY && *conn)
 		return ct;
 	nf_ct_put(ct);
 	return NULL;
@@ -137,6 +147,14 @@ int conn_device(const struct nf_hook_state *state)
 	return state->out->ifindex;
 }
 
+/* Where a packet of our own to the server is routed: the device that leads there, a VRF, or 0. */
+int conn_oif(const struct nf_hook_state *state)
+{
+	if (state->hook == NF_INET_LOCAL_IN)
+		return l3mdev_master_ifindex_rcu(state->in);
+	return conn_device(state);
+}
+
 /* At the first SYN: how many sequence numbers the header will occupy, and which key signs it. */
 static void reserve_header(struct conn *conn, const struct nf_conn *ct, enum ctinject_format format)
 {
@@ -162,6 +180,7 @@ static void expect_replies(struct ctinject_net *cn, const struct nf_conn *ct)
  * @skb: the SYN
  * @seg: its offsets
  * @ct: its conntrack, translated, perhaps not confirmed yet
+ * @conn: its data
  * @format: what its rule asked for
  * @state: hook
  *
@@ -170,9 +189,9 @@ static void expect_replies(struct ctinject_net *cn, const struct nf_conn *ct)
  * SYN-ACK says which one counts.
  */
 unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_conn *ct,
-			 enum ctinject_format format, const struct nf_hook_state *state)
+			 struct conn *conn, enum ctinject_format format,
+			 const struct nf_hook_state *state)
 {
-	struct conn *conn = nfct_help_data(ct);
 	u32 seq = segment_seq(skb, seg);
 	enum tcpopt_syn options;
 
@@ -198,7 +217,7 @@ unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_con
 		conn->latest = seq + 1;
 	if (conn->phase != CONN_OPEN) {
 		conn->reopens = 1;
-		conn->time = ktime_get_real_seconds();
+		conn->time = ktime_get_seconds();
 		conn->ifindex = conn_device(state);
 		conn->client_scales = tcpopt_window_scale(segment_tcp(skb, seg)) >= 0;
 	}
@@ -260,13 +279,13 @@ static bool begins_anew(const struct nf_conn *ct, const struct conn *conn, u32 n
  * @skb: the SYN-ACK; checksum and device are right
  * @seg: its offsets
  * @ct: conntrack of its reply tuple, confirmed
+ * @conn: its data
  *
  * Its ack names the SYN that the server has accepted, and so where the stream begins.
  */
 enum conn_synack conn_on_synack(const struct sk_buff *skb, const struct segment *seg,
-				struct nf_conn *ct)
+				struct nf_conn *ct, struct conn *conn)
 {
-	struct conn *conn = nfct_help_data(ct);
 	enum conn_synack meaning;
 	struct flow *old;
 	u32 first;
@@ -368,7 +387,7 @@ int conn_spoil_cookie(struct sk_buff *skb, const struct segment *seg, const stru
 		return 0;
 	if (conn->fin && !seg->len && !th->fin && segment_seq(skb, seg) == conn->fin_end)
 		return 0;
-	if ((u32)ktime_get_real_seconds() - READ_ONCE(conn->time) > COOKIE_LIFE)
+	if ((u32)ktime_get_seconds() - READ_ONCE(conn->time) > COOKIE_LIFE)
 		return 0;
 	if (segment_writable(skb, seg))
 		return -ENOMEM;
@@ -380,13 +399,15 @@ int conn_spoil_cookie(struct sk_buff *skb, const struct segment *seg, const stru
 /* Removes the flow of a connection that ends. */
 static void end_flow(struct nf_conn *ct)
 {
-	const struct conn *conn = nfct_help_data(ct);
+	enum ctinject_format format;
+	const struct conn *conn;
 	struct flow *flow;
 
 	if (nf_ct_protonum(ct) != IPPROTO_TCP)
 		return;
 	rcu_read_lock();
-	flow = READ_ONCE(conn->flow);
+	conn = conn_of(ct, &format);
+	flow = conn ? READ_ONCE(conn->flow) : NULL;
 	if (flow)
 		flow_kill(flow);
 	rcu_read_unlock();

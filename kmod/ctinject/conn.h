@@ -24,15 +24,18 @@ enum conn_synack {
 
 struct conn *conn_of(const struct nf_conn *ct, enum ctinject_format *format);
 struct nf_conn *conn_find(struct net *net, const struct nf_conntrack_zone *zone,
-			  const struct nf_conntrack_tuple *tuple, enum ctinject_format *format);
+			  const struct nf_conntrack_tuple *tuple, struct conn **conn,
+			  enum ctinject_format *format);
 bool conn_is_orphan(const struct flow *flow);
 bool conn_translated(const struct nf_conn *ct);
 int conn_device(const struct nf_hook_state *state);
+int conn_oif(const struct nf_hook_state *state);
 
 unsigned int conn_on_syn(struct sk_buff *skb, struct segment *seg, struct nf_conn *ct,
-			 enum ctinject_format format, const struct nf_hook_state *state);
+			 struct conn *conn, enum ctinject_format format,
+			 const struct nf_hook_state *state);
 enum conn_synack conn_on_synack(const struct sk_buff *skb, const struct segment *seg,
-				struct nf_conn *ct);
+				struct nf_conn *ct, struct conn *conn);
 void conn_unsettle(struct nf_conn *ct, struct conn *conn);
 void conn_prove(struct nf_conn *ct, struct conn *conn, bool fin, u32 fin_end);
 bool conn_behind_fin(const struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,

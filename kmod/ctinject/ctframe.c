@@ -153,6 +153,7 @@ unsigned int ctframe_forward(struct sk_buff *skb, struct segment *seg, struct nf
 		return stats_drop(state->net, STAT_drop_early);
 	}
 	flow->ifindex = conn_device(state);
+	flow->oif = conn_oif(state);
 	known = flow->map.max;
 	if (seg->len || segment_tcp(skb, seg)->fin) {
 		err = framing_commit(flow, skb, seg);

@@ -54,7 +54,7 @@ enum conn_phase {
  *	not have accepted
  * @fin_end: number after the client's FIN; valid if @fin and @phase is CONN_PROVEN
  * @server: number of the server's first data byte, which the client's first acks must name
- * @time: Unix seconds of the latest SYN
+ * @time: when the latest SYN passed, in seconds of a clock that nobody sets
  * @ifindex: device that leads to the server, 0 when the server is on this host
  * @phase: enum conn_phase
  * @header_len: sequence numbers that the header occupies before @first; 0 for ctframe
@@ -108,16 +108,19 @@ struct flow_key {
  * @dead: removed from the table, or about to be
  * @format: which member of the union is in use
  * @ifindex: device that leads to the server, 0 when the server is on this host
+ * @oif: where a packet of our own is routed: the same device; the VRF when the server is on this
+ *	host in a VRF; or 0
  * @map: ctframe: where frames begin
  * @destination: ctframe: the six bytes that every frame begins with
  * @scale: ctframe: the server's window scale
- * @mtu: ctframe: MTU of the path to the server that the latest ICMP error told, or 0
+ * @mtu: ctframe: MTU of the path to the server that the latest credible ICMP error told, or 0
  * @first: ctproxy: client space: number of the client's first data byte
  * @server: ctproxy: number of the server's first data byte
  * @sent: ctproxy: number after the last byte that the server has sent
  * @high: ctproxy: number after the last byte that the client has sent
  * @acked: ctproxy: the client's latest ack, if @heard
  * @mark: ctproxy: skb mark of the client's latest packet; it routes a header that is sent again
+ * @ecn: ctproxy: flags of ECN of the client's latest packet, as in tcp_flag_word()
  * @window: ctproxy: window field of the client's latest packet
  * @timestamp: ctproxy: timestamp option of the client's latest packet
  * @timestamp_len: ctproxy: bytes in @timestamp
@@ -140,7 +143,7 @@ struct flow {
 	spinlock_t lock;	/* of all below */
 	bool dead;
 	u8 format;
-	int ifindex;
+	int ifindex, oif;
 	union {
 		struct {
 			struct framemap map;
@@ -152,6 +155,7 @@ struct flow {
 			u32 first, server, sent, high, acked, fin_end, mark;
 			unsigned long answered, refused;
 			u32 headers;
+			__be32 ecn;
 			__be16 window;
 			bool heard, fin;
 			u8 refusals, header_len, timestamp_len;

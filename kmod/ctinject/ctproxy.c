@@ -29,6 +29,7 @@
 
 #include <linux/jiffies.h>
 #include <linux/netfilter.h>
+#include <linux/timekeeping.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/tcp.h>
 
@@ -81,7 +82,7 @@ int ctproxy_open(struct nf_conn *ct, struct conn *conn, enum stat_id *why)
 	flow->sent = conn->server;
 	flow->high = conn->first;
 	flow->answered = jiffies - ANSWER_INTERVAL;
-	flow->header_len = header_build(flow->header, ct, key, conn->time);
+	flow->header_len = header_build(flow->header, ct, key, ktime_get_real_seconds());
 	return flow_publish(flow, why) ? 0 : -ENOMEM;
 }
 
@@ -172,7 +173,9 @@ static void note(struct flow *flow, const struct sk_buff *skb, const struct segm
 	flow->heard = !th->rst;
 	flow->acked = ntohl(th->ack_seq);
 	flow->ifindex = conn_device(state);
+	flow->oif = conn_oif(state);
 	flow->window = th->window;
+	flow->ecn = tcp_flag_word(th) & SEGMENT_ECN;
 	flow->mark = skb->mark;
 	flow->timestamp_len = tcpopt_copy_timestamp(th, flow->timestamp);
 	if (th->fin && !flow->fin) {
@@ -303,11 +306,13 @@ static void prepare_answer(struct answer *answer, struct flow *flow,
 		.psh = 1,
 		.window = flow->window,
 	};
+	tcp_flag_word(&answer->th) |= flow->ecn;
 	memcpy(answer->options, flow->timestamp, sizeof(answer->options));
 	answer->optlen = flow->timestamp_len;
 	memcpy(answer->header, flow->header, flow->header_len);
 	answer->len = flow->header_len;
 	answer->mark = flow->mark;
+	answer->oif = flow->oif;
 }
 
 static void send_answer(const struct flow *flow, const struct answer *answer)

@@ -80,6 +80,7 @@ struct flow *flow_alloc(struct nf_conn *ct, struct conn *conn, enum ctinject_for
 	flow->conn = conn;
 	flow->format = format;
 	flow->ifindex = READ_ONCE(conn->ifindex);
+	flow->oif = flow->ifindex;
 	spin_lock_init(&flow->lock);
 	return flow;
 

@@ -47,7 +47,7 @@ static unsigned int tcp_forward(struct sk_buff *skb, struct segment *seg, struct
 	if (phase == CONN_DIRECT)
 		return NF_ACCEPT;
 	if (is_syn(th))
-		return conn_on_syn(skb, seg, ct, format, state);
+		return conn_on_syn(skb, seg, ct, conn, format, state);
 	switch (phase) {
 	case CONN_NEW:
 		return stats_drop(state->net, STAT_drop_no_syn);

@@ -46,12 +46,14 @@ static struct module nobody = { .state = MODULE_STATE_GOING };
 static int help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
 		enum ip_conntrack_info ctinfo)
 {
-	const struct conn *conn = nfct_help_data(ct);
-	struct ctinject_net *cn;
+	struct ctinject_net *cn = pernet_of(nf_ct_net(ct));
+	enum ctinject_format format;
+	const struct conn *conn = conn_of(ct, &format);
 
+	if (!conn)
+		return stats_drop(cn->net, STAT_drop_early);
 	if (READ_ONCE(conn->phase) != CONN_NEW || !conn_translated(ct))
 		return NF_ACCEPT;
-	cn = pernet_of(nf_ct_net(ct));
 	if (pernet_armed(cn))
 		return NF_ACCEPT;
 	if (!limits_serve(cn->net))

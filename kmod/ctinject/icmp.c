@@ -145,17 +145,16 @@ static u32 translate_syn(struct sk_buff *skb, const struct icmp_error *error, u3
 {
 	struct nf_conntrack_tuple tuple, reply;
 	enum ctinject_format format;
-	const struct conn *conn;
 	struct nf_conn *ct;
+	struct conn *conn;
 
 	if (!nf_ct_get_tuplepr(skb, skb_network_offset(skb) + error->packet, state->pf, state->net,
 			       &tuple) ||
 	    !nf_ct_invert_tuple(&reply, &tuple))
 		return seq;
-	ct = conn_find(state->net, zone, &reply, &format);
+	ct = conn_find(state->net, zone, &reply, &conn, &format);
 	if (!ct)
 		return seq;
-	conn = nfct_help_data(ct);
 	if (READ_ONCE(conn->phase) == CONN_SYN && seq + conn->header_len + 1 == conn->latest)
 		seq += conn->header_len;
 	nf_ct_put(ct);
@@ -193,8 +192,23 @@ static bool is_corrupt(struct sk_buff *skb, const struct icmp_error *error,
 }
 
 /*
+ * Keeps the MTU that an error tells, for segments that will leave for the server. A client knows
+ * the numbers in flight, too, so the error must come by the device that leads to the server. Like
+ * the kernel, do not go below net.ipv4.route.min_pmtu. Under flow->lock.
+ */
+static void keep_mtu(struct flow *flow, u16 mtu, const struct nf_hook_state *state)
+{
+	if (state->hook != NF_INET_LOCAL_OUT && READ_ONCE(conn_check_device) &&
+	    state->in->ifindex != flow->ifindex) {
+		stats_inc(state->net, STAT_replies_elsewhere);
+		return;
+	}
+	flow->mtu = max_t(unsigned int, mtu, READ_ONCE(state->net->ipv4.ip_rt_min_pmtu));
+}
+
+/*
  * Returns the quoted number in client space. For ctframe, sets *mtu to the MTU that the error
- * tells, and keeps it for later segments, if the quoted number is in flight; else sets *mtu to 0.
+ * tells if the quoted number is in flight, else to 0.
  */
 static u32 consult(struct flow *flow, const struct sk_buff *skb, const struct icmp_error *error,
 		   u16 *mtu, const struct nf_hook_state *state)
@@ -209,7 +223,7 @@ static u32 consult(struct flow *flow, const struct sk_buff *skb, const struct ic
 	    !before(seq, flow->map.una) && !after(seq, flow->map.max) &&
 	    ntohs(icmp->un.frag.mtu) >= IPV4_MIN_MTU + FRAMEMAP_HEADER) {
 		*mtu = ntohs(icmp->un.frag.mtu);
-		flow->mtu = *mtu;
+		keep_mtu(flow, *mtu, state);
 	}
 	spin_unlock_bh(&flow->lock);
 	return seq;

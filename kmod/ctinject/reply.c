@@ -65,16 +65,16 @@ static unsigned int refused(struct sk_buff *skb, const struct segment *seg,
 
 /* A SYN-ACK: lets conn.c decide what it means, and translates it for the client. */
 static unsigned int synack(struct sk_buff *skb, const struct segment *seg, struct nf_conn *ct,
-			   enum ctinject_format format, const struct nf_hook_state *state)
+			   struct conn *conn, enum ctinject_format format,
+			   const struct nf_hook_state *state)
 {
-	struct conn *conn = nfct_help_data(ct);
 	enum stat_id why;
 
 	if (READ_ONCE(unload_begun))
 		return stats_drop(state->net, STAT_drop_unloading);
 	if (segment_writable(skb, seg))
 		return stats_drop(state->net, STAT_drop_build);
-	switch (conn_on_synack(skb, seg, ct)) {
+	switch (conn_on_synack(skb, seg, ct, conn)) {
 	case CONN_SYNACK_FOREIGN:
 		return stats_drop(state->net, STAT_drop_synack);
 	case CONN_SYNACK_OPENS:
@@ -104,19 +104,18 @@ static unsigned int answer_to_syn(struct sk_buff *skb, const struct segment *seg
 	struct nf_conntrack_tuple tuple;
 	enum ctinject_format format;
 	unsigned int verdict = NF_ACCEPT;
-	const struct conn *conn;
+	struct conn *conn;
 	struct nf_conn *ct;
 
 	if (!nf_ct_get_tuplepr(skb, skb_network_offset(skb), state->pf, state->net, &tuple))
 		return NF_ACCEPT;
-	ct = conn_find(state->net, zone, &tuple, &format);
+	ct = conn_find(state->net, zone, &tuple, &conn, &format);
 	if (!ct)
 		return NF_ACCEPT;
-	conn = nfct_help_data(ct);
 	if (READ_ONCE(conn->phase) >= CONN_SYN && !is_corrupt(skb, seg, state) &&
 	    !from_elsewhere(READ_ONCE(conn->ifindex), state)) {
 		if (segment_tcp(skb, seg)->syn)
-			verdict = synack(skb, seg, ct, format, state);
+			verdict = synack(skb, seg, ct, conn, format, state);
 		else
 			verdict = refused(skb, seg, conn);
 	}

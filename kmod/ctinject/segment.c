@@ -268,7 +268,9 @@ int segment_trim(struct sk_buff *skb, struct segment *seg, unsigned int len)
  * @header: the header
  * @len: its length
  *
- * Ack, window and timestamps stay as the client has sent them.
+ * Ack, window, timestamps and the flags of ECN stay as the client has sent them: with Accurate ECN
+ * (RFC 9768) these are a counter, and in the last ACK of a handshake zeros would switch it off. The
+ * older ECN bears that a CWR comes twice.
  */
 int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, const u8 *header,
 			  unsigned int len)
@@ -290,7 +292,6 @@ int segment_become_header(struct sk_buff *skb, struct segment *seg, u32 seq, con
 	th->syn = 0;
 	th->rst = 0;
 	th->urg = 0;
-	th->cwr = 0;
 	th->urg_ptr = 0;
 	segment_lengths(skb, seg, IPPROTO_TCP);
 	return 0;
@@ -354,12 +355,13 @@ int segment_send_copy(struct sk_buff *skb, const struct segment *seg, u32 seq,
 	return 0;
 }
 
-static struct dst_entry *route_ipv4(const struct flow_key *to, u32 mark)
+static struct dst_entry *route_ipv4(const struct flow_key *to, const struct answer *answer)
 {
 	struct flowi4 fl4 = {
 		.daddr = to->server.ip,
 		.saddr = to->client.ip,
-		.flowi4_mark = mark,
+		.flowi4_oif = answer->oif,
+		.flowi4_mark = answer->mark,
 		.flowi4_proto = IPPROTO_TCP,
 		.flowi4_flags = FLOWI_FLAG_ANYSRC,	/* the client's address, not ours */
 	};
@@ -368,12 +370,13 @@ static struct dst_entry *route_ipv4(const struct flow_key *to, u32 mark)
 	return IS_ERR(rt) ? NULL : &rt->dst;
 }
 
-static struct dst_entry *route_ipv6(const struct flow_key *to, u32 mark)
+static struct dst_entry *route_ipv6(const struct flow_key *to, const struct answer *answer)
 {
 	struct flowi6 fl6 = {
 		.daddr = to->server.in6,
 		.saddr = to->client.in6,
-		.flowi6_mark = mark,
+		.flowi6_oif = answer->oif,
+		.flowi6_mark = answer->mark,
 		.flowi6_proto = IPPROTO_TCP,
 		.flowi6_flags = FLOWI_FLAG_ANYSRC,
 	};
@@ -440,8 +443,7 @@ int segment_answer(const struct flow_key *to, const struct answer *answer)
 	struct dst_entry *dst;
 	struct sk_buff *skb;
 
-	dst = to->family == NFPROTO_IPV4 ? route_ipv4(to, answer->mark) :
-					   route_ipv6(to, answer->mark);
+	dst = to->family == NFPROTO_IPV4 ? route_ipv4(to, answer) : route_ipv6(to, answer);
 	if (!dst)
 		return -EHOSTUNREACH;
 	skb = alloc_skb(LL_MAX_HEADER + sizeof(struct ipv6hdr) + sizeof(answer->th) +

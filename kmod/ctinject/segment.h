@@ -43,6 +43,7 @@ enum parsed {
  * @header: payload
  * @len: length of the payload
  * @mark: skb mark, which may select the route
+ * @oif: device or VRF to which the route is restricted, or 0
  */
 struct answer {
 	struct tcphdr th;
@@ -50,6 +51,7 @@ struct answer {
 	u8 optlen, len;
 	u8 header[HEADER_MAX];
 	u32 mark;
+	int oif;
 };
 
 enum parsed segment_parse(struct sk_buff *skb, const struct nf_hook_state *state, u8 protocol,
@@ -75,6 +77,9 @@ static inline u32 segment_span(const struct sk_buff *skb, const struct segment *
 
 	return seg->len + th->syn + th->fin;
 }
+
+/* The flags of ECN: AE, CWR, ECE, as bits of tcp_flag_word(). */
+#define SEGMENT_ECN htonl(0x01c00000)
 
 void segment_set_seq(struct sk_buff *skb, const struct segment *seg, u32 number);
 void segment_set_ack(struct sk_buff *skb, const struct segment *seg, u32 number);

@@ -27,6 +27,7 @@ static void send_reset(const struct flow *flow, u32 seq, u32 mark)
 	struct answer answer = {
 		.th = { .seq = htonl(seq), .rst = 1 },
 		.mark = mark,
+		.oif = READ_ONCE(flow->oif),
 	};
 
 	segment_answer(&flow->key, &answer);

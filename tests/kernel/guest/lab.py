@@ -131,6 +131,20 @@ class Lab:
             for name in {name for name, _ in ends} if mtu < 1280 else ():
                 self.spaces[name].batch("ip", *self._lines(self.spaces[name], 6))
 
+    def into_vrf(self) -> None:
+        """Puts the gateway's wires into a VRF. Nothing takes them out again."""
+        self.gateway.batch(
+            "ip",
+            "link add red type vrf table 10",
+            "link set red up",
+            *(f"link set {device} down" for device in ("gc", "gs")),
+            *(f"link set {device} master red" for device in ("gc", "gs")),
+        )
+        # A device that goes down loses its neighbours and IPv6 addresses. IPv4's lines set it up.
+        for version in (4, 6):
+            lines = self._lines(self.gateway, version)
+            self.gateway.batch("ip", *(line for line in lines if not line.startswith("route")))
+
     def kill_sockets(self) -> None:
         """Destroys every TCP socket that the kernel allows to destroy."""
         for space in self.spaces.values():

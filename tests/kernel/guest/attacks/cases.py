@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.kernel.guest.case import Case
-from tests.kernel.guest.injector import InjectorUnderTest
+from tests.kernel.guest.injector import Helper, InjectorUnderTest
 from tests.kernel.guest.places import PLACES
 
 from . import (
     cases_cookie,
+    cases_ecn,
     cases_ended,
     cases_header,
     cases_honest,
@@ -27,7 +28,10 @@ PLACE_NAMES = ("gateway", "dnat", "gateway6", "dnat6")
 
 NAMED = {
     name: function
-    for module in (cases_honest, cases_header, cases_syn, cases_ended, cases_cookie, cases_packet)
+    for module in (
+        *(cases_honest, cases_ecn, cases_header, cases_syn, cases_ended, cases_cookie),
+        cases_packet,
+    )
     for name, function in module.CASES.items()
 }
 
@@ -56,6 +60,8 @@ def cases(injector: InjectorUnderTest, full: bool) -> Iterator[Case]:
             if signed and not injector.per_connection:
                 continue
             functions = NAMED | walk.cases(full) | ({} if setting else cases_cookie.SLOW)
+            if isinstance(injector, Helper) and not setting:
+                functions |= cases_cookie.WALL_CLOCK
             if injector.outlives_conntrack and not setting:
                 functions |= cases_cookie.OTHER_KINDS
             for name, function in functions.items():

@@ -13,7 +13,8 @@ exactly these carries the cookie for an ISN that is k + H higher.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from tests.kernel.guest.judge import require
@@ -94,6 +95,32 @@ def diagonal_after_loss(attack: Attack) -> None:
     peer, accepted = _answered(attack)
     accepted.vanish()
     _replay(attack, peer)
+
+
+def diagonal_after_clock_set(attack: Attack) -> None:
+    """The same, and the gateway's clock is set meanwhile. A cookie is valid for two minutes of the
+    server's uptime, whatever the time of day.
+    """
+    for hours in (1, -1):
+        peer, accepted = _answered(attack)
+        accepted.vanish()
+        with _clock_set(hours * 3600):
+            _replay(attack, peer)
+            attack.judge()
+
+
+@contextmanager
+def _clock_set(seconds: int) -> Iterator[None]:
+    ahead = time.time() - time.monotonic()
+    time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
+    try:
+        yield
+    finally:
+        time.clock_settime(time.CLOCK_REALTIME, time.monotonic() + ahead)
+
+
+WALL_CLOCK: dict[str, Function] = {"diagonal-after-clock-set": diagonal_after_clock_set}
+"""Not for an injector that is tested on the kernel of the developer's own machine."""
 
 
 def bare_ack_then_data(attack: Attack) -> None:

@@ -6,7 +6,9 @@ fragments, in the server's name, and false ICMP errors.
 from __future__ import annotations
 
 from dataclasses import replace
+from socket import AF_INET, IPPROTO_RAW, SOCK_RAW
 
+from tests.kernel.guest.case import OFFLOADS
 from tests.kernel.guest.judge import require
 
 from .attack import Attack, Function
@@ -14,6 +16,7 @@ from .cases_syn import cookie, use
 from .forgery import forged
 from .peer import Peer
 from .segment import FLAGS, fast_open, fragment, icmp_error, mss, window_scale
+from .tap import Tap
 
 REQUEST = b"the request"
 
@@ -217,6 +220,39 @@ def icmp_errors(attack: Attack) -> None:
         require(attack.accepted(peer).received, "nothing has arrived")
 
 
+def tiny_mtu(attack: Attack) -> None:
+    """ctframe cuts segments to the MTU that an ICMP error has told. The client's own error tells
+    nothing of the way to the server; one from there counts, down to what the kernel believes.
+    """
+    if not attack.framed:
+        return
+    lab, data = attack.trial.lab, b"x" * 1400
+    peer, _ = attack.establish(REQUEST)
+    elsewhere = attack.place.local
+    lab.gateway.offloads("gs", OFFLOADS["off"])  # which cuts before the wire
+    try:
+        with Tap(lab.server, 4) as tap, lab.server.socket(AF_INET, SOCK_RAW, IPPROTO_RAW) as wire:
+            peer.send_raw(_too_big(peer, len(REQUEST), 1))
+            peer.send(len(REQUEST), data, "PA")
+            attack.settle()
+            require(elsewhere or len(tap.arrived(peer)) == 1, "cut for the client's own error")
+            wire.sendto(_too_big(peer, len(REQUEST + data), 2), (peer.source[0], 0))
+            peer.send(len(REQUEST + data), data, "PA")
+            attack.settle()
+            pieces = len(tap.arrived(peer))
+            require(elsewhere or 1 < pieces < 5, f"cut into {pieces}")
+    finally:
+        lab.gateway.offloads("gs", OFFLOADS["on"])
+    converted = attack.trial.risen().get("gso_converted", 0)
+    require(converted == (not elsewhere), f"{converted} segments were cut")
+
+
+def _too_big(peer: Peer, at: int, frames: int) -> bytes:
+    """An ICMP error about the segment that follows `frames` frames: the MTU is 76."""
+    about = replace(peer.segment(at + 8 * frames), destination=peer.listener)
+    return icmp_error(peer.listener[0], peer.source[0], 3, 4, 76, about.packet())
+
+
 def wrapped_around(attack: Attack) -> None:
     """Acknowledgements in the server's name move conntrack's window on, until the numbers wrap
     around to the header's place.
@@ -288,6 +324,7 @@ CASES: dict[str, Function] = {
         in_the_servers_name,
         spoofed_then_middle_of_a_frame,
         icmp_errors,
+        tiny_mtu,
         wrapped_around,
         resent_otherwise,
         too_many_frames,

@@ -51,6 +51,8 @@ class Segment:
     urgent: int = 0
     ttl: int = TTL
     bad_checksum: bool = False
+    accurate: bool = False
+    """The flag AE, which is not among FLAGS because it is in another byte."""
 
     @property
     def end(self) -> int:
@@ -78,7 +80,7 @@ class Segment:
             self.destination[1],
             self.seq % 2**32,
             self.ack % 2**32,
-            (_TCP.size + len(self.options)) // 4 << 4,
+            (_TCP.size + len(self.options)) // 4 << 4 | self.accurate,
             sum(1 << FLAGS.index(flag) for flag in self.flags),
             self.window,
             0,
@@ -117,6 +119,7 @@ def parse(packet: bytes) -> Segment | None:
         window,
         packet[start + _TCP.size : payload],
         urgent,
+        accurate=bool(offset & 1),
     )
 
 
