@@ -18,6 +18,7 @@ from enum import Enum
 
 from ..origin import Address
 from ..wire.auth import Key
+from .btf import require_mark
 from .errors import InjectorError
 from .half_open import Resetter, half_open_connections
 from .host import (
@@ -35,6 +36,7 @@ from .pins import OWNER, alone, claim, is_claimed, remove_stale_pins
 from .structs import (
     BACKENDS_MAX,
     COUNTERS,
+    Selection,
     Settings,
     pack_backend,
     pack_key,
@@ -116,6 +118,8 @@ class Injector:
         path = require_object()
         require_rights()
         require_kernel()
+        if wanted.settings.selection is Selection.MARK:
+            require_mark()
         require_bpffs()
         self._require_own_place()
         with alone(), ExitStack() as opened:

@@ -40,6 +40,14 @@ static __always_inline bool is_backend(const struct packet *packet)
 	return bpf_map_lookup_elem(&backends, &backend);
 }
 
+/* Kernels without CONFIG_NF_CONNTRACK_MARK have no marks: `ctwsgi gateway` refuses --mark there. */
+static __always_inline bool conntrack_is_marked(const struct nf_conn *ct,
+						const struct settings *settings)
+{
+	return bpf_core_field_exists(ct->mark) &&
+	       (BPF_CORE_READ(ct, mark) & settings->mask) == settings->mark;
+}
+
 /**
  * conntrack_select() - does a packet's connection get a header?
  * @skb: packet, on its way to the server
@@ -60,8 +68,7 @@ static __always_inline enum selected conntrack_select(struct __sk_buff *skb,
 		return settings->selection == SELECT_BACKENDS ? SELECTED_UNTRACKED : SELECTED_NOT;
 	if (conntrack_is_reply(skb))
 		return SELECTED_NOT;
-	if (settings->selection == SELECT_MARK &&
-	    (BPF_CORE_READ(ct, mark) & settings->mask) != settings->mark)
+	if (settings->selection == SELECT_MARK && !conntrack_is_marked(ct, settings))
 		return SELECTED_NOT;
 	return status & IPS_DST_NAT ? SELECTED_OURS : SELECTED_DIRECT;
 }

@@ -335,6 +335,7 @@ int ctwsgi_ingress(struct __sk_buff *skb)
 	if (parsed != PARSED_TCP)
 		return PASS;
 	flow_key_reverse(&key, &packet);
+	flow_key_tracked(&key, skb);
 	flow = flow_find(&key);
 	/* Replies of a proven connection pass unchanged, but a SYN-ACK may begin a new one. */
 	if (!flow || (flow->phase == PHASE_PROVEN && !packet_has(&packet, TCP_SYN | TCP_RST)))
@@ -345,6 +346,7 @@ int ctwsgi_ingress(struct __sk_buff *skb)
 	bpf_spin_unlock(&flow->lock);
 	if (step.answer) {
 		count_header(step.again);
+		work->order.ends = key;
 		if (send_copy(skb, work, MODE_ANSWER))
 			count(COUNT_drop_build);
 	}

@@ -141,8 +141,8 @@ static __always_inline void write_answer(struct work *work, struct packet *packe
 	__u8 *options = work->segment + TCP_HEADER;
 
 	__builtin_memset(work->segment, 0, sizeof(work->segment));
-	work->tcp.source = packet->tcp.destination;
-	work->tcp.destination = packet->tcp.source;
+	work->tcp.source = order->ends.client_port;
+	work->tcp.destination = order->ends.server_port;
 	work->tcp.seq = bpf_htonl(order->seq);
 	work->tcp.ack = bpf_htonl(order->ack);
 	work->tcp.flags = TCP_ACK | TCP_PSH;
@@ -158,29 +158,34 @@ static __always_inline void write_answer(struct work *work, struct packet *packe
 	packet->header += 4 + TIMESTAMPS;
 }
 
-static __always_inline int turn_ipv4(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline int turn_ipv4(struct __sk_buff *skb, const struct packet *packet,
+				     const struct flow_key *ends)
 {
-	__be32 addresses[2] = { packet->destination[0], packet->source[0] };
+	__be32 addresses[2] = { ends->client[0], ends->server[0] };
+	__u32 checksum = packet->l3 + 10;
 	__u8 from[2], to[2];
 
 	if (bpf_skb_load_bytes(skb, packet->l3 + 8, from, 2))
 		return -1;
 	to[0] = HOP_LIMIT;
 	to[1] = from[1];
-	if (bpf_l3_csum_replace(skb, packet->l3 + 10, *(__u16 *)from, *(__u16 *)to, 2) ||
+	if (bpf_l3_csum_replace(skb, checksum, *(__u16 *)from, *(__u16 *)to, 2) ||
+	    bpf_l3_csum_replace(skb, checksum, packet->destination[0], addresses[0], 4) ||
+	    bpf_l3_csum_replace(skb, checksum, packet->source[0], addresses[1], 4) ||
 	    bpf_skb_store_bytes(skb, packet->l3 + 8, to, 2, 0))
 		return -1;
 	return bpf_skb_store_bytes(skb, packet->l3 + 12, addresses, sizeof(addresses), 0);
 }
 
-static __always_inline int turn_ipv6(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline int turn_ipv6(struct __sk_buff *skb, const struct packet *packet,
+				     const struct flow_key *ends)
 {
 	__u8 limit = HOP_LIMIT;
 
 	if (bpf_skb_store_bytes(skb, packet->l3 + 7, &limit, 1, 0) ||
-	    bpf_skb_store_bytes(skb, packet->l3 + 8, packet->destination, 16, 0))
+	    bpf_skb_store_bytes(skb, packet->l3 + 8, ends->client, 16, 0))
 		return -1;
-	return bpf_skb_store_bytes(skb, packet->l3 + 24, packet->source, 16, 0);
+	return bpf_skb_store_bytes(skb, packet->l3 + 24, ends->server, 16, 0);
 }
 
 static __always_inline int turn_ethernet(struct __sk_buff *skb)
@@ -194,14 +199,18 @@ static __always_inline int turn_ethernet(struct __sk_buff *skb)
 	return bpf_skb_store_bytes(skb, 0, to, sizeof(to), 0);
 }
 
-/* Swap the addresses of the copy of a server's segment, and turn it into the header segment. */
+/* Address the copy of a server's segment to the server, and turn it into the header segment. */
 static __always_inline int become_answer(struct __sk_buff *skb, struct packet *packet,
 					 struct work *work)
 {
+	const struct flow_key *ends = &work->order.ends;
+
 	if (packet->l3 && turn_ethernet(skb))
 		return drop(COUNT_drop_build);
-	if (packet->version == 4 ? turn_ipv4(skb, packet) : turn_ipv6(skb, packet))
+	if (packet->version == 4 ? turn_ipv4(skb, packet, ends) : turn_ipv6(skb, packet, ends))
 		return drop(COUNT_drop_build);
+	__builtin_memcpy(packet->source, ends->client, sizeof(packet->source));
+	__builtin_memcpy(packet->destination, ends->server, sizeof(packet->destination));
 	write_answer(work, packet);
 	if (segment_write(skb, packet, work, work->order.header_len))
 		return drop(COUNT_drop_build);

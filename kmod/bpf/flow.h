@@ -28,13 +28,6 @@
 /* The largest number of minutes whose SYN cookies are valid at the same time. */
 #define DISTANCES 4
 
-/* The addresses and ports that packets on this device have: conntrack's reply tuple. */
-struct flow_key {
-	__u32 server[4], client[4];
-	__be16 server_port, client_port;
-	__u32 version;
-};
-
 enum phase {
 	PHASE_NONE,	/* just made; another CPU is about to fill it in */
 	PHASE_SYN,
@@ -131,7 +124,7 @@ static __always_inline void flow_key_reverse(struct flow_key *key, const struct 
 	key->version = packet->version;
 }
 
-/* The key of a connection whose packet has no ports, as in a later fragment. */
+/* The key of a connection according to conntrack. */
 static __always_inline void flow_key_conntrack(struct flow_key *key, const struct nf_conn *ct)
 {
 	BPF_CORE_READ_INTO(&key->server, ct, tuplehash[IP_CT_DIR_REPLY].tuple.src.u3.all);
@@ -140,6 +133,22 @@ static __always_inline void flow_key_conntrack(struct flow_key *key, const struc
 	key->client_port = BPF_CORE_READ(ct, tuplehash[IP_CT_DIR_REPLY].tuple.dst.u.all);
 	key->version =
 		BPF_CORE_READ(ct, tuplehash[IP_CT_DIR_REPLY].tuple.src.l3num) == AF_INET ? 4 : 6;
+}
+
+/*
+ * Set @key to what conntrack knows of an arriving reply, or of an ICMP error about the connection.
+ *
+ * Usually a packet arrives before conntrack, and this does nothing. But with br_netfilter a bridge
+ * calls PRE_ROUTING before its device receives the packet: if the gateway translates the client's
+ * address, too, the packet has the client's again, and the server has sent it to another one.
+ * The entry was found by the addresses and ports on the wire, so a forged packet gains nothing.
+ */
+static __always_inline void flow_key_tracked(struct flow_key *key, struct __sk_buff *skb)
+{
+	const struct nf_conn *ct = conntrack_pointer(skb);
+
+	if (ct && conntrack_is_reply(skb))
+		flow_key_conntrack(key, ct);
 }
 
 static __always_inline bool flow_key_equal(const struct flow_key *a, const struct flow_key *b)

@@ -73,7 +73,10 @@ static __always_inline int icmp_correct(struct __sk_buff *skb, const struct pack
 	if (bpf_skb_load_bytes(skb, packet->l4, &type, 1) || !is_icmp_error(packet, type))
 		return TC_ACT_UNSPEC;
 	at = find_quoted(skb, packet, &quoted, &key);
-	flow = at ? flow_find(&key) : 0;
+	if (!at)
+		return TC_ACT_UNSPEC;
+	flow_key_tracked(&key, skb);
+	flow = flow_find(&key);
 	if (!flow)
 		return TC_ACT_UNSPEC;
 	seq = bpf_ntohl(quoted.seq);

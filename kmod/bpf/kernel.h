@@ -59,6 +59,10 @@ struct sk_buff {
 	__u8 ip_summed : 2;
 };
 
+struct bpf_map {
+	__u32 max_entries;
+};
+
 union nf_inet_addr {
 	__u32 all[4];
 };

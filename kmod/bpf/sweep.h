@@ -6,6 +6,10 @@
  * sweep interval ago, checks their flows, and either puts the token at the end of the queue or
  * deletes the flow. With one timer for all flows, a new flow does not depend on the kernel being
  * able to allocate a timer for it. The timer handles at most BATCH tokens at a time.
+ *
+ * A flow whose token is lost would stay for ever. The token that the timer holds in its hand keeps
+ * its place: a new flow must get a place in sweeper->tokens before its token goes into the queue.
+ * The token of a flow that flow_delete() has removed has a place until the timer comes to it.
  */
 #ifndef CTPROXY_SWEEP_H
 #define CTPROXY_SWEEP_H
@@ -32,8 +36,14 @@ struct {
 	__type(value, struct token);
 } tokens SEC(".maps");
 
+/**
+ * struct sweeper - the timer, and how many tokens there are
+ * @timer: runs sweep_batch()
+ * @tokens: places that are taken, at most as many as the queue has
+ */
 struct sweeper {
 	struct bpf_timer timer;
+	__u64 tokens;
 };
 
 struct {
@@ -42,6 +52,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct sweeper);
 } sweepers SEC(".maps");
+
+static __always_inline struct sweeper *sweeper_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&sweepers, &zero);
+}
 
 static __always_inline __u64 sweep_interval(void)
 {
@@ -68,9 +85,15 @@ static __always_inline bool flow_stays(struct flow *flow, const struct flow_key 
 	return lives || (flow->last_shown && is_within(now, flow->last_shown, COOKIE_LIFE));
 }
 
-/* Arguments of sweep_one(); @pause is how long the timer waits after the batch. */
+/**
+ * struct sweep - arguments of sweep_one()
+ * @now: when the batch began
+ * @interval: time between two checks of a flow
+ * @pause: how long the timer waits after the batch
+ * @gone: number of tokens that have left the queue for good
+ */
 struct sweep {
-	__u64 now, interval, pause;
+	__u64 now, interval, pause, gone;
 };
 
 /* Check the flow of the first token. Returns 1 when no token is due. */
@@ -89,13 +112,16 @@ static long sweep_one(__u32 i, struct sweep *sweep)
 	}
 	bpf_map_pop_elem(&tokens, &token);
 	flow = flow_find(&token.key);
-	if (!flow || flow->made != token.made)
-		return 0;
-	token.checked = sweep->now;
-	if (flow_stays(flow, &token.key, sweep->now))
-		bpf_map_push_elem(&tokens, &token, 0);
-	else if (!bpf_map_delete_elem(&flows, &token.key))
-		count(COUNT_entries_gone);
+	if (flow && flow->made == token.made) {
+		token.checked = sweep->now;
+		if (flow_stays(flow, &token.key, sweep->now)) {
+			bpf_map_push_elem(&tokens, &token, 0);
+			return 0;
+		}
+		if (!bpf_map_delete_elem(&flows, &token.key))
+			count(COUNT_entries_gone);
+	}
+	sweep->gone++;
 	return 0;
 }
 
@@ -108,34 +134,46 @@ static int sweep_batch(void *map, __u32 *key, struct sweeper *sweeper)
 	};
 
 	bpf_loop(BATCH, sweep_one, &sweep, 0);
+	__sync_fetch_and_sub(&sweeper->tokens, sweep.gone);
 	bpf_timer_start(&sweeper->timer, sweep.pause, 0);
 	return 0;
 }
 
 /* Start the timer with the first flow. A program that replaces another one reuses its timer. */
-static __always_inline void sweep_start(void)
+static __always_inline void sweep_start(struct sweeper *sweeper)
 {
-	struct sweeper *sweeper;
-	__u32 zero = 0;
 	bool is_new;
 
-	sweeper = bpf_map_lookup_elem(&sweepers, &zero);
-	if (!sweeper)
-		return;
 	is_new = !bpf_timer_init(&sweeper->timer, &sweepers, CLOCK_BOOTTIME);
 	bpf_timer_set_callback(&sweeper->timer, sweep_batch);
 	if (is_new)
 		bpf_timer_start(&sweeper->timer, BATCH_PAUSE, 0);
 }
 
-/* Find the connection's flow, or make a blank one. NULL when the table is full. */
+/* Put a new flow's token into the queue. Returns false when there is no place for it. */
+static __always_inline bool sweep_add(struct sweeper *sweeper, const struct token *token)
+{
+	__u64 places = ((const struct bpf_map *)&tokens)->max_entries;
+
+	if (__sync_fetch_and_add(&sweeper->tokens, 1) < places &&
+	    !bpf_map_push_elem(&tokens, token, 0))
+		return true;
+	__sync_fetch_and_sub(&sweeper->tokens, 1);
+	return false;
+}
+
+/* Find the connection's flow, or make a blank one. NULL when the table or the queue is full. */
 static __always_inline struct flow *flow_make(const struct flow_key *key, __u64 now)
 {
 	struct flow *flow = flow_find(key);
+	struct sweeper *sweeper;
 	struct token token;
 
 	if (flow)
 		return flow;
+	sweeper = sweeper_get();
+	if (!sweeper)
+		return 0;
 	if (bpf_map_update_elem(&flows, key, blank, BPF_NOEXIST))
 		return flow_find(key);	/* another CPU has made it, or the table is full */
 	flow = flow_find(key);
@@ -145,12 +183,12 @@ static __always_inline struct flow *flow_make(const struct flow_key *key, __u64 
 	token.key = *key;
 	token.made = now;
 	token.checked = now;
-	if (bpf_map_push_elem(&tokens, &token, 0)) {
+	if (!sweep_add(sweeper, &token)) {
 		bpf_map_delete_elem(&flows, key);
 		return 0;
 	}
 	count(COUNT_entries_made);
-	sweep_start();
+	sweep_start(sweeper);
 	return flow;
 }
 

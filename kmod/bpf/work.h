@@ -19,6 +19,13 @@
 #define OPTIONS_MAX 40
 #define TIMESTAMPS 8		/* bytes of a timestamps option after kind and length */
 
+/* The addresses and ports that packets on this device have: conntrack's reply tuple. */
+struct flow_key {
+	__u32 server[4], client[4];
+	__be16 server_port, client_port;
+	__u32 version;
+};
+
 enum mode {
 	MODE_NONE,
 	MODE_HEADER,	/* the copy of a client's segment becomes the header */
@@ -30,10 +37,12 @@ enum mode {
  * struct order - the header segment that is to be sent
  * @seq: its sequence number, or that of the RST for MODE_RESET
  * @ack: for MODE_ANSWER, like @window and @timestamps: from the client's latest segment
+ * @ends: for MODE_ANSWER: the flow's key. NAT may already have changed the server's segment
  * @header_len: length of @header
  */
 struct order {
 	__u32 seq, ack;
+	struct flow_key ends;
 	__be16 window;
 	__u8 header_len;
 	__u8 has_timestamps;

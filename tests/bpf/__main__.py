@@ -22,6 +22,7 @@ from tests.kernel.guest.attacks import cases as attacks
 from tests.kernel.guest.attacks import walk
 from tests.kernel.guest.attacks.attack import attack
 from tests.kernel.guest.case import Case, Trial
+from tests.kernel.guest.cases_bridges import CALLS
 from tests.kernel.guest.injector import Ebpf
 from tests.kernel.guest.loads import parallel
 from tests.kernel.guest.places import PLACES
@@ -43,6 +44,8 @@ PART = 500
 def _wanted(case: Case, full: bool) -> bool:
     """Whether the run has this case. Without `full` it has some; the guests run all."""
     if case.impairment.netem or any(name in case.name for name in NOT_HERE):
+        return False
+    if "/bridge/" in case.name and not CALLS.exists():
         return False
     if full:
         return True

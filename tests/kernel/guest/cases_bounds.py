@@ -8,15 +8,19 @@ lifted the connections go on, because TCP retransmits.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .attacks.segment import Segment
+from .attacks.wire import AttackWire
 from .case import Trial
 from .endpoints import Accepted, Client
 from .judge import judge_talk, require
 from .kernel import flush_conntrack, until
 from .loads import Load, parallel, small_writes, upload
 from .named import MODULE, WRITERS, named
+from .places import PORT
 from .talk import Talk
 
 
@@ -163,3 +167,52 @@ async def unanswered(trial: Trial) -> None:
         flush_conntrack(trial.gateway)
         await until(lambda: not trial.counters()["entries"], "there is room again")
         await trial.talk(parallel(4))
+
+
+LIVE, PLACES_IN_QUEUE, TRIES = 60, 128, 15_000
+
+
+@named("bounds", "gateway", injectors=("ebpf",), plain=(), limit=600)
+async def tokens(trial: Trial) -> None:
+    """The queue of the flows' tokens is full, and others want each place that the sweep needs."""
+    trial.drops_expected = True
+    target = (trial.place.target, PORT)
+    wire = AttackWire(trial.lab, trial.place.version)
+
+    def syn(port: int, destination: tuple[str, int]) -> bytes:
+        return Segment((wire.address, port), destination, "S").packet()
+
+    def try_on(processor: int) -> None:
+        former = os.sched_getaffinity(0)  # of this thread, which others will use
+        os.sched_setaffinity(0, {processor})
+        # The second SYN ends the flow of the first one, whose token stays in the queue.
+        port = 2000 + processor
+        wire.repeat(TRIES, syn(port, trial.place.original(0)), syn(port, target))
+        os.sched_setaffinity(0, former)
+
+    trial.gateway.nft(
+        "table inet extra {\nchain pre {\ntype filter hook prerouting priority raw;\n"
+        f"ip daddr {target[0]} notrack\n}}\n}}\n"
+    )
+    trial.lab.server.nft(
+        "table inet hold {\nchain pre {\ntype filter hook prerouting priority -300\n"
+        f"tcp dport {PORT} drop\n}}\n}}\n"
+    )
+    try:
+        with trial.injector.limits(max_flows=PLACES_IN_QUEUE):
+            wire.repeat(1, *(syn(3000 + n, trial.place.original(0)) for n in range(LIVE)))
+            await asyncio.gather(
+                *(asyncio.to_thread(try_on, cpu) for cpu in os.sched_getaffinity(0))
+            )
+            trial.facts["refused"] = trial.counters()["drop_flow_limit"]
+            flush_conntrack(trial.gateway)
+            try:
+                await until(lambda: not trial.counters()["entries"], "every flow is forgotten", 20)
+            except TimeoutError:
+                kept = trial.counters()["entries"]
+                require(False, f"{kept} flows are never forgotten")
+    finally:
+        wire.close()
+        trial.gateway.nft("delete table inet extra\n")
+        trial.lab.server.nft("delete table inet hold\n")
+    require(trial.facts["refused"], "the queue was never full")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -16,10 +16,11 @@ from .judge import require
 from .loads import CLOSE, SERVER_FIRST, SMALL, parallel, upload
 from .named import named
 from .net import CommandError
-from .places import PORT, ROUTED, SERVER
+from .places import PORT, ROUTED, SERVER, Place
 
 NETWORK = {4: "10.63.7.", 6: "fd63:7::"}
 
+LOADS = (SMALL, CLOSE, SERVER_FIRST, upload("300k", 300_000, 100), parallel(20))
 
 SIDES = (("gateway", "gs", 1), ("server", "s0", 2))
 """Namespace, the device below, and the last part of the address."""
@@ -38,9 +39,9 @@ def _made(trial: Trial, device: str) -> Iterator[None]:
                 trial.lab.spaces[name].run("ip", "link", "del", device)
 
 
-async def _over(trial: Trial, device: str) -> None:
-    """Attaches the program to `device`, which exists on both sides, and holds conversations."""
-    assert isinstance(trial.injector, Ebpf)
+@contextmanager
+def crossing(trial: Trial, device: str) -> Iterator[Place]:
+    """The place, with a listener that is reached by `device`, which exists on both sides."""
     version = trial.place.version
     net, length, family = (NETWORK[version], *((24, "ip") if version == 4 else (64, "ip6")))
     flags = ["nodad"] if version == 6 else []
@@ -53,28 +54,49 @@ async def _over(trial: Trial, device: str) -> None:
     trial.lab.server.run("ip", "route", "add", clients, "via", f"{net}1", "dev", device)
     target = f"{net}2"
     to = f"{target}:{PORT}" if version == 4 else f"[{target}]:{PORT}"
+    dialled = ", ".join(map(trial.place.network, (True, False)))
     trial.gateway.nft(
-        "table inet extra {\nchain pre {\ntype nat hook prerouting priority dstnat - 5;\n"
-        f"meta l4proto tcp {family} daddr {trial.place.network(True)} dnat {family} to {to}\n"
+        "table inet crossing {\nchain pre {\ntype nat hook prerouting priority dstnat - 5;\n"
+        f"meta l4proto tcp {family} daddr {{ {dialled} }} dnat {family} to {to}\n"
         "}\n}\n"
     )
+    try:
+        yield replace(trial.place, target=target)
+    finally:
+        trial.gateway.nft("delete table inet crossing\n")
+
+
+@contextmanager
+def attached(trial: Trial, device: str) -> Iterator[Callable[[], dict[str, int]]]:
+    """Attaches the program to `device`, and yields what reads its counters. It must drop nothing.
+
+    A module's rule selects on any device, so there is nothing to attach.
+    """
+    if not isinstance(trial.injector, Ebpf):
+        yield trial.risen
+        return
     trial.injector.unload(trial.gateway)
     try:
         with trial.gateway.entered():
             injector = Injector(device)
             injector.attach(Wanted(Settings(selection=Selection.MARK, mark=MARK, mask=MARK)))
-        place = replace(trial.place, target=target)
-        loads = (SMALL, CLOSE, SERVER_FIRST, upload("300k", 300_000, 100), parallel(20))
-        for load in loads:
-            await trial.talk(load, place=place)
-        headers = injector.counters()["ctproxy_headers"]
-        require(headers == trial.connections, f"{headers} headers on {trial.connections}")
+        yield injector.counters
+        dropped = {n: c for n, c in injector.counters().items() if c and n.startswith("drop_")}
+        require(not dropped, f"the program dropped: {dropped}")
     finally:
         with trial.gateway.entered():
             injector.detach()
-        trial.gateway.nft("delete table inet extra\n")
         trial.injector.load(trial.gateway)
         trial.before = trial.counters()
+
+
+async def _over(trial: Trial, device: str) -> None:
+    """Attaches the program to `device`, which exists on both sides, and holds conversations."""
+    with crossing(trial, device) as place, attached(trial, device) as counters:
+        for load in LOADS:
+            await trial.talk(load, place=place)
+        headers = counters()["ctproxy_headers"]
+        require(headers == trial.connections, f"{headers} headers on {trial.connections}")
 
 
 @named("devices", "gateway", "gateway6", injectors=("ebpf",))

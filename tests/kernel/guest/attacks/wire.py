@@ -55,6 +55,13 @@ class AttackWire:
             self._socket.send(self._ethernet + packet)
             self._take()  # otherwise replies may fill the receive buffer
 
+    def repeat(self, times: int, *packets: bytes) -> None:
+        """Sends the packets so many times, as fast as it can. For a thread; nothing may answer."""
+        frames = [self._ethernet + packet for packet in packets]
+        for _ in range(times):
+            for frame in frames:
+                self._socket.send(frame)
+
     def fence(self, host: str) -> None:
         """Waits until `host` has handled all that was sent before and its answers have arrived."""
         mark = next(self._marks)
