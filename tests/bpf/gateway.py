@@ -11,14 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ctwsgi.origin import Address
 from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.header import Header
-from tests.lab import Lab, draw_destination
+from tests.lab import Lab, Node, draw_destination
 from tests.lab.rules import dnat
 
 DEVICE = "server"
 """The gateway's device that leads to the server."""
+
+
+def command(node: Node, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run `ctwsgi gateway WORDS` on a node."""
+    return node.run([sys.executable, "-m", "ctwsgi", "gateway", *words], check=check)
 
 
 class Gateway:
@@ -37,9 +43,7 @@ class Gateway:
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `ctwsgi gateway WORDS` on the gateway."""
-        return self.lab.gateway.run(
-            [sys.executable, "-m", "ctwsgi", "gateway", *words], check=check
-        )
+        return command(self.lab.gateway, *words, check=check)
 
     def remove(self, *sides: str) -> None:
         """Remove the program's filters of these sides, `ingress` and `egress`, as others may.
@@ -92,6 +96,17 @@ class Gateway:
             with self.lab.gateway.rules(dnat(*targets)):
                 yield listener
 
+    @contextmanager
+    def listeners(self, port: int) -> Iterator[dict[int, socket.socket]]:
+        """Listeners on the server by IP version, without rules that translate to them."""
+        server = self.lab.server
+        with server.listen("0.0.0.0", port) as v4, server.socket(socket.AF_INET6) as v6:
+            v6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            v6.settimeout(20)
+            v6.bind(("::", port))
+            v6.listen()
+            yield {4: v4, 6: v6}
+
     def visit(
         self,
         listener: socket.socket,
@@ -107,17 +122,26 @@ class Gateway:
         connections to two destinations, NAT gives the second one another port.
         """
         host, drawn = draw_destination(version)
-        destination = host, port or drawn
-        with self.lab.client.connect(destination) as client:
-            client.sendall(b"payload")
-            accepted, peer = listener.accept()
-            with accepted:
-                header, rest = read_header(accepted, keys)
-                assert (header.dst, header.src) == (destination, client.getsockname()[:2])
-                while len(rest) < 7 and (more := accepted.recv(100)):
-                    rest += more
-                assert (rest, peer[0]) == (b"payload", client.getsockname()[0]), (rest, peer)
+        header, peer = exchange(self.lab.client, (host, port or drawn), listener, keys)
+        assert header.src
+        assert peer[0] == header.src[0]
         return header
+
+
+def exchange(
+    client: Node, destination: Address, listener: socket.socket, keys: KeyRing | None = None
+) -> tuple[Header, Address]:
+    """Make one connection, and check its header and payload. Returns header and peer."""
+    with client.connect(destination) as sock:
+        sock.sendall(b"payload")
+        accepted, peer = listener.accept()
+        with accepted:
+            header, rest = read_header(accepted, keys)
+            assert (header.dst, header.src) == (destination, sock.getsockname()[:2])
+            while len(rest) < 7 and (more := accepted.recv(100)):
+                rest += more
+            assert rest == b"payload", rest
+    return header, peer[:2]
 
 
 def read_header(sock: socket.socket, keys: KeyRing | None = None) -> tuple[Header, bytes]:

@@ -25,6 +25,7 @@ from tests.namespaces import entered
 from .available import unavailable
 from .crowd import lose
 from .gateway import DEVICE, Gateway
+from .nginx import HEAD
 
 FULL = bool(os.environ.get("CTWSGI_TEST_FULL"))
 
@@ -71,13 +72,9 @@ def test_a_port_is_used_again_under_loss(gateway: Gateway) -> None:
     assert sum(injected) < 1.5 * sum(plain) + 0.2 * rounds + 6, (plain, injected)
 
 
-NGINX = """
-daemon off; error_log stderr warn; pid {folder}/pid; events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-    server {{
+NGINX = (
+    HEAD
+    + """    server {{
         listen {v4}:8081 proxy_protocol; listen [{v6}]:8081 proxy_protocol;
         location / {{
             set $server "$proxy_protocol_server_addr $proxy_protocol_server_port";
@@ -86,6 +83,7 @@ http {{
     }}
 }}
 """
+)
 
 HAPROXY = """
 defaults
