@@ -58,8 +58,7 @@ static const struct vector {
 				 .u.tcp.port = htons(80) },
 		},
 		.seen = { .u3.ip = htonl(0xc0000207), .u.tcp.port = htons(50000) },
-		.header = "0d0a0d0a000d0a515549540a21110025c0000207c6336401c3500050"
-			  "e7001601016553f100636f8f3f3c6d621b53680d595f1d76c3",
+		.header = "0d0a0d0a000d0a515549540a21110025c0000207c6336401c3500050e7001601016553f100636f8f3f3c6d621b53680d595f1d76c3",
 	}, {
 		.original = {
 			.src = { .l3num = NFPROTO_IPV4, .u3.ip = htonl(0xc0000207),
@@ -68,9 +67,7 @@ static const struct vector {
 				 .u.tcp.port = htons(80) },
 		},
 		.seen = { .u3.ip = htonl(0xc0000207), .u.tcp.port = htons(61234) },
-		.header = "0d0a0d0a000d0a515549540a2111002ec0000207c6336401c3500050"
-			  "e7001601016553f1000d5d1e9f6911a89602668948522922ee"
-			  "e80006c0000207ef32",
+		.header = "0d0a0d0a000d0a515549540a2111002ec0000207c6336401c3500050e7001601016553f1000d5d1e9f6911a89602668948522922eee80006c0000207ef32",
 	}, {
 		.original = {
 			.src = { .l3num = NFPROTO_IPV6, .u.tcp.port = htons(50000),
@@ -80,9 +77,7 @@ static const struct vector {
 		},
 		.seen = { .u3.ip6 = { htonl(0x20010db8), 0, 0, htonl(7) },
 			  .u.tcp.port = htons(50000) },
-		.header = "0d0a0d0a000d0a515549540a2121003d20010db8000000000000000000000007"
-			  "20010db8000100000000000000000001c35001bb"
-			  "e7001601016553f100efafccab490303f06ed81ecb62bc9c83",
+		.header = "0d0a0d0a000d0a515549540a2121003d20010db800000000000000000000000720010db8000100000000000000000001c35001bbe7001601016553f100efafccab490303f06ed81ecb62bc9c83",
 	},
 };
 
