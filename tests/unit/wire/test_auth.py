@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ctwsgi.errors import Reason
 from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import Key, KeyFileError, KeyRing
 from ctwsgi.wire.proxy import Transport, encode_v2
+from tests import ROOT
 
 from .support import load, outcome
 
@@ -35,6 +37,13 @@ def test_tag_over_hand_laid_bytes() -> None:
     )
     tag = hashlib.blake2s(before + bytes(16), digest_size=16, key=secret).digest()
     assert encode_v2(SRC, DST, key=Key(7, secret), now=0x6553F100) == before + tag
+
+
+def test_the_module_tests_itself_with_these() -> None:
+    source = (ROOT / "kmod" / "ctinject" / "selftest.c").read_text()
+    headers = ["".join(re.findall('"([0-9a-f]+)"', part)) for part in source.split(".header =")[1:]]
+    plain = ("TCP, IPv4", "TCP, IPv6")
+    assert headers == [vector["header"] for vector in VECTORS if vector["name"] in plain]
 
 
 def test_digest_length_is_a_parameter() -> None:
