@@ -107,7 +107,10 @@ def get() -> Kernel:
                     shutil.rmtree(other)
         except (OSError, subprocess.CalledProcessError) as error:
             if not left:
-                raise MissingError(f"the newest kernel cannot be had: {_reason(error)}") from error
+                raise MissingError(
+                    f"the newest kernel cannot be had: {_reason(error)}: is the network there? "
+                    "Then: python -m tests.kernel.newest"
+                ) from error
             place = left[-1]
         return Kernel(place.name.partition("_")[0], place / "vmlinux", place / "lib/modules", place)
 
