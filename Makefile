@@ -21,7 +21,7 @@ test: ## what finds most, in ten minutes: linters, unit tests, namespaces, porta
 	@tests/setup test
 	@$(PY) -m tests.stages test
 
-test-kernel: ## module and eBPF program in QEMU (Linux 6.1, 6.12), eBPF on this kernel, packaging
+test-kernel: ## module and eBPF program in QEMU (Linux 6.1, 6.12 and the newest), eBPF on this kernel, packaging
 	@tests/setup kernel
 	@$(PY) -m tests.stages test-kernel
 

@@ -62,8 +62,8 @@ MODULE_PARM_DESC(check_device, "believe a reply only from the device that leads 
 
 /*
  * Whether a helper is ours, and its format. Its ->destroy() tells: the address of the helper itself
- * does not, because kernels from 7.2 on make a copy of what is registered. Unlike ->help(), it stays
- * in a helper that is unregistered, so the hooks go on dropping while the module is unloaded.
+ * does not, because kernels from 7.2 on make a copy of what is registered. Unlike ->help(), it
+ * stays in a helper that is unregistered, so the hooks go on dropping during the unload.
  */
 static bool is_ours(const struct nf_conntrack_helper *helper, enum ctinject_format *format)
 {
@@ -414,8 +414,8 @@ static void end_flow(struct nf_conn *ct)
 }
 
 /*
- * ->destroy() of the helpers, one for each format. The kernel calls it for confirmed conntracks only,
- * and may call it twice.
+ * ->destroy() of the helpers, one for each format. The kernel calls it for confirmed conntracks
+ * only, and may call it twice.
  */
 void conn_end_ctframe(struct nf_conn *ct)
 {

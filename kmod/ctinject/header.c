@@ -127,7 +127,6 @@ unsigned int header_build(u8 *header, const struct nf_conn *ct, const struct sig
 	}
 	put_unaligned_be16(at - header - 16, header + 14);
 	if (key)
-	if (key)
 		compat_blake2s(tag, TAG_LENGTH, key->secret, key->len, header, at - header);
 	return at - header;
 }

@@ -9,6 +9,8 @@
  */
 
 #include <linux/mutex.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
@@ -25,6 +27,11 @@
 #define HOOK_REPLY_PRIORITY (-250)
 /* Packets to the server: last before nf_confirm. */
 #define HOOK_FORWARD_PRIORITY (INT_MAX - 1)
+
+static_assert(HOOK_REPLY_PRIORITY > NF_IP_PRI_RAW && HOOK_REPLY_PRIORITY < NF_IP_PRI_CONNTRACK);
+static_assert(HOOK_REPLY_PRIORITY > NF_IP6_PRI_RAW && HOOK_REPLY_PRIORITY < NF_IP6_PRI_CONNTRACK);
+static_assert(HOOK_FORWARD_PRIORITY < NF_IP_PRI_CONNTRACK_CONFIRM);
+static_assert(HOOK_FORWARD_PRIORITY < NF_IP6_PRI_LAST);
 
 /* Replies come first: their hooks must be there when hook_forward() passes a packet. */
 static const struct nf_hook_ops hooks[] = {

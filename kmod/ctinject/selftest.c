@@ -3,8 +3,8 @@
  * What must be so on this kernel before a rule may have our helpers.
  *
  * Kernels change, and a module that still builds can do nothing in silence: if connections are not
- * recognised, the client's own bytes stand where the server expects a header. So the module does not
- * load unless
+ * recognised, the client's own bytes stand where the server expects a header. So the module does
+ * not load unless
  *  - a connection that gets one of the registered helpers, in each of the ways in which rules give
  *    it, is recognised with its format, and has empty room for a struct conn;
  *  - a connection without helper, or with another module's, is not;
@@ -26,12 +26,14 @@
 #include "selftest.h"
 
 /* What a rule can ask for. */
-static const struct selection {
+struct selection {
 	const char *helper;
 	u8 family;
 	u8 protocol;
 	enum ctinject_format format;
-} selections[] __initconst = {
+};
+
+static const struct selection selections[] __initconst = {
 	{ "ctframe", NFPROTO_IPV4, IPPROTO_TCP, CTINJECT_CTFRAME },
 	{ "ctframe", NFPROTO_IPV4, IPPROTO_UDP, CTINJECT_CTFRAME },
 	{ "ctproxy", NFPROTO_IPV4, IPPROTO_TCP, CTINJECT_CTPROXY },
@@ -44,12 +46,17 @@ static const struct selection {
 #define KEY_ID 1
 #define SIGNED_AT 1700000000u
 
-/* @seen: the source as NAT left it */
-static const struct vector {
+/*
+ * @seen: the source as NAT has left it
+ * @header: in hex: up to the length, addresses and ports, the TLVs
+ */
+struct vector {
 	struct nf_conntrack_tuple original;
 	struct nf_conntrack_man seen;
-	const char *header;
-} vectors[] __initconst = {
+	const char *header[4];
+};
+
+static const struct vector vectors[] __initconst = {
 	{
 		.original = {
 			.src = { .l3num = NFPROTO_IPV4, .u3.ip = htonl(0xc0000207),
@@ -58,7 +65,12 @@ static const struct vector {
 				 .u.tcp.port = htons(80) },
 		},
 		.seen = { .u3.ip = htonl(0xc0000207), .u.tcp.port = htons(50000) },
-		.header = "0d0a0d0a000d0a515549540a21110025c0000207c6336401c3500050e7001601016553f100636f8f3f3c6d621b53680d595f1d76c3",
+		.header = {
+			"0d0a0d0a000d0a515549540a21110025",
+			"c0000207c6336401c3500050",
+			"e7001601016553f100636f8f3f3c6d621b53680d595f1d76c3",
+			"",
+		},
 	}, {
 		.original = {
 			.src = { .l3num = NFPROTO_IPV4, .u3.ip = htonl(0xc0000207),
@@ -67,7 +79,12 @@ static const struct vector {
 				 .u.tcp.port = htons(80) },
 		},
 		.seen = { .u3.ip = htonl(0xc0000207), .u.tcp.port = htons(61234) },
-		.header = "0d0a0d0a000d0a515549540a2111002ec0000207c6336401c3500050e7001601016553f1000d5d1e9f6911a89602668948522922eee80006c0000207ef32",
+		.header = {
+			"0d0a0d0a000d0a515549540a2111002e",
+			"c0000207c6336401c3500050",
+			"e7001601016553f1000d5d1e9f6911a89602668948522922ee",
+			"e80006c0000207ef32",
+		},
 	}, {
 		.original = {
 			.src = { .l3num = NFPROTO_IPV6, .u.tcp.port = htons(50000),
@@ -77,7 +94,12 @@ static const struct vector {
 		},
 		.seen = { .u3.ip6 = { htonl(0x20010db8), 0, 0, htonl(7) },
 			  .u.tcp.port = htons(50000) },
-		.header = "0d0a0d0a000d0a515549540a2121003d20010db800000000000000000000000720010db8000100000000000000000001c35001bbe7001601016553f100efafccab490303f06ed81ecb62bc9c83",
+		.header = {
+			"0d0a0d0a000d0a515549540a2121003d",
+			"20010db800000000000000000000000720010db8000100000000000000000001c35001bb",
+			"e7001601016553f100efafccab490303f06ed81ecb62bc9c83",
+			"",
+		},
 	},
 };
 
@@ -170,19 +192,33 @@ static int __init check_selection(const struct selection *wanted)
 	return err;
 }
 
+/* Writes the bytes of a vector, at most HEADER_MAX, and returns how many they are; or -EINVAL. */
+static int __init read_header(const struct vector *vector, u8 *to)
+{
+	unsigned int i, len, sum = 0;
+
+	for (i = 0; i < ARRAY_SIZE(vector->header); i++) {
+		len = strlen(vector->header[i]) / 2;
+		if (sum + len > HEADER_MAX || hex2bin(to + sum, vector->header[i], len))
+			return -EINVAL;
+		sum += len;
+	}
+	return sum;
+}
+
 static int __init check_header(const struct vector *vector)
 {
-	unsigned int len = strlen(vector->header) / 2, i;
 	struct signing_key key = { .id = KEY_ID, .len = KEY_MAX };
 	u8 wanted[HEADER_MAX], header[HEADER_MAX];
+	int len = read_header(vector, wanted), err = 0;
 	struct nf_conntrack_tuple *reply;
 	struct nf_conn *ct;
-	int err = 0;
+	unsigned int i;
 
+	if (len < 0)
+		return len;
 	for (i = 0; i < KEY_MAX; i++)
 		key.secret[i] = i;
-	if (len > HEADER_MAX || hex2bin(wanted, vector->header, len))
-		return -EINVAL;
 	ct = nf_ct_tmpl_alloc(&init_net, &nf_ct_zone_dflt, GFP_KERNEL);
 	if (!ct)
 		return -ENOMEM;

@@ -28,7 +28,8 @@ from pathlib import Path
 from tests import ROOT
 
 from .initramfs import initramfs
-from .kernels import REALTIME, SERIES, Kernel, MissingError, custom, get
+from .kernels import Kernel, MissingError, custom
+from .newest import NAMES, named
 
 COMMAND_LINE = (
     # The serial port is slow, so it shows errors only; dmesg has the whole log. A panic first
@@ -285,9 +286,7 @@ def lacking() -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "kernel", help=f"{' or '.join(SERIES | REALTIME)}, or a vmlinux (with --modules)"
-    )
+    parser.add_argument("kernel", help=f"{', '.join(NAMES)}, or a vmlinux (with --modules)")
     parser.add_argument("--modules", type=Path, help="the lib/modules that belongs to a vmlinux")
     parser.add_argument("--results", type=Path, help="a folder that the guest may write to")
     parser.add_argument("--dmesg", type=Path, help="a file for the kernel's log")
@@ -299,7 +298,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         kernel = custom(Path(options.kernel), options.modules) if options.modules else None
-        kernel = kernel or get(options.kernel)
+        kernel = kernel or named(options.kernel)
     except MissingError as error:
         print(error, file=sys.stderr)
         return DIED

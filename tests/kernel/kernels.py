@@ -58,6 +58,8 @@ class Kernel:
     """The uncompressed ELF image, which QEMU starts by PVH in half the time of a bzImage."""
     modules: Path
     """What becomes /lib/modules in the guest: holds a folder `version`."""
+    root: Path | None = None
+    """The root directory that a module for it is built in, with the compiler that it wants."""
 
     @property
     def build(self) -> Path:
@@ -120,14 +122,14 @@ def first_of(*names: str) -> Kernel:
     raise NotOfferedError("; ".join(reasons))
 
 
-def unsupported() -> list[str]:
-    """Series that apt offers and the module does not support, the newest first."""
-    names = _output("apt-cache", "pkgnames", "linux-headers-").split()
+def untested() -> list[str]:
+    """Series that apt offers and SERIES does not have, the newest first."""
+    names = output("apt-cache", "pkgnames", "linux-headers-").split()
     matches = [re.fullmatch(r"linux-headers-(\d+\.\d+)[-+.\w]*-amd64", name) for name in names]
     versions = {m[0]: m[1] for m in matches if m and not re.search("cloud|rt-amd64", m[0])}
     wanted = [name for name, series in versions.items() if series not in SERIES]
     found = {versions[name] for name in wanted if candidate(name)}
-    return sorted(found, key=_numbers, reverse=True)
+    return sorted(found, key=numbers, reverse=True)
 
 
 @contextmanager
@@ -150,30 +152,34 @@ def _at(place: Path) -> Kernel:
 def _newest(series: str) -> tuple[str, str] | None:
     """The newest kernel's `uname -r` and its headers' Debian version, as apt knows them now."""
     numbers = series.partition("-")[0]
-    names = _output("apt-cache", "pkgnames", f"linux-headers-{numbers}.").split()
+    names = output("apt-cache", "pkgnames", f"linux-headers-{numbers}.").split()
     versions = [m[1] for m in map(_EVERY[series].fullmatch, names) if m]
     # apt also knows names of packages that the archive has removed: take the newest that it can
     # install.
-    for version in sorted(versions, key=_numbers, reverse=True):
+    for version in sorted(versions, key=numbers, reverse=True):
         if revision := candidate(f"linux-headers-{version}"):
             return version, revision
     return None
 
 
-def candidate(package: str) -> str | None:
+def candidate(package: str, apt: Path | None = None) -> str | None:
     """The version of `package` that apt would install; None when there is none."""
-    policy = _output("apt-cache", "policy", package)
+    policy = output("apt-cache", "policy", package, apt=apt)
     found = re.search(r"Candidate: (?!\(none\))(\S+)", policy)
     return found[1] if found else None
 
 
-def _numbers(version: str) -> list[int]:
+def numbers(version: str) -> list[int]:
+    """A key that sorts versions."""
     return [int(n) for n in re.findall(r"\d+", version)]
 
 
-def _output(*command: str) -> str:
+def output(*command: str, apt: Path | None = None) -> str:
+    """What a command of apt prints; `apt` is another configuration than the machine's."""
+    environ = {**os.environ, **({"APT_CONFIG": str(apt)} if apt else {})}
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environ)
+        return done.stdout
     except FileNotFoundError:
         raise NotOfferedError(f"no {command[0]} here: the kernels are Debian's") from None
 
@@ -185,7 +191,7 @@ def _update_lists() -> None:
 
 def _packages(version: str) -> list[str]:
     """The image, the headers, and the headers' own pieces; not compilers and hooks."""
-    depends = _output("apt-cache", "depends", f"linux-headers-{version}")
+    depends = output("apt-cache", "depends", f"linux-headers-{version}")
     pieces = re.findall(r"Depends: (linux-(?:headers|kbuild|compiler)-\S+)", depends)
     return [f"linux-image-{version}", f"linux-headers-{version}", *pieces]
 
@@ -207,7 +213,7 @@ def _fetch(version: str, place: Path) -> None:
         (root / "usr" / "lib").mkdir(parents=True)
         (root / "lib").symlink_to("usr/lib")
         for deb in debs.iterdir():
-            _unpack(deb, root)
+            unpack(deb, root)
         modules = root / "lib" / "modules" / version
         headers = Path("usr", "src", f"linux-headers-{version}")
         link = modules / "build"
@@ -223,7 +229,7 @@ def _fetch(version: str, place: Path) -> None:
     _forget_older(place)
 
 
-def _unpack(deb: Path, root: Path) -> None:
+def unpack(deb: Path, root: Path) -> None:
     """Unlike `dpkg-deb -x`, tar can be told to go through the link lib -> usr/lib."""
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as packed:
         extract = ["tar", "-C", root, "-x", "--keep-directory-symlink", "--no-same-owner"]
@@ -271,8 +277,8 @@ def main() -> int:
                 status = 0
             except MissingError as error:
                 print(f"Linux {series} is left out: {error}", flush=True)
-        if others := unsupported():
-            print(f"apt also offers Linux {', '.join(others)}, which the module does not support")
+        if others := untested():
+            print(f"apt also offers Linux {', '.join(others)}, which these tests leave out")
     except MissingError as error:
         print(error)
     return status

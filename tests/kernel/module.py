@@ -19,8 +19,9 @@ from tests import ROOT
 from tests.built import is_built, without_built
 from tests.mistakes import PatchError, numbered, patched
 
-from .kernels import SERIES, Kernel, MissingError, get, locked
+from .kernels import Kernel, MissingError, locked
 from .mistakes import PATCHES
+from .newest import NAMES, in_root, named
 
 SOURCE = ROOT / "kmod"
 
@@ -49,12 +50,21 @@ def build(kernel: Kernel, mistake: int = 0) -> Path:
                 patched(SOURCE / "ctinject", patch, place / "ctinject")
             except PatchError as error:
                 raise BuildError(str(error)) from None
-        command = ["make", "-C", str(place), f"-j{os.cpu_count()}", f"KDIR={kernel.build}"]
-        made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        made = subprocess.run(
+            _make(kernel, place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         if made.returncode or not module.exists():
             raise BuildError(_reason_first(made.stdout))
         stamp.write_text(key)
     return module
+
+
+def _make(kernel: Kernel, place: Path) -> list[str]:
+    make = ["make", f"-j{os.cpu_count()}"]
+    if kernel.root is None:
+        return [*make, "-C", str(place), f"KDIR={kernel.build}"]
+    inside = [*make, "-C", "/work", f"KDIR=/lib/modules/{kernel.version}/build"]
+    return in_root(kernel.root, place, inside)
 
 
 def _reason_first(output: str) -> str:
@@ -82,12 +92,12 @@ def _key(kernel: Kernel, patch: Path | None) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mistake", type=int, default=0, choices=(0, *numbered(PATCHES)))
-    parser.add_argument("--kernel", action="append", choices=SERIES, help="only this one")
+    parser.add_argument("--kernel", action="append", choices=NAMES, help="only this one")
     options = parser.parse_args()
     status = 0
-    for series in options.kernel or SERIES:
+    for name in options.kernel or NAMES:
         try:
-            print(build(get(series), options.mistake))
+            print(build(named(name), options.mistake))
         except (BuildError, MissingError) as error:
             print(error)
             status = 1

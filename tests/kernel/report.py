@@ -43,6 +43,8 @@ class Run:
     """Its name on the command line, such as 6.1."""
     version: str = ""
     """Its `uname -r`."""
+    size: tuple[str, ...] = ()
+    """--full, --smoke or nothing."""
     cases: list[Case] = field(default_factory=list)
     seconds: float = 0.0
     boot: float = 0.0
@@ -127,15 +129,15 @@ def print_total(runs: list[Run]) -> int:
     return 1 if failed or not passed else 0
 
 
-def write_outcomes(runs: list[Run], path: Path | None, *size: str) -> None:
-    """Writes each case's outcome for tests/stages. `size` is --full, --smoke or nothing."""
+def write_outcomes(runs: list[Run], path: Path | None) -> None:
+    """Writes each case's outcome for tests/stages."""
     writer = Writer(path)
     for run in runs:
         if run.skipped:
             writer.end(f"Linux {run.kernel}", SKIPPED, run.skipped)
         for case in run.cases:
             again = ["-m", "tests.kernel", "--kernel", run.kernel]
-            again += ["--suite", case.suite, "--case", case.name, *size]
+            again += ["--suite", case.suite, "--case", case.name, *run.size]
             writer.end(
                 f"{run.kernel} {case}",
                 PASSED if case.ok else FAILED,

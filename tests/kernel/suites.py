@@ -78,7 +78,8 @@ def run(
     `mistake`: the number of the deliberate mistake that the module is built with; 0: none.
     """
     began = time.monotonic()
-    outcome = report.Run(name)
+    size = tuple(f"--{size}" for size in ("full", "smoke") if getattr(options, size))
+    outcome = report.Run(name, size=size)
     try:
         found = kernel()
         outcome.version = found.version

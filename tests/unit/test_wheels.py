@@ -108,7 +108,7 @@ SAYS = """
 import sys
 from pathlib import Path
 from ctwsgi.check.ebpf import check_ebpf
-for finding in check_ebpf(Path(sys.argv[1]), "6.12.1"):
+for finding in check_ebpf(Path(sys.argv[1]), "6.12.1").findings:
     print(finding.text)
 """
 

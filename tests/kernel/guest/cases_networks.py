@@ -9,7 +9,8 @@ from dataclasses import replace
 from socket import AF_PACKET, IPPROTO_TCP, PACKET_OUTGOING, SO_RCVBUF, SOCK_RAW, SOL_SOCKET
 from socket import socket as Socket
 
-from .attacks.attack import Attack, attack
+from tests.kernel.guest.attacks.attack import Attack, attack
+
 from .case import Trial
 from .judge import require
 from .kernel import unsettled, until

@@ -36,6 +36,7 @@ SMOKE = (
     ("matrix", "ctproxy/lo/small/loss1/*"),
     ("ends", "ctproxy/gateway/reset-without-header"),
     ("rules", "ctproxy/gateway/conntrack-flushed"),
+    ("life", "ctproxy/gateway/unload/then-flush"),
     ("auth", "ctproxy/gateway6/signed/small/header-lost"),
     ("auth", "ctproxy/gateway/rotation"),
     ("auth", "ctproxy/gateway/signed-datagrams"),
