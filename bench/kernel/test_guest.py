@@ -45,7 +45,9 @@ whole = pytest.mark.skipif(
 
 @whole
 def test_the_rounds_without_module_on_this_machine(tmp_path: Path) -> None:
-    assert len(rounds(tmp_path, "plain,haproxy")) == 2 * len(WORKLOADS)
+    works = [work.name for work in WORKLOADS.values() if not work.delay]  # that takes netem
+    samples = rounds(tmp_path, "plain,haproxy", "--workloads", ",".join(works))
+    assert len(samples) == 2 * len(works)
 
 
 @whole

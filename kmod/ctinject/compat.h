@@ -25,12 +25,12 @@ static inline void compat_blake2s(u8 *out, size_t out_len, const u8 *key, size_t
 #endif
 }
 
-typedef int compat_help(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
-			enum ip_conntrack_info ctinfo);
+typedef int (*compat_help)(struct sk_buff *skb, unsigned int offset, struct nf_conn *ct,
+			   enum ip_conntrack_info ctinfo);
 
 /* @port: different for each helper of a protocol, where helpers still have one. */
 static inline void compat_helper_init(struct nf_conntrack_helper *helper, u8 family, u8 protocol,
-				      const char *name, u16 port, compat_help *help,
+				      const char *name, u16 port, compat_help help,
 				      const struct nf_conntrack_expect_policy *policy)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)

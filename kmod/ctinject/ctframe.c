@@ -48,6 +48,7 @@ struct flow *ctframe_open(struct nf_conn *ct, struct conn *conn, enum stat_id *w
 	if (!flow)
 		return NULL;
 	framemap_init(&flow->map, conn->first, READ_ONCE(limits_frames));
+	flow->map.account = nf_ct_net(ct);
 	ctframe_destination(flow->destination, ct);
 	flow->scale = conn->scale;
 	flow = flow_publish(flow, why);

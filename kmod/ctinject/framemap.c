@@ -93,7 +93,7 @@ void framemap_init(struct framemap *map, u32 seq, u32 limit)
  */
 void framemap_release(struct framemap *map)
 {
-	framemap_free(map, map->start, framemap_size(map));
+	framemap_free(map->account, map->start, framemap_size(map));
 	map->start = NULL;
 	map->capacity = 0;
 	map->count = 0;
@@ -124,12 +124,12 @@ static int reserve(struct framemap *map, u32 frames)
 		return 0;
 	while (capacity < needed)
 		capacity *= 2;
-	start = framemap_alloc(map, capacity * sizeof(*start));
+	start = framemap_alloc(map->account, capacity * sizeof(*start));
 	if (!start)
 		return -ENOMEM;
 	for (i = 0; i < map->count; i++)
 		start[i] = frame_start(map, i);
-	framemap_free(map, map->start, framemap_size(map));
+	framemap_free(map->account, map->start, framemap_size(map));
 	map->start = start;
 	map->head = 0;
 	map->capacity = capacity;

@@ -58,6 +58,7 @@
  * @mean8: eight times the moving average of the lengths of new frames
  * @start: ring of the client-space numbers at which frames begin
  * @fin: the client's FIN is at @max, so nothing can follow; set by the caller
+ * @account: what framemap_alloc() charges for @start; set by the caller
  */
 struct framemap {
 	u32 una;
@@ -71,6 +72,7 @@ struct framemap {
 	u32 mean8;
 	u32 *start;
 	bool fin;
+	const void *account;
 };
 
 /**

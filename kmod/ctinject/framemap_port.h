@@ -9,10 +9,8 @@
 #include <linux/errno.h>
 #include <linux/types.h>
 
-struct framemap;
-
-/* In limits.c, within the max_memory of the map's namespace. */
-void *framemap_alloc(const struct framemap *map, size_t bytes);
-void framemap_free(const struct framemap *map, void *memory, size_t bytes);
+/* In limits.c. @account: the network namespace, whose max_memory bounds this. */
+void *framemap_alloc(const void *account, size_t bytes);
+void framemap_free(const void *account, void *memory, size_t bytes);
 
 #endif

@@ -12,7 +12,7 @@
 #include <linux/user_namespace.h>
 #include <net/net_namespace.h>
 
-#include "ctinject.h"
+#include "framemap_port.h"
 #include "limits.h"
 #include "pernet.h"
 
@@ -88,25 +88,20 @@ long limits_memory(const struct net *net)
 	return atomic_long_read(&pernet_of(net)->account.used[LIMITS_BYTES]);
 }
 
-static const struct net *net_of(const struct framemap *map)
-{
-	return container_of(map, struct flow, map)->key.net;
-}
-
-void *framemap_alloc(const struct framemap *map, size_t bytes)
+void *framemap_alloc(const void *account, size_t bytes)
 {
 	void *memory;
 
-	if (!limits_take(net_of(map), LIMITS_BYTES, bytes))
+	if (!limits_take(account, LIMITS_BYTES, bytes))
 		return NULL;
 	memory = kmalloc(bytes, GFP_ATOMIC | __GFP_NOWARN);
 	if (!memory)
-		limits_give(net_of(map), LIMITS_BYTES, bytes);
+		limits_give(account, LIMITS_BYTES, bytes);
 	return memory;
 }
 
-void framemap_free(const struct framemap *map, void *memory, size_t bytes)
+void framemap_free(const void *account, void *memory, size_t bytes)
 {
 	kfree(memory);
-	limits_give(net_of(map), LIMITS_BYTES, bytes);
+	limits_give(account, LIMITS_BYTES, bytes);
 }

@@ -121,7 +121,7 @@ def test_without_clang_check_says_how_to_get_the_program(tmp_path: Path) -> None
         files.extractall(tmp_path / "installed")
     types = tmp_path / "root/sys/kernel/btf/vmlinux"
     types.parent.mkdir(parents=True)
-    types.touch()
+    types.write_bytes(b"\0BPF_FUNC_ktime_get_tai_ns\0")
     done = subprocess.run(
         [sys.executable, "-c", SAYS, str(tmp_path / "root")],
         cwd=tmp_path,  # not the checkout, which -c would import from

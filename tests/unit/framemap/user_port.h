@@ -14,17 +14,15 @@
 typedef __u32 u32;
 typedef __s32 s32;
 
-struct framemap;
-
-static inline void *framemap_alloc(const struct framemap *map, size_t bytes)
+static inline void *framemap_alloc(const void *account, size_t bytes)
 {
-	(void)map;
+	(void)account;
 	return malloc(bytes);
 }
 
-static inline void framemap_free(const struct framemap *map, void *memory, size_t bytes)
+static inline void framemap_free(const void *account, void *memory, size_t bytes)
 {
-	(void)map;
+	(void)account;
 	(void)bytes;
 	free(memory);
 }
