@@ -151,8 +151,8 @@ def _at(place: Path) -> Kernel:
 
 def _newest(series: str) -> tuple[str, str] | None:
     """The newest kernel's `uname -r` and its headers' Debian version, as apt knows them now."""
-    numbers = series.partition("-")[0]
-    names = output("apt-cache", "pkgnames", f"linux-headers-{numbers}.").split()
+    line = series.partition("-")[0]
+    names = output("apt-cache", "pkgnames", f"linux-headers-{line}.").split()
     versions = [m[1] for m in map(_EVERY[series].fullmatch, names) if m]
     # apt also knows names of packages that the archive has removed: take the newest that it can
     # install.

@@ -13,7 +13,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, byref, c_bool, c_int, c_long, c_size_t, c_uint32
+from ctypes import POINTER, byref, c_bool, c_int, c_long, c_size_t, c_uint32, c_void_p
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,6 +56,7 @@ class _Map(ctypes.Structure):
         ("mean8", c_uint32),
         ("start", POINTER(c_uint32)),
         ("fin", c_bool),
+        ("account", c_void_p),
     )
 
 
