@@ -17,13 +17,10 @@ HINTS = {
     "one_armed": "SYNs and datagrams of clients behind the servers' device: see --one-armed",
     "no_syn": "connections that are older than the program: clients must connect again",
     "flow_limit": "the table is full: detach, and attach with a larger --max-flows",
-    "fragment": "fragments of a connection whose header has not arrived: TCP sends them again; "
-    "with --udp of datagrams, which no header fits into: clients must send smaller ones",
-    "mtu": "UDP: no room for the header within the MTU: clients must send smaller datagrams",
-    "gso": "UDP: several datagrams in one packet: ethtool -K DEV rx-udp-gro-forwarding off on the "
-    "clients' device",
+    "fragment": "fragments of a connection whose header has not arrived: TCP sends them again; or "
+    "of UDP datagrams: the sender has to send smaller ones",
     "no_key": "there is no key to sign with: attach again with --auth-key-file",
-    "build": "a packet could not be changed, for lack of memory",
+    "build": "a packet could not be changed, for lack of memory; or a UDP datagram beyond 16 KB",
     "unloading": "SYNs during a detach; if the program is still attached, attach it again",
 }
 """What each `drop_` counter means, or what to do about it."""

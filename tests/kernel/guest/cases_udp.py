@@ -12,7 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_UDP, SO_ERROR, SOCK_DGRAM, SOL_SOCKET
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    IPPROTO_UDP,
+    SO_ERROR,
+    SOCK_DGRAM,
+    SOL_SOCKET,
+)
 from socket import socket as Socket
 
 from .case import OFFLOADS, Trial
@@ -23,6 +32,7 @@ from .kernel import flush_conntrack, until
 from .named import ALL, MODULE, WRITERS, named
 from .places import PORT, Address, Place
 
+IP_OPTIONS, IPV6_DSTOPTS = 4, 59
 IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
 SO_NO_CHECK, SO_RCVBUFFORCE = 11, 33
 UDP_SEGMENT = 103
@@ -207,6 +217,42 @@ def completing(trial: Trial) -> Iterator[None]:
         yield
     finally:
         trial.gateway.offloads("gs", OFFLOADS["on"])
+
+
+@named("udp", "gateway", "dnat", "gateway6", limit=30)
+async def longer_ip_headers(trial: Trial) -> None:
+    """IP options, and an IPv6 extension header."""
+    with datagrams(trial) as udp:
+        client = udp.client()
+        if trial.place.version == 4:
+            client[0].setsockopt(IPPROTO_IP, IP_OPTIONS, bytes([1] * 8))  # NOPs
+        else:
+            client[0].setsockopt(IPPROTO_IPV6, IPV6_DSTOPTS, bytes([0, 0, 1, 4, 0, 0, 0, 0]))
+        for size in (0, 1, 33, 1000, 1391):
+            await udp.exchange(client, size)
+
+
+@named("udp", "gateway", "gateway6", limit=30)
+async def big_links(trial: Trial) -> None:
+    """The program moves the payload in parts of 2048 bytes."""
+    ends = [(space.name, device) for space, device in trial.lab.devices()]
+    with trial.lab.narrowed(20_000, *ends), datagrams(trial) as udp:
+        client = udp.client()
+        for size in (2047, 2048, 2049, 4095, 4097, 8192, 9001, 15_000):
+            await udp.exchange(client, size)
+
+
+@named("udp", "gateway", "gateway6", injectors=("ebpf",), limit=30)
+async def beyond_what_can_be_built(trial: Trial) -> None:
+    """The kernel lets a program make no packet of more than 16 KB."""
+    trial.drops_expected = True
+    ends = [(space.name, device) for space, device in trial.lab.devices()]
+    with trial.lab.narrowed(20_000, *ends), datagrams(trial) as udp:
+        client = udp.client()
+        for size in (16_384, 19_000):
+            client[0].send(udp.payload(size))
+            await udp.exchange(client, 500)
+    require(trial.risen().get("drop_build") == 2, f"drop_build is not 2: {trial.risen()}")
 
 
 @named("udp", "dnat", "redirect", "dnat6", "lo", "lo6")

@@ -38,8 +38,6 @@ class InjectorUnderTest:
     )
     per_connection = False
     """It writes once per connection, and not into every segment."""
-    datagrams = True
-    """It supports UDP."""
     outlives_conntrack = False
     """A connection goes on after conntrack has lost its entry and made a new one in mid-stream."""
     bounds_move = True
