@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +21,7 @@ from socket import (
     IPPROTO_UDP,
     SO_ERROR,
     SOCK_DGRAM,
+    SOCK_RAW,
     SOL_SOCKET,
 )
 from socket import socket as Socket
@@ -207,6 +209,26 @@ async def datagram_checksums_completed(trial: Trial) -> None:
         client = udp.client()
         for size in (0, 1, 33, 1000, 1399):
             await udp.exchange(client, size)
+
+
+@named("udp", "gateway", "dnat", "gateway6", injectors=WRITERS, offloads="off", limit=30)
+async def wrong_checksum(trial: Trial) -> None:
+    """A damaged datagram does not arrive, even where conntrack lets it pass: to change it must not
+    make its checksum right."""
+    trial.may_drop = ("drop_malformed",)
+    kept = {"net.netfilter.nf_conntrack_checksum": 0}
+    with trial.gateway.sysctls(kept), datagrams(trial) as udp:
+        client = udp.client()
+        await udp.exchange(client, 100)
+        _, (_, port), (host, dialled) = client
+        family = AF_INET if trial.place.version == 4 else AF_INET6
+        with trial.client.socket(family, SOCK_RAW, IPPROTO_UDP) as raw:
+            raw.bind((trial.place.source, 0))
+            raw.sendto(struct.pack("!4H", port, dialled, 14, 0x1234) + b"damage", (host, 0))
+        await udp.exchange(client, 200)
+    # The module drops it; the program leaves the wrong sum to the server.
+    risen = trial.risen()
+    require(risen.get("drop_malformed", risen.get("udp_ctproxy", 0) - 2) == 1, f"{risen}")
 
 
 @contextmanager
