@@ -11,5 +11,7 @@ COMMON_HINTS = {
     "synack": "SYN-ACKs that answer no SYN of the client: late, or sent in the server's name",
     "signature_option": "TCP-MD5 and TCP-AO forbid any change: exempt these clients in the rule",
     "malformed": "packets that contradict themselves",
+    "mtu": "UDP datagrams that would not fit behind the prefix: the sender has to leave room",
+    "gso": "several UDP datagrams in one packet: ethtool -K DEVICE rx-udp-gro-forwarding off",
 }
 """For the counter `drop_NAME`: why packets were dropped, or what to do about it."""

@@ -62,7 +62,8 @@ def _look(index: int) -> tuple[Finding, Program | None]:
         injector = Injector(name)
         if not injector.is_known:
             return _gone(index), None
-        program = Program(name, injector.settings(), tuple(injector.backends()))
+        ports = tuple(injector.udp_ports())
+        program = Program(name, injector.settings(), tuple(injector.backends()), ports)
         if injector.attached:
             return _attached(program, injector.key_id()), program
     except InjectorError as e:
@@ -94,6 +95,7 @@ def _again(program: Program) -> str:
     words += [f"--backend {show(*address)}" for address in program.backends]
     if settings.selection is Selection.MARK:
         words.append(f"--mark {settings.mark:#x}/{settings.mask:#x}")
+    words += [f"--udp {port}" for port in program.udp_ports]
     if settings.signed:
         words.append("--auth-key-file FILE")
     if settings.pass_existing:

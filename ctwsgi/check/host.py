@@ -29,8 +29,6 @@ HINTS = {
     "sequence": "segments far outside of the connection",
     "no_key": "a key was removed while connections that it signs were opening",
     "build": "the kernel had no memory for a packet",
-    "mtu": "UDP datagrams that would not fit behind the prefix: the sender has to leave room",
-    "gso": "several UDP datagrams in one packet: ethtool -K DEVICE rx-udp-gro-forwarding off",
     "unloading": "packets while the module was unloaded",
 }
 """For each `drop_` counter of kmod/ctinject/stats.h."""

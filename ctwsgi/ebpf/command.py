@@ -25,7 +25,7 @@ from ..wire.address import split_endpoint
 from ..wire.auth import Key, KeyFileError
 from . import rules as setups
 from .errors import InjectorError
-from .injector import MAX_FLOWS, Injector, Wanted, checked_backends
+from .injector import MAX_FLOWS, Injector, Wanted, checked_backends, checked_udp_ports
 from .status import Status, as_json, as_prometheus
 from .structs import Selection, Settings
 
@@ -95,6 +95,15 @@ _OPTIONS = (
         help="Only connections with this conntrack mark (nft: ct mark set VALUE).",
     ),
     click.option(
+        "--udp",
+        "udp_ports",
+        multiple=True,
+        metavar="PORT",
+        type=click.IntRange(1, 65535),
+        help="Of what is selected, also datagrams to this port of a server, each with a header. "
+        "Repeatable.",
+    ),
+    click.option(
         "--auth-key-file",
         metavar="FILE",
         type=click.Path(),
@@ -141,6 +150,7 @@ def _attach_options(function: _Function) -> _Function:
 def _wanted(
     backends: tuple[tuple[str, int], ...],
     mark: tuple[int, int] | None,
+    udp_ports: tuple[int, ...],
     auth_key_file: str | None,
     max_flows: int,
     existing: str,
@@ -165,12 +175,19 @@ def _wanted(
         pass_existing=existing == "pass",
         sweep=round(1000 * sweep),
     )
-    return Wanted(settings, checked_backends(backends), load_signer(auth_key_file), max_flows)
+    return Wanted(
+        settings,
+        checked_backends(backends),
+        checked_udp_ports(udp_ports, backends),
+        load_signer(auth_key_file),
+        max_flows,
+    )
 
 
 @click.group()
 def gateway() -> None:
-    """Inject the origin on a gateway, by eBPF: a PROXY v2 header per translated connection.
+    """Inject the origin on a gateway, by eBPF: a PROXY v2 header per translated connection, and
+    with --udp per translated datagram.
 
     DEV is the device that leads to the servers. All commands but `rules` need root.
     """
@@ -319,6 +336,14 @@ def _notify(state: str) -> None:
     show_default=True,
     help="The port that clients dial. Repeatable.",
 )
+@click.option(
+    "--udp",
+    "udp_ports",
+    multiple=True,
+    metavar="PORT",
+    type=click.IntRange(1, 65535),
+    help="A server's port that datagrams go to as well. Repeatable.",
+)
 @click.option("--mark", metavar="VALUE", callback=_mark, help="Select by this conntrack mark.")
 @click.option(
     "--clients",
@@ -333,13 +358,15 @@ def rules(
     device: str,
     servers: tuple[tuple[str, int], ...],
     ports: tuple[int, ...],
+    udp_ports: tuple[int, ...],
     mark: tuple[int, int] | None,
     clients: str,
     auth_key_file: str | None,
     unit: bool,
 ) -> None:
     """Print the nft rules for a setup, or a systemd unit that attaches and then loads them."""
-    setup = setups.Setup(device, servers, ports, mark[0] if mark else None, clients)
+    datagrams = checked_udp_ports(udp_ports, servers)
+    setup = setups.Setup(device, servers, ports, mark[0] if mark else None, clients, datagrams)
     if unit:
         # An absolute path: it may be in a virtual environment that systemd's PATH does not have.
         program = shutil.which(sys.argv[0]) or f"{sys.executable} -m ctwsgi"

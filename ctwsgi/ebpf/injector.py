@@ -36,18 +36,21 @@ from .pins import OWNER, alone, claim, is_claimed, remove_stale_pins
 from .structs import (
     BACKENDS_MAX,
     COUNTERS,
+    UDP_PORTS_MAX,
     Selection,
     Settings,
     pack_backend,
     pack_key,
+    pack_port,
     unpack_backend,
     unpack_key_id,
+    unpack_port,
 )
 
 PROGRAMS = {EGRESS: "ctwsgi_egress", INGRESS: "ctwsgi_ingress"}
 
 HANDED_OVER = ("flows", "tokens", "sweepers", "counters", "works")
-FRESH = ("settings", "signing_keys", "backends")
+FRESH = ("settings", "signing_keys", "backends", "udp_ports")
 SIZED = ("flows", "tokens")
 """The maps whose size --max-flows chooses."""
 
@@ -67,6 +70,8 @@ class Wanted:
 
     settings: Settings = field(default_factory=Settings)
     backends: tuple[Address, ...] = ()
+    udp_ports: tuple[int, ...] = ()
+    """Servers' ports to which datagrams get a header, of those that the settings select."""
     key: Key | None = None
     max_flows: int = MAX_FLOWS
 
@@ -205,6 +210,8 @@ class Injector:
         program.map("signing_keys").set(_FIRST, pack_key(wanted.key), locked=True)
         for address in wanted.backends:
             program.map("backends").set(pack_backend(address), b"\x01")
+        for port in wanted.udp_ports:
+            program.map("udp_ports").set(pack_port(port), b"\x01")
         claim(self._pins)
         for name in HANDED_OVER + FRESH:
             program.map(name).pin(self._pins / name)
@@ -321,6 +328,11 @@ class Injector:
         with self._map("backends") as backends:
             return sorted(unpack_backend(key) for key in backends)
 
+    def udp_ports(self) -> list[int]:
+        """The servers' ports to which datagrams get a header, sorted."""
+        with self._map("udp_ports") as ports:
+            return sorted(unpack_port(key) for key in ports)
+
     def counters(self) -> dict[str, int]:
         """All counters. `flows` are open connections, `entries` also ended ones in the table."""
         with self._map("counters") as counters:
@@ -338,6 +350,20 @@ class Injector:
         """The size of the table of flows."""
         with self._map("flows") as flows:
             return flows.max_entries
+
+
+def checked_udp_ports(ports: Iterable[int], servers: Iterable[Address]) -> tuple[int, ...]:
+    """InjectorError when no server has one of them, or there are too many. Without `servers` any
+    port may be a server's."""
+    found = tuple(dict.fromkeys(ports))
+    if len(found) > UDP_PORTS_MAX:
+        raise InjectorError(f"{len(found)} --udp ports, {UDP_PORTS_MAX} at most")
+    of_servers = {port for _, port in servers}
+    for port in found:
+        if of_servers and port not in of_servers:
+            known = ", ".join(map(str, sorted(of_servers)))
+            raise InjectorError(f"--udp {port}: no server has this port; they have {known}")
+    return found
 
 
 def checked_backends(addresses: Iterable[Address]) -> tuple[Address, ...]:

@@ -34,6 +34,8 @@ class Setup:
     mark: int | None = None
     clients: str = ""
     """The device that the clients are behind; empty: any device."""
+    udp_ports: tuple[int, ...] = ()
+    """Ports of servers to which datagrams are translated as well as connections."""
 
     def __post_init__(self) -> None:
         """InjectorError when the rules would not mean what the setup says."""
@@ -66,15 +68,16 @@ def ruleset(setup: Setup) -> str:
     for host, port in setup.servers:
         family = _family((host, port))
         version = "ipv6" if family == "ip6" else "ipv4"
-        chosen = f"{inward}meta nfproto {version} tcp dport {{ {ports} }}"
-        if setup.mark is not None:
-            select.append(f"{chosen} ct state new ct mark set {setup.mark:#x}")
-        translate.append(f"{chosen} dnat {family} to {show(host, port)}")
-        guarded = f"{family} daddr {host} tcp dport {port}"
-        guard += guard_rules(guarded)
-        guard.append(f'{guarded} oifname != "{setup.device}" drop')
-        # With br_netfilter a bridge translates and forwards between its ports, past the program.
-        guard.append(f'{guarded} iifname "{setup.device}" drop')
+        for protocol in ("tcp", "udp") if port in setup.udp_ports else ("tcp",):
+            chosen = f"{inward}meta nfproto {version} {protocol} dport {{ {ports} }}"
+            if setup.mark is not None:
+                select.append(f"{chosen} ct state new ct mark set {setup.mark:#x}")
+            translate.append(f"{chosen} dnat {family} to {show(host, port)}")
+            guarded = f"{family} daddr {host} {protocol} dport {port}"
+            guard += guard_rules(guarded)
+            guard.append(f'{guarded} oifname != "{setup.device}" drop')
+            # With br_netfilter a bridge translates and forwards between its ports, past the program.
+            guard.append(f'{guarded} iifname "{setup.device}" drop')
     chains = [
         _chain("select", "type filter hook prerouting priority mangle;", *select) if select else "",
         _chain("translate", "type nat hook prerouting priority dstnat;", *translate),
@@ -93,6 +96,7 @@ def attach_words(setup: Setup, key_file: str | None) -> list[str]:
         words += [word for server in setup.servers for word in ("--backend", show(*server))]
     else:
         words += ["--mark", f"{setup.mark:#x}"]
+    words += [word for port in setup.udp_ports for word in ("--udp", str(port))]
     return words + (["--auth-key-file", key_file] if key_file else [])
 
 

@@ -14,12 +14,13 @@ from .structs import Selection
 HINTS = {
     **COMMON_HINTS,
     "untracked": "packets to a --backend that conntrack does not track (notrack in a rule?)",
-    "one_armed": "SYNs of clients behind the servers' device: see --one-armed",
+    "one_armed": "SYNs and datagrams of clients behind the servers' device: see --one-armed",
     "no_syn": "connections that are older than the program: clients must connect again",
     "flow_limit": "the table is full: detach, and attach with a larger --max-flows",
-    "fragment": "fragments of a connection whose header has not arrived: TCP sends them again",
+    "fragment": "fragments of a connection whose header has not arrived: TCP sends them again; or "
+    "of UDP datagrams: the sender has to send smaller ones",
     "no_key": "there is no key to sign with: attach again with --auth-key-file",
-    "build": "a packet could not be changed, for lack of memory",
+    "build": "a packet could not be changed, for lack of memory; or a UDP datagram beyond 16 KB",
     "unloading": "SYNs during a detach; if the program is still attached, attach it again",
 }
 """What each `drop_` counter means, or what to do about it."""
@@ -30,6 +31,7 @@ _METRICS = (
     ("max_flows", "gauge", "Size of the table."),
     ("headers_total", "counter", "Connections that a header was sent for."),
     ("headers_again_total", "counter", "Headers sent again."),
+    ("datagrams_total", "counter", "Datagrams that got a header."),
     ("dropped_total", "counter", "Dropped packets, by reason."),
     ("events_total", "counter", "Other counters, by kind: see docs/ebpf.md."),
 )
@@ -52,6 +54,7 @@ class Status:
     attached: bool
     selection: str = ""
     backends: list[str] = field(default_factory=list)
+    udp_ports: list[int] = field(default_factory=list)
     key_id: int | None = None
     one_armed: bool = False
     pass_existing: bool = False
@@ -70,6 +73,7 @@ class Status:
             injector.attached,
             selection,
             [show(*address) for address in injector.backends()],
+            injector.udp_ports(),
             injector.key_id() if settings.signed else None,
             settings.one_armed,
             settings.pass_existing,
@@ -95,6 +99,9 @@ class Status:
             f"{c['ctproxy_headers']} headers, "
             f"{c['ctproxy_headers_again']} sent again",
         ]
+        if self.udp_ports:
+            ports = ", ".join(map(str, self.udp_ports))
+            lines.append(f"  udp to port {ports}: {c['udp_ctproxy']} datagrams")
         for name, number in c.items():
             if number and name in _EVENTS:
                 lines.append(f"  {name} {number}")
@@ -118,6 +125,7 @@ def as_prometheus(statuses: list[Status]) -> str:
         samples["max_flows"].append(f"{{{device}}} {status.max_flows}")
         samples["headers_total"].append(f"{{{device}}} {c['ctproxy_headers']}")
         samples["headers_again_total"].append(f"{{{device}}} {c['ctproxy_headers_again']}")
+        samples["datagrams_total"].append(f"{{{device}}} {c['udp_ctproxy']}")
         for name, number in c.items():
             if name.startswith("drop_"):
                 reason = name.removeprefix("drop_")

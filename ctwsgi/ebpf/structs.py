@@ -21,6 +21,7 @@ COUNTERS = (
     "entries_gone",
     "ctproxy_headers",
     "ctproxy_headers_again",
+    "udp_ctproxy",
     "untouched",
     "existing",
     "options_cleared",
@@ -41,11 +42,15 @@ COUNTERS = (
     "drop_no_key",
     "drop_build",
     "drop_malformed",
+    "drop_mtu",
+    "drop_gso",
     "drop_unloading",
 )
 """In the program's order."""
 
 BACKENDS_MAX = 4096
+UDP_PORTS_MAX = 1024
+"""As in kmod/bpf/datagram.h."""
 
 
 class Selection(IntEnum):
@@ -133,6 +138,16 @@ def pack_backend(address: Address) -> bytes:
     """`struct backend`. ValueError when the host is no address."""
     host = ipaddress.ip_address(address[0])
     return _BACKEND.pack(host.packed, address[1].to_bytes(2, "big"), host.version)
+
+
+def pack_port(port: int) -> bytes:
+    """The key of a port in `udp_ports`."""
+    return port.to_bytes(2, "big")
+
+
+def unpack_port(data: bytes) -> int:
+    """The port of a key of `udp_ports`."""
+    return int.from_bytes(data, "big")
 
 
 def unpack_backend(data: bytes) -> Address:

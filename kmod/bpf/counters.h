@@ -18,6 +18,7 @@
 	X(entries_gone)                                                                            \
 	X(ctproxy_headers)                                                                         \
 	X(ctproxy_headers_again)                                                                   \
+	X(udp_ctproxy)                                                                             \
 	X(untouched)                                                                               \
 	X(existing)                                                                                \
 	X(options_cleared)                                                                         \
@@ -38,6 +39,8 @@
 	X(drop_no_key)                                                                             \
 	X(drop_build)                                                                              \
 	X(drop_malformed)                                                                          \
+	X(drop_mtu)                                                                                \
+	X(drop_gso)                                                                                \
 	X(drop_unloading)
 
 enum counter {

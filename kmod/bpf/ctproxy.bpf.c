@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Sends one PROXY v2 header per translated TCP connection, from tc instead of a kernel module.
+ * Sends one PROXY v2 header per translated TCP connection, from tc instead of a kernel module. For
+ * UDP see datagram.h.
  *
  * Two programs run on the device that leads to the servers. `egress` gets the client's segments
  * after conntrack and NAT, `ingress` the server's replies before them. So conntrack and all packet
@@ -70,6 +71,7 @@
 
 #include "conntrack.h"
 #include "counters.h"
+#include "datagram.h"
 #include "emit.h"
 #include "flow.h"
 #include "header.h"
@@ -126,7 +128,7 @@ static __always_inline int our_syn(struct __sk_buff *skb, struct packet *packet,
 		return drop(COUNT_drop_signature_option);
 	if (work->options.found & FOUND_REMOVED)
 		count(COUNT_options_cleared);
-	syn.header_len = header_build(work, ct, packet->version, settings);
+	syn.header_len = header_build(work, ct, packet->version, TRANSPORT_STREAM, settings);
 	if (!syn.header_len)
 		return drop(COUNT_drop_no_key);
 	syn.fresh = !(BPF_CORE_READ(ct, status) & IPS_SEEN_REPLY);
@@ -238,6 +240,7 @@ static __always_inline int without_ports(struct __sk_buff *skb, struct packet *p
 	const struct nf_conn *ct = conntrack_pointer(skb);
 	struct flow_key key = {};
 	struct flow *flow;
+	__u8 protocol;
 
 	if (!ct)
 		return PASS;
@@ -245,7 +248,10 @@ static __always_inline int without_ports(struct __sk_buff *skb, struct packet *p
 	__builtin_memcpy(packet->destination, key.server, sizeof(key.server));
 	packet->tcp.destination = key.server_port;
 	packet->version = key.version;
-	if (BPF_CORE_READ(ct, tuplehash[IP_CT_DIR_REPLY].tuple.dst.protonum) != IPPROTO_TCP ||
+	protocol = BPF_CORE_READ(ct, tuplehash[IP_CT_DIR_REPLY].tuple.dst.protonum);
+	if (protocol == IPPROTO_UDP)
+		return datagram_without_ports(skb, packet, settings, is_fragment);
+	if (protocol != IPPROTO_TCP ||
 	    conntrack_select(skb, packet, settings) != SELECTED_OURS)
 		return PASS;
 	if (!is_fragment)
@@ -280,6 +286,8 @@ int ctwsgi_egress(struct __sk_buff *skb)
 	switch (parsed) {
 	case PARSED_TCP:
 		break;
+	case PARSED_UDP:
+		return datagram_forward(skb, &packet, settings, work);
 	case PARSED_LATER_FRAGMENT:
 	case PARSED_OPAQUE:
 		return without_ports(skb, &packet, settings, parsed == PARSED_LATER_FRAGMENT);

@@ -4,7 +4,7 @@
  *
  *	 0  \r\n\r\n\0\r\nQUIT\n		signature
  *	12  0x21			version 2, command PROXY
- *	13  0x11 or 0x21		TCP over IPv4 or IPv6
+ *	13  0x11 or 0x21		TCP over IPv4 or IPv6; UDP: 0x12 or 0x22
  *	14  length of what follows	u16
  *	16  source, destination, source port, destination port, as the client sent them
  *	 ?  E7 00 16 01 key-id time[4] tag[16], if a key signs
@@ -23,6 +23,11 @@
 #define HEADER_IPV4 28
 #define HEADER_IPV6 52
 #define HEADER_AUTH 25
+
+enum transport {
+	TRANSPORT_STREAM = 1,
+	TRANSPORT_DATAGRAM = 2,
+};
 
 #define TLV_SOURCE 0xe8
 #define TLV_AUTH 0xe7
@@ -128,12 +133,14 @@ static __always_inline __u32 put_source(__u8 *tlv, const struct nf_conn *ct, __u
  * @work: this CPU's
  * @ct: conntrack entry of the connection
  * @version: 4 or 6, of IP
+ * @transport: what follows the header
  * @settings: tells whether headers are signed
  *
  * Return: its length; 0 when it must be signed and there is no key.
  */
 static __always_inline __u32 header_build(struct work *work, const struct nf_conn *ct,
-					  __u8 version, const struct settings *settings)
+					  __u8 version, enum transport transport,
+					  const struct settings *settings)
 {
 	static const __u8 start[] = "\r\n\r\n\0\r\nQUIT\n\x21";
 	__u32 len = version == 4 ? HEADER_IPV4 : HEADER_IPV6;
@@ -141,10 +148,10 @@ static __always_inline __u32 header_build(struct work *work, const struct nf_con
 	__builtin_memset(work->header, 0, sizeof(work->header));
 	__builtin_memcpy(work->header, start, 13);
 	if (version == 4) {
-		work->header[13] = 0x11;
+		work->header[13] = 0x10 | transport;
 		put_addresses(work->header, ct, 4);
 	} else {
-		work->header[13] = 0x21;
+		work->header[13] = 0x20 | transport;
 		put_addresses(work->header, ct, 16);
 	}
 	if (settings->is_signed) {

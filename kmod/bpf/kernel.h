@@ -32,6 +32,10 @@
 #define NFCT_INFOMASK 7UL
 #define IP_CT_IS_REPLY 3
 
+/* sk_buff._skb_refdst and dst_entry._metrics are pointers with flags in these bits. */
+#define SKB_DST_FLAGS 1UL
+#define DST_METRICS_FLAGS 3UL
+
 /* enum ip_conntrack_status */
 #define IPS_SEEN_REPLY (1UL << 1)
 #define IPS_DST_NAT (1UL << 5)
@@ -54,9 +58,21 @@ static __always_inline bool is_within(__u64 now, __u64 then, __u64 span)
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct net_device {
+	unsigned int mtu;
+};
+
+struct dst_entry {
+	unsigned long _metrics;
+};
+
 struct sk_buff {
+	struct net_device *dev;
 	unsigned long _nfct;
+	unsigned long _skb_refdst;
 	__u8 ip_summed : 2;
+	__u16 csum_start;
+	unsigned char *head, *data;
 };
 
 struct bpf_map {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Finds the TCP header of a packet, and changes single fields of it.
+ * Finds the transport header of a packet, and changes single fields of TCP's.
  *
  * Helpers copy all bytes out and back, so that they may be in any part of the skb. A checksum that
  * the device has yet to complete does not cover these fields; bpf_l4_csum_replace() handles that.
@@ -36,16 +36,17 @@ struct tcp {
 
 enum parsed {
 	PARSED_TCP,
+	PARSED_UDP,		/* its header is at l4, and was not read */
 	PARSED_ICMP,		/* or ICMPv6; its header is at l4 */
-	PARSED_LATER_FRAGMENT,	/* has no TCP header */
-	PARSED_OTHER,		/* is not TCP */
-	PARSED_OPAQUE,		/* may have a TCP header that was not found */
+	PARSED_LATER_FRAGMENT,	/* has no transport header */
+	PARSED_OTHER,		/* is neither of them */
+	PARSED_OPAQUE,		/* may have a TCP or UDP header that was not found */
 };
 
 /**
  * struct packet - offsets from skb->data, and values of the headers
  * @l3: offset of the IP header
- * @l4: offset of the TCP header
+ * @l4: offset of the transport header
  * @header: length of the TCP header, options included
  * @payload: length of the data behind it in this packet
  * @is_fragment: it is the first of several fragments
@@ -131,10 +132,13 @@ static __always_inline enum parsed parse_ipv4(struct __sk_buff *skb, struct pack
 		return PARSED_OPAQUE;
 	place = ip[6] << 8 | ip[7];
 	if (place & IPV4_OFFSET)
-		return ip[9] == IPPROTO_TCP ? PARSED_LATER_FRAGMENT : PARSED_OTHER;
+		return ip[9] == IPPROTO_TCP || ip[9] == IPPROTO_UDP ? PARSED_LATER_FRAGMENT :
+								      PARSED_OTHER;
 	packet->is_fragment = !!(place & IPV4_MORE);
 	if (ip[9] == IPPROTO_ICMP)
 		return PARSED_ICMP;
+	if (ip[9] == IPPROTO_UDP)
+		return PARSED_UDP;
 	if (ip[9] != IPPROTO_TCP)
 		return PARSED_OTHER;
 	length = ip[2] << 8 | ip[3];
@@ -162,6 +166,8 @@ static __always_inline enum parsed parse_ipv6(struct __sk_buff *skb, struct pack
 					 length ? packet->l3 + IPV6_HEADER + length : 0);
 		if (next == IPPROTO_ICMPV6)
 			return PARSED_ICMP;
+		if (next == IPPROTO_UDP)
+			return PARSED_UDP;
 		if (next == IPPROTO_AH)
 			return PARSED_OPAQUE;
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&

@@ -126,7 +126,7 @@ def test_rules_of_iptables_are_not_read_and_that_is_said(gateway: Gateway, famil
 
 def test_a_program_that_is_lost(gateway: Gateway) -> None:
     """Its device is not called attached, and the line to type is there."""
-    options = [*gateway.backends(PORT), "--existing", "pass"]
+    options = [*gateway.backends(PORT), "--udp", str(PORT), "--existing", "pass"]
     gateway.command("attach", DEVICE, *options)
     gateway.remove("ingress")
     done = check(gateway)

@@ -27,5 +27,8 @@ CASES = {
     9: "gateway/syns-*",
     10: "gateway6/signed/*",
     11: "gateway/checksums-completed",
+    12: "gateway/datagram-checksums-completed",
+    13: "gateway/signed-datagrams-without-offloads",
+    14: "gateway/several-in-one",
 }
 """For each mistake, the cases of `python -m tests.bpf` of which at least one must fail."""

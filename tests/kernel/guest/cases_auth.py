@@ -6,14 +6,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from ctwsgi.wire import proxy
 from ctwsgi.wire.auth import Key, KeyRing
 
 from .case import Trial
 from .cases_ports import PLACES, from_one_port, judge
 from .cases_rules import masquerade
-from .cases_udp import datagrams
+from .cases_udp import completing, datagrams
 from .decoders import ProxyDecoder
-from .injector import Ctproxy, WritesHeaders
+from .injector import WritesHeaders
 from .judge import require
 from .loads import CLOSE, SERVER_FIRST, SMALL, Load, parallel, upload
 from .named import ALL, HEADERS, named
@@ -178,11 +179,46 @@ async def keys_stay_secret(trial: Trial) -> None:
     require(signers == {5}, f"signed by {signers}: a refused change took away a key")
 
 
-@named("auth", *ALL, injectors=("ctproxy",), plain=("gateway", "dnat", "gateway6"))
+@named("auth", *ALL, injectors=HEADERS, plain=("gateway", "dnat", "gateway6"))
 async def signed_datagrams(trial: Trial) -> None:
     """Each datagram has its own signature."""
-    assert isinstance(trial.injector, Ctproxy)
+    await _exchange_signed(trial)
+
+
+@named("auth", "gateway", "gateway6", injectors=HEADERS, offloads="off", limit=30)
+async def signed_datagrams_without_offloads(trial: Trial) -> None:
+    """The injector corrects complete checksums. A signed header has an odd number of bytes."""
+    await _exchange_signed(trial)
+
+
+@named("auth", "gateway", "gateway6", injectors=HEADERS, limit=30)
+async def signed_datagram_checksums_completed(trial: Trial) -> None:
+    """The device behind the injector completes them."""
+    with completing(trial):
+        await _exchange_signed(trial)
+
+
+async def _exchange_signed(trial: Trial) -> None:
+    assert isinstance(trial.injector, WritesHeaders)
     with _Keys(trial, 9), datagrams(trial, injector=trial.injector.signed_by(RING)) as udp:
         client = udp.client()
-        for size in (0, 20, 1000, 1300):
+        for size in (0, 1, 20, 33, 1000, 1300, 1401 if trial.place.version == 4 else 1375):
             await udp.exchange(client, size)
+
+
+@named("auth", "gateway", "gateway6", injectors=HEADERS)
+async def masqueraded_datagrams(trial: Trial) -> None:
+    """A signed header names the address and the port that the server sees instead of the
+    client's."""
+    assert isinstance(trial.injector, WritesHeaders)
+    reader = trial.injector.signed_by(RING)
+    with _Keys(trial, 9), masquerade(trial) as place, datagrams(trial, injector=reader) as udp:
+        sock, source, original = udp.client()
+        for size in (0, 33, 1000):
+            payload = udp.payload(size)
+            sock.send(payload)
+            data, peer = await udp.receive(udp.server)
+            require(peer[0] == place.seen_as, f"not masqueraded: {peer}")
+            header, rest = proxy.decode_datagram(data, keys=RING)
+            told = (header.src, header.dst, header.translated, rest)
+            require(told == (source, original, peer, payload), f"{told} from {source}, {peer}")

@@ -8,21 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
-from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_UDP, SO_ERROR, SOCK_DGRAM, SOL_SOCKET
+from socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    IPPROTO_UDP,
+    SO_ERROR,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    SOL_SOCKET,
+)
 from socket import socket as Socket
 
-from .case import Trial
+from .case import OFFLOADS, Trial
 from .endpoints import POOL, readable
 from .injector import InjectorUnderTest
 from .judge import require
 from .kernel import flush_conntrack, until
-from .named import ALL, MODULE, named
+from .named import ALL, MODULE, WRITERS, named
 from .places import PORT, Address, Place
 
+IP_OPTIONS, IPV6_DSTOPTS = 4, 59
 IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
 SO_NO_CHECK, SO_RCVBUFFORCE = 11, 33
 UDP_SEGMENT = 103
@@ -33,7 +45,7 @@ HEADERS = {4: 28, 6: 48}
 
 def prefix(trial: Trial) -> int:
     """How many bytes the injector adds to a datagram."""
-    v4, v6 = {"none": (0, 0), "ctframe": (6, 0), "ctproxy": (28, 52)}[trial.injector.name]
+    v4, v6 = {"none": (0, 0), "ctframe": (6, 0)}.get(trial.injector.name, (28, 52))
     return v4 if trial.place.version == 4 else v6
 
 
@@ -140,16 +152,41 @@ _sizes("on")
 _sizes("off")
 
 
-@named("udp", "gateway", "gateway6", injectors=MODULE)
-async def beyond_the_mtu(trial: Trial) -> None:
-    """Datagrams that fit the MTU only without the origin are dropped and counted."""
+def _beyond(name: str, mtu: int) -> None:
+    @named("udp", "gateway", "gateway6", name=name, injectors=WRITERS)
+    async def _body(trial: Trial) -> None:
+        """Datagrams that fit the MTU only without the origin are dropped and counted."""
+        await _beyond_the_mtu(trial, mtu)
+
+
+_beyond("beyond-the-mtu", 1500)
+_beyond("beyond-the-routes-mtu", 1400)
+
+
+@contextmanager
+def _route_mtu(trial: Trial, mtu: int) -> Iterator[None]:
+    """The gateway's route to the server has this MTU, which may be lower than the device's."""
+    words = [*("-6" for _ in range(trial.place.version == 6)), "route"]
+    net = trial.place.target + ("/32" if trial.place.version == 4 else "/128")
+    if mtu == 1500:
+        yield
+        return
+    trial.gateway.run("ip", *words, "add", net, "dev", "gs", "mtu", str(mtu))
+    try:
+        yield
+    finally:
+        trial.gateway.run("ip", *words, "del", net, "dev", "gs")
+
+
+async def _beyond_the_mtu(trial: Trial, mtu: int) -> None:
     trial.drops_expected = True
-    whole = 1500 - HEADERS[trial.place.version]
-    with datagrams(trial) as udp:
+    whole = mtu - HEADERS[trial.place.version]
+    with _route_mtu(trial, mtu), datagrams(trial) as udp:
         client = udp.client()
         for size in (whole, whole - prefix(trial) + 1, whole - 1):
             client[0].send(udp.payload(size))
             await udp.exchange(client, 700)
+        await udp.exchange(client, whole - prefix(trial))
     dropped = trial.risen().get("drop_mtu", 0)
     require(dropped == 3, f"drop_mtu is {dropped}, not 3")
 
@@ -164,6 +201,82 @@ async def without_checksum(trial: Trial) -> None:
             await udp.exchange(client, size)
 
 
+@named("udp", "gateway", "gateway6", limit=30)
+async def datagram_checksums_completed(trial: Trial) -> None:
+    """Datagrams reach the injector without checksums, and the device behind it completes them. The
+    server verifies each, and drops a wrong one."""
+    with completing(trial), datagrams(trial) as udp:
+        client = udp.client()
+        for size in (0, 1, 33, 1000, 1399):
+            await udp.exchange(client, size)
+
+
+@named("udp", "gateway", "dnat", "gateway6", injectors=WRITERS, offloads="off", limit=30)
+async def wrong_checksum(trial: Trial) -> None:
+    """A damaged datagram does not arrive, even where conntrack lets it pass: to change it must not
+    make its checksum right."""
+    trial.may_drop = ("drop_malformed",)
+    kept = {"net.netfilter.nf_conntrack_checksum": 0}
+    with trial.gateway.sysctls(kept), datagrams(trial) as udp:
+        client = udp.client()
+        await udp.exchange(client, 100)
+        _, (_, port), (host, dialled) = client
+        family = AF_INET if trial.place.version == 4 else AF_INET6
+        with trial.client.socket(family, SOCK_RAW, IPPROTO_UDP) as raw:
+            raw.bind((trial.place.source, 0))
+            raw.sendto(struct.pack("!4H", port, dialled, 14, 0x1234) + b"damage", (host, 0))
+        await udp.exchange(client, 200)
+    # The module drops it; the program leaves the wrong sum to the server.
+    risen = trial.risen()
+    require(risen.get("drop_malformed", risen.get("udp_ctproxy", 0) - 2) == 1, f"{risen}")
+
+
+@contextmanager
+def completing(trial: Trial) -> Iterator[None]:
+    """The device behind the injector completes checksums in software."""
+    trial.gateway.offloads("gs", OFFLOADS["off"])
+    try:
+        yield
+    finally:
+        trial.gateway.offloads("gs", OFFLOADS["on"])
+
+
+@named("udp", "gateway", "dnat", "gateway6", limit=30)
+async def longer_ip_headers(trial: Trial) -> None:
+    """IP options, and an IPv6 extension header."""
+    with datagrams(trial) as udp:
+        client = udp.client()
+        if trial.place.version == 4:
+            client[0].setsockopt(IPPROTO_IP, IP_OPTIONS, bytes([1] * 8))  # NOPs
+        else:
+            client[0].setsockopt(IPPROTO_IPV6, IPV6_DSTOPTS, bytes([0, 0, 1, 4, 0, 0, 0, 0]))
+        for size in (0, 1, 33, 1000, 1391):
+            await udp.exchange(client, size)
+
+
+@named("udp", "gateway", "gateway6", limit=30)
+async def big_links(trial: Trial) -> None:
+    """The program moves the payload in parts of 2048 bytes."""
+    ends = [(space.name, device) for space, device in trial.lab.devices()]
+    with trial.lab.narrowed(20_000, *ends), datagrams(trial) as udp:
+        client = udp.client()
+        for size in (2047, 2048, 2049, 4095, 4097, 8192, 9001, 15_000):
+            await udp.exchange(client, size)
+
+
+@named("udp", "gateway", "gateway6", injectors=("ebpf",), limit=30)
+async def beyond_what_can_be_built(trial: Trial) -> None:
+    """The kernel lets a program make no packet of more than 16 KB."""
+    trial.drops_expected = True
+    ends = [(space.name, device) for space, device in trial.lab.devices()]
+    with trial.lab.narrowed(20_000, *ends), datagrams(trial) as udp:
+        client = udp.client()
+        for size in (16_384, 19_000):
+            client[0].send(udp.payload(size))
+            await udp.exchange(client, 500)
+    require(trial.risen().get("drop_build") == 2, f"drop_build is not 2: {trial.risen()}")
+
+
 @named("udp", "dnat", "redirect", "dnat6", "lo", "lo6")
 async def fragments_to_this_host(trial: Trial) -> None:
     """Conntrack reassembles them, and no link follows that could be too narrow."""
@@ -173,20 +286,24 @@ async def fragments_to_this_host(trial: Trial) -> None:
             await udp.exchange(client, size)
 
 
-@named("udp", "gateway", "gateway6", injectors=MODULE)
+@named("udp", "gateway", "gateway6", injectors=WRITERS)
 async def fragments_beyond_the_mtu(trial: Trial) -> None:
-    """They would need fragments again, of which only the first has an origin: dropped, counted."""
+    """They would need fragments again, of which only the first has an origin: dropped, counted.
+
+    The module gets what conntrack has put together. The program gets the first fragment; when that
+    is dropped, the kernel drops the others.
+    """
     trial.drops_expected = True
     with datagrams(trial) as udp:
         client = udp.client()
         for size in (3000, 8000):
             client[0].send(udp.payload(size))
             await udp.exchange(client, 500)
-    dropped = trial.risen().get("drop_mtu", 0)
-    require(dropped == 2, f"drop_mtu is {dropped}, not 2")
+    name = "drop_fragment" if trial.injector.name == "ebpf" else "drop_mtu"
+    require(trial.risen().get(name) == 2, f"{name} is not 2: {trial.risen()}")
 
 
-@named("udp", "gateway")
+@named("udp", "gateway", injectors=("none", *MODULE))
 async def fragments_that_fit(trial: Trial) -> None:
     """Fragments of a datagram that fits the MTU are forwarded as one packet."""
     route = f"route {{}} {trial.place.network(True)} via 10.61.1.1"
@@ -201,7 +318,7 @@ async def fragments_that_fit(trial: Trial) -> None:
         trial.client.batch("ip", route.format("del"))
 
 
-@named("udp", "gateway", "dnat", "gateway6", injectors=MODULE)
+@named("udp", "gateway", "dnat", "gateway6", injectors=WRITERS)
 async def several_in_one(trial: Trial) -> None:
     """UDP_SEGMENT gives the kernel several datagrams as one packet: each is marked or dropped."""
     trial.drops_expected = True

@@ -20,7 +20,7 @@ from ctwsgi.wire.auth import Key, KeyRing
 
 from .decoders import CtframeDecoder, Decoder, ProxyDecoder
 from .net import Namespace
-from .places import SELECTED, Address
+from .places import PORT, SELECTED, Address
 
 MARK = 0x61
 """The connection mark that selects for the eBPF program."""
@@ -38,8 +38,6 @@ class InjectorUnderTest:
     )
     per_connection = False
     """It writes once per connection, and not into every segment."""
-    datagrams = True
-    """It supports UDP."""
     outlives_conntrack = False
     """A connection goes on after conntrack has lost its entry and made a new one in mid-stream."""
     bounds_move = True
@@ -87,13 +85,18 @@ class InjectorUnderTest:
 
 
 class WritesHeaders(InjectorUnderTest):
-    """The base of those that write a PROXY v2 header before a connection's first byte."""
+    """The base of those that write a PROXY v2 header before the first byte of a connection, and of
+    each datagram."""
 
     per_connection = True
     _keys: KeyRing | None = None
 
     def decoder(self) -> Decoder:
         return ProxyDecoder(self._keys)
+
+    def datagram(self, data: bytes) -> tuple[Address | None, Address | None, bytes]:
+        header, payload = proxy.decode_datagram(data, keys=self._keys)
+        return header.dst, header.src, payload
 
     def signed_by(self, keys: KeyRing) -> WritesHeaders:
         """The same injector, with decoders that have these keys and require a signature."""
@@ -195,16 +198,11 @@ class Ctproxy(WritesHeaders, Helper):
 
     name = "ctproxy"
 
-    def datagram(self, data: bytes) -> tuple[Address | None, Address | None, bytes]:
-        header, payload = proxy.decode_datagram(data, keys=self._keys)
-        return header.dst, header.src, payload
-
 
 class Ebpf(WritesHeaders):
     """The eBPF program on the device to the servers. A conntrack mark selects for it."""
 
     name = "ebpf"
-    datagrams = False
     outlives_conntrack = True
     bounds_move = False
     places = ("gateway", "gateway6", "behind", "behind6", "direct")
@@ -227,7 +225,9 @@ class Ebpf(WritesHeaders):
         settings = Settings(selection=Selection.MARK, mark=MARK, mask=MARK, sweep=50)
         with gateway.entered():
             found = Injector("gs")
-            found.attach(Wanted(settings, key=self._signer(), max_flows=max_flows))
+            found.attach(
+                Wanted(settings, udp_ports=(PORT,), key=self._signer(), max_flows=max_flows)
+            )
         self._attached[gateway] = found
 
     def unload(self, gateway: Namespace) -> None:

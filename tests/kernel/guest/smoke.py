@@ -47,7 +47,9 @@ SMOKE = (
     ("matrix", "ebpf/gateway/1mb/duplicate/*"),
     ("matrix", "ebpf/gateway6/close/loss5/*"),
     ("ends", "ebpf/gateway/reset-without-header"),
+    ("udp", "ebpf/gateway/sizes/on"),
     ("auth", "ebpf/gateway/signed/small/header-lost"),
+    ("auth", "ebpf/gateway6/signed-datagrams"),
     ("options", "ebpf/gateway6/syn-cookies/small/clean"),
     ("attacks", "ebpf/gateway/diagonal-after-loss"),
 )

@@ -7,6 +7,7 @@ tests/bpf/test_check.py has the same with a program that is attached.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ctwsgi.check.program import Program
@@ -98,6 +99,42 @@ def test_the_ip_version_that_has_no_backend():
     assert guard == "no guard"
     assert (level, server) == ("todo", V6)
     assert what.startswith("translated, but not marked")
+
+
+def with_udp(rules):
+    """Each rule of TCP also for UDP."""
+    return [*rules, *(json.loads(json.dumps(rule).replace('"tcp"', '"udp"')) for rule in rules)]
+
+
+def for_udp(found):
+    return [(level, server.replace("tcp", "udp"), what) for level, server, what in found]
+
+
+def test_datagrams_need_a_guard_of_their_own():
+    """The guard of TCP does not stop them."""
+    guarded = [("ok", V4, "guarded"), ("ok", V6, "guarded")]
+    for program in (backends(*SERVERS), marked(), Program("eth1", Settings())):
+        with_ports = replace(program, udp_ports=(8080,))
+        found = judge(with_ports, change=lambda rules: with_udp(open_(rules)) + rules)
+        assert found == guarded + for_udp(BOTH_OPEN)
+        assert judge(with_ports, change=with_udp) == guarded + for_udp(guarded)
+
+
+def test_datagrams_to_other_ports_are_none_of_the_programs():
+    program = replace(backends(*SERVERS, ("10.0.0.5", 53)), udp_ports=(53,))
+    ((_, server, what),) = judge(program, change=with_udp)[3:]
+    assert (server, what) == (V4.replace("tcp", "udp").replace("8080", "53"), "no guard")
+    everything = Program("eth1", Settings(), udp_ports=(53,))
+    ((level, text, _),) = judge(everything, change=with_udp)[2:]
+    assert level == "note"
+    assert text.endswith("may be translated in a way not understood")
+
+
+def test_an_ip_version_of_datagrams_that_has_no_backend():
+    program = replace(backends(SERVERS[0]), udp_ports=(8080,))
+    found = judge(program, change=lambda rules: with_udp(open_(rules)))
+    assert found[2:] == for_udp(found[:2])
+    assert [server for _, server, _ in found[:2]] == [V4, V6]
 
 
 def test_all_that_is_translated():
