@@ -76,7 +76,7 @@ def ruleset(setup: Setup) -> str:
             guarded = f"{family} daddr {host} {protocol} dport {port}"
             guard += guard_rules(guarded)
             guard.append(f'{guarded} oifname != "{setup.device}" drop')
-            # With br_netfilter a bridge translates and forwards between its ports, past the program.
+            # With br_netfilter a bridge forwards between its own ports, past the program.
             guard.append(f'{guarded} iifname "{setup.device}" drop')
     chains = [
         _chain("select", "type filter hook prerouting priority mangle;", *select) if select else "",

@@ -14,7 +14,6 @@
 
 #include "framemap_port.h"
 #include "limits.h"
-#include "pernet.h"
 
 static unsigned int max_flows = 262144;
 module_param(max_flows, uint, 0644);

@@ -3,22 +3,11 @@
 #ifndef CTINJECT_LIMITS_H
 #define CTINJECT_LIMITS_H
 
-#include <linux/atomic.h>
 #include <linux/types.h>
 
+#include "pernet.h"
+
 struct net;
-
-/* What an account counts: flows, and bytes of them and their frames. */
-enum limits_resource {
-	LIMITS_FLOWS,
-	LIMITS_BYTES,
-	LIMITS_MAX
-};
-
-/* What is in use, in a namespace or in several that share an account. */
-struct limits_account {
-	atomic_long_t used[LIMITS_MAX];
-};
 
 extern unsigned int limits_frames;
 

@@ -3,13 +3,24 @@
 #ifndef CTINJECT_PERNET_H
 #define CTINJECT_PERNET_H
 
+#include <linux/atomic.h>
 #include <linux/netfilter.h>
 #include <linux/workqueue.h>
 
-#include "limits.h"
-
 struct signing_keys;
 struct stats;
+
+/* What an account counts: flows, and bytes of them and their frames. */
+enum limits_resource {
+	LIMITS_FLOWS,
+	LIMITS_BYTES,
+	LIMITS_MAX
+};
+
+/* What is in use, in a namespace or in several that share an account. */
+struct limits_account {
+	atomic_long_t used[LIMITS_MAX];
+};
 
 /* How many port numbers there are. */
 #define PORTS 65536
