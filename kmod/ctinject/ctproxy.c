@@ -33,6 +33,7 @@
 #include <net/netfilter/nf_conntrack.h>
 #include <net/tcp.h>
 
+#include "answer.h"
 #include "conn.h"
 #include "ctproxy.h"
 #include "flow.h"
@@ -317,7 +318,7 @@ static void prepare_answer(struct answer *answer, struct flow *flow,
 
 static void send_answer(const struct flow *flow, const struct answer *answer)
 {
-	if (answer->len && !segment_answer(&flow->key, answer))
+	if (answer->len && !answer_send(&flow->key, answer))
 		stats_inc(flow->key.net, STAT_ctproxy_headers_again);
 }
 

@@ -17,6 +17,7 @@
 
 #include "forward.h"
 #include "hooks.h"
+#include "limits.h"
 #include "pernet.h"
 #include "reply.h"
 

@@ -16,7 +16,8 @@
  *	sweep.c		removes flows that ->destroy() cannot remove
  *	framing.c	puts the headers of ctframe's frames into a segment
  *	framemap.c	where the frames of a ctframe connection begin
- *	segment.c	changes and builds packets
+ *	segment.c	finds the parts of packets, and changes them
+ *	answer.c	builds segments in the client's name
  *	tcpopt.c	reads and changes TCP options
  *	header.c	builds the PROXY v2 header
  *	keys.c		keys that sign it, and /proc/net/ctinject_keys

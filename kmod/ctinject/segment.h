@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Changes and builds packets: finds the transport header, changes numbers, inserts bytes in front
+ * Changes packets: finds the transport header, changes numbers, inserts bytes in front
  * of the payload.
  */
 #ifndef CTINJECT_SEGMENT_H
@@ -12,7 +12,6 @@
 #include "header.h"
 #include "tcpopt.h"
 
-struct flow_key;
 struct nf_hook_state;
 
 /**
@@ -33,25 +32,6 @@ enum parsed {
 	PARSED_OTHER,		/* another protocol, or not the first fragment */
 	PARSED_OK,
 	PARSED_MALFORMED,
-};
-
-/**
- * struct answer - a segment to the server that the module builds from what it remembers
- * @th: TCP header, without ports, data offset and checksum
- * @options: timestamp option
- * @optlen: length of @options, 0 or TCPOPT_TIMESTAMP_SPACE
- * @header: payload
- * @len: length of the payload
- * @mark: skb mark, which may select the route
- * @oif: device or VRF to which the route is restricted, or 0
- */
-struct answer {
-	struct tcphdr th;
-	u8 options[TCPOPT_TIMESTAMP_SPACE];
-	u8 optlen, len;
-	u8 header[HEADER_MAX];
-	u32 mark;
-	int oif;
 };
 
 enum parsed segment_parse(struct sk_buff *skb, const struct nf_hook_state *state, u8 protocol,
@@ -96,7 +76,6 @@ int segment_send_header(struct sk_buff *skb, const struct segment *seg, u32 seq,
 			unsigned int len, const struct nf_hook_state *state);
 int segment_send_copy(struct sk_buff *skb, const struct segment *seg, u32 seq,
 		      const struct nf_hook_state *state);
-int segment_answer(const struct flow_key *to, const struct answer *answer);
 unsigned int segment_mtu(const struct sk_buff *skb, const struct nf_hook_state *state);
 
 #endif

@@ -14,10 +14,10 @@
 #include <linux/rhashtable.h>
 #include <net/netfilter/nf_conntrack.h>
 
+#include "answer.h"
 #include "conn.h"
 #include "ctframe.h"
 #include "flow.h"
-#include "segment.h"
 #include "unload.h"
 
 bool unload_begun;
@@ -30,7 +30,7 @@ static void send_reset(const struct flow *flow, u32 seq, u32 mark)
 		.oif = READ_ONCE(flow->oif),
 	};
 
-	segment_answer(&flow->key, &answer);
+	answer_send(&flow->key, &answer);
 }
 
 /* The most numbers that are tried for one server. */
