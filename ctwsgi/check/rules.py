@@ -54,7 +54,9 @@ def _unread(ruleset: Ruleset) -> Iterator[Finding]:
     if not of_iptables:
         return
     tables = sorted({f"{rule.chain.family} {rule.chain.table}" for rule in of_iptables})
-    text = f"iptables has rules in {', '.join(tables)} that are not read: see `iptables-save`"
+    tools = {"ip6tables-save" if r.chain.family == "ip6" else "iptables-save" for r in of_iptables}
+    see = " and ".join(f"`{tool}`" for tool in sorted(tools))
+    text = f"iptables has rules in {', '.join(tables)} that are not read: see {see}"
     if any(each == {"type": "target", "name": "CT"} for r in of_iptables for each in r.iptables):
         text += ". It gives connections helpers: see kmod/README.md"
     yield Finding(Level.NOTE, "rules", text)

@@ -13,7 +13,7 @@ from ctypes import POINTER, Structure, c_char_p, c_int, c_uint32, c_void_p
 from pathlib import Path
 
 from .errors import InjectorError
-from .libbpf import require_library
+from .libbpf import Messages, require_library
 
 _STRUCT = 4
 """BTF_KIND_STRUCT"""
@@ -51,11 +51,12 @@ def members(struct: str, module: str, folder: Path = Path("/sys/kernel/btf")) ->
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(bpf, name)
         function.restype, function.argtypes = result, arguments
-    kernel = bpf.btf__parse_split(os.fsencode(folder / "vmlinux"), None)
-    split = None
+    kernel = split = None
     try:
-        if kernel and (folder / module).exists():
-            split = bpf.btf__parse_split(os.fsencode(folder / module), kernel)
+        with Messages():
+            kernel = bpf.btf__parse_split(os.fsencode(folder / "vmlinux"), None)
+            if kernel and (folder / module).exists():
+                split = bpf.btf__parse_split(os.fsencode(folder / module), kernel)
         return _members(bpf, split or kernel, struct) if kernel else set()
     finally:
         bpf.btf__free(split)

@@ -197,8 +197,9 @@ class Injector:
     def _put(self, program: Object, wanted: Wanted, done: Attached) -> None:
         """Fill and pin the maps, then attach: no packet meets an empty map."""
         owns = self._hooks.create()
-        if done in (Attached.REPLACED, Attached.AGAIN):
-            owns = owns or self.settings().owns_qdisc
+        if done is not Attached.FIRST:
+            with suppress(InjectorError):  # missing, or of another version
+                owns = owns or self.settings().owns_qdisc
         settings = replace(
             wanted.settings,
             link_header=self.device.link_header,

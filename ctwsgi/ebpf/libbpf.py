@@ -141,10 +141,10 @@ def require_library() -> None:
     _library()
 
 
-class _Messages:
+class Messages:
     """Collects libbpf's messages, which otherwise go to standard error. A context manager."""
 
-    def __enter__(self) -> _Messages:
+    def __enter__(self) -> Messages:
         self._lines: list[str] = []
         libc = ctypes.CDLL(None)
 
@@ -248,7 +248,7 @@ class Object:
     """An object file: open it, choose its maps, load it. A context manager."""
 
     def __init__(self, path: Path) -> None:
-        with _Messages() as messages:
+        with Messages() as messages:
             self._object = _library().bpf_object__open_file(os.fsencode(path), None)
         if not self._object:
             raise BpfError(f"opening {path}", ctypes.get_errno(), messages.last)
@@ -289,7 +289,7 @@ class Object:
 
     def load(self) -> None:
         """Load the programs into the kernel."""
-        with _Messages() as messages:
+        with Messages() as messages:
             result = _library().bpf_object__load(self._object)
         if result < 0:
             raise BpfError("the kernel refuses the program", _code(result), messages.last)
@@ -327,7 +327,7 @@ class Hooks:
     def create(self) -> bool:
         """Make the qdisc; False when there is one."""
         try:
-            with _Messages():
+            with Messages():
                 _call("bpf_tc_hook_create", byref(self._hook(INGRESS | EGRESS)))
         except BpfError as e:
             if e.code != errno.EEXIST:
@@ -337,20 +337,20 @@ class Hooks:
 
     def destroy(self) -> None:
         """Remove the qdisc, with all its filters."""
-        with _Messages():
+        with Messages():
             _call("bpf_tc_hook_destroy", byref(self._hook(INGRESS | EGRESS)))
 
     def attach(self, point: int, program: int) -> None:
         """Attach the program, replacing ours if it is attached, in one step."""
         options = _Filter(ctypes.sizeof(_Filter), program, _REPLACE, 0, HANDLE, PRIORITY)
-        with _Messages():
+        with Messages():
             _call("bpf_tc_attach", byref(self._hook(point)), byref(options), what="tc filter")
 
     def detach(self, point: int) -> None:
         """Remove our filter, if it is attached."""
         options = _Filter(ctypes.sizeof(_Filter), 0, 0, 0, HANDLE, PRIORITY)
         try:
-            with _Messages():
+            with Messages():
                 _call("bpf_tc_detach", byref(self._hook(point)), byref(options))
         except BpfError as e:
             if e.code not in (errno.ENOENT, errno.EINVAL):
@@ -359,7 +359,7 @@ class Hooks:
     def name(self, point: int) -> str | None:
         """The name of the program with our priority and handle, or None."""
         options = _Filter(ctypes.sizeof(_Filter), 0, 0, 0, HANDLE, PRIORITY)
-        with _Messages():
+        with Messages():
             if _library().bpf_tc_query(byref(self._hook(point)), byref(options)) < 0:
                 return None
         info = _program(options.prog_id)

@@ -42,6 +42,11 @@ class Setup:
         for name in filter(None, (self.device, self.clients)):
             if not _DEVICE.fullmatch(name):
                 raise InjectorError(f"{name!r} is no name of a device: see `ip link`")
+        if self.clients == self.device:
+            raise InjectorError(
+                f"--clients {self.clients}: these rules drop clients behind the servers' device: "
+                "write rules of your own, and sign"
+            )
         for host, _ in self.servers:
             try:
                 pack_host(host)

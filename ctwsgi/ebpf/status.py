@@ -20,7 +20,8 @@ HINTS = {
     "fragment": "fragments of a connection whose header has not arrived: TCP sends them again; or "
     "of UDP datagrams: the sender has to send smaller ones",
     "no_key": "there is no key to sign with: attach again with --auth-key-file",
-    "build": "a packet could not be changed, for lack of memory; or a UDP datagram beyond 16 KB",
+    "build": "a packet could not be changed, for lack of memory; or a UDP datagram has more than "
+    "16 KB with its header",
     "unloading": "SYNs during a detach; if the program is still attached, attach it again",
 }
 """What each `drop_` counter means, or what to do about it."""

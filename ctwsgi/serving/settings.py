@@ -93,7 +93,8 @@ class SnatSetting(gunicorn_config.Setting):  # type: ignore[misc]
     validator = _flag
     default = False
     desc = """\
-        Sources are rewritten on the way here: do not compare a header's source with the TCP peer.
+        Source addresses are rewritten on the way here: do not compare a header's source with the
+        TCP peer. Not needed where a signed header names the new address.
         """
 
 

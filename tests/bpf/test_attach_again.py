@@ -134,6 +134,27 @@ def test_maps_that_are_incomplete(gateway: Gateway) -> None:
     assert "attached anew" in gateway.command("attach", DEVICE).stdout
 
 
+def test_settings_are_written_again(gateway: Gateway) -> None:
+    """Attaching does not take them over, so it does without them."""
+    for remove in ((), ("egress",)):
+        gateway.command("attach", DEVICE)
+        (folder(gateway) / "settings").unlink()
+        for name in remove:
+            gateway.remove(name)
+        gateway.command("attach", DEVICE, "--existing", "pass")
+        assert gateway.status()["attached"]
+
+
+def test_the_qdisc_goes_with_a_program_that_was_attached_anew(gateway: Gateway) -> None:
+    gateway.command("attach", DEVICE)
+    (folder(gateway) / "flows").unlink()
+    gateway.remove("egress")
+    gateway.command("attach", DEVICE)
+    gateway.command("detach", DEVICE)
+    listed = gateway.lab.gateway.run(["tc", "qdisc", "show", "dev", DEVICE])
+    assert "clsact" not in listed.stdout
+
+
 def test_maps_of_a_device_that_had_the_same_numbers() -> None:
     """A namespace's number is given again soon after its end, and each counts devices from 1."""
     with Gateway() as gone, Gateway() as other:

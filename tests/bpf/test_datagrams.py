@@ -118,7 +118,10 @@ def test_datagrams_of_the_servers_own_network_are_dropped(gateway: Gateway) -> N
     """Who is there can dial the server past the gateway, and write a header of his own."""
     lab = gateway.lab
     gateway.command("attach", DEVICE, "--udp", str(PORT))
-    translate(gateway)
+    lab.gateway.nft(
+        "table ip translate {\n chain pre {\n type nat hook prerouting priority dstnat;\n"
+        f" udp dport {DIALLED} dnat to {lab.server.address()}:{PORT}\n }}\n}}\n"
+    )
     lab.gateway.run(["sysctl", "-qw", f"net.ipv4.conf.{DEVICE}.send_redirects=0"])
     lab.server.ip("addr", "add", "10.77.2.9/24", "dev", "gateway")
     lab.server.ip("route", "add", "198.18.0.0/15", "via", lab.gateway.address(4, "server"))

@@ -24,7 +24,7 @@ from tests.stages.outcomes import skip
 from . import boot, report
 from .kernels import SERIES
 from .mistakes import PARTS
-from .newest import NAME, NAMES, named
+from .newest import NAME, NAMES, TESTED, named
 from .suites import add_options, run
 
 # Seconds for the suites of one guest. Generous, because a guest that hangs is silent and ends at
@@ -56,7 +56,7 @@ def main() -> int:
         cases.smoke |= name == NAME and not (options.full or chosen)
         return run(name, lambda: named(name), cases, machine, mistake=options.mistake)
 
-    names = options.kernel or (SERIES if options.smoke else NAMES)
+    names = options.kernel or (SERIES if options.smoke else TESTED)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         runs = list(pool.map(run_kernel, names))
     for one in runs:

@@ -29,7 +29,10 @@ from .kernels import REALTIME, SERIES, Kernel, MissingError, NotOfferedError, ca
 NAME = "newest"
 """What the tests call this kernel."""
 
-NAMES = (*SERIES, *REALTIME, NAME)
+TESTED = (*SERIES, NAME)
+"""The kernels of a run that names none."""
+
+NAMES = (*TESTED, *REALTIME)
 
 HEADERS = re.compile(r"linux-headers-(\d+\.\d+\.\d+\+deb\d+-amd64)")
 

@@ -78,15 +78,17 @@ def chosen(given: argparse.Namespace, wanted: Collection[str]) -> list[Case]:
             *attacks.cases(injector, given.full),
             *endtoend.cases(injector, given.full),
         )
-        if not (given.no_netem and case.impairment.netem)
-        and case.suite in (given.suite or [case.suite])
-        and fnmatchcase(case.name, given.case or "*")
+        if not (given.no_netem and case.impairment.netem) and _asked_for(case, given)
     ]
     if given.full:
         return cases
     if given.smoke:
         return list(smoke.chosen(cases))
     return [case for case in cases if case.plain and (given.suite or _in_plain_run(case))]
+
+
+def _asked_for(case: Case, given: argparse.Namespace) -> bool:
+    return case.suite in (given.suite or [case.suite]) and fnmatchcase(case.name, given.case or "*")
 
 
 def _in_plain_run(case: Case) -> bool:
@@ -103,7 +105,10 @@ def main() -> int:
     if is_realtime() and "ebpf" in wanted:
         print("without the eBPF injector, which a real-time kernel cannot have")
         wanted.remove("ebpf")
-    cases = [*chosen(given, wanted), *realtime.cases()]
+    cases = [
+        *chosen(given, wanted),
+        *(case for case in realtime.cases() if _asked_for(case, given)),
+    ]
     if given.list:
         print("\n".join(f"{case.suite} {case.name}" for case in cases))
         return 0

@@ -166,7 +166,7 @@ def test_a_guard_with_conditions_is_none():
 def test_iptables_is_not_read_and_that_is_said():
     unread, none = judge("iptables")
     assert unread.text == (
-        "iptables has rules in ip6 nat, ip6 raw that are not read: see `iptables-save`. It gives "
+        "iptables has rules in ip6 nat, ip6 raw that are not read: see `ip6tables-save`. It gives "
         "connections helpers: see kmod/README.md"
     )
     assert none.level is Level.NOTE

@@ -56,6 +56,7 @@ def test_the_unit_names_the_device_as_systemd_does() -> None:
         (("eth1", "--server", "10.0.0.5:1", "--server", "10.0.0.6:1"), "do not balance"),
         (('e";drop', "--server", "10.0.0.5:80"), "is no name of a device"),
         (("eth1", "--server", "10.0.0.5:80", "--clients", "a b"), "is no name of a device"),
+        (("eth1", "--server", "10.0.0.5:80", "--clients", "eth1"), "write rules of your own"),
     ],
 )
 def test_a_setup_without_clear_rules_is_refused(words: tuple[str, ...], reason: str) -> None:
