@@ -202,16 +202,43 @@ static __always_inline int take_step(struct __sk_buff *skb, struct packet *packe
 	return PASS;
 }
 
+/*
+ * Whether the header that is still to be sent tells of the addresses and ports in @work->header.
+ *
+ * NAT gives a client the source that another one had, once that one's conntrack entry is gone. It
+ * must not get the other one's header.
+ */
+static __always_inline bool header_tells(const struct flow *flow, const struct work *work,
+					 __u8 version)
+{
+	const __u32 *told = (const __u32 *)(flow->header + HEADER_ADDRESSES);
+	const __u32 *own = (const __u32 *)(work->header + HEADER_ADDRESSES);
+	__u32 differ = 0;
+	int i;
+
+	if (flow->phase != PHASE_OPEN)
+		return true;
+	for (i = 0; i < (HEADER_IPV4 - HEADER_ADDRESSES) / 4; i++)
+		differ |= told[i] ^ own[i];
+	if (version == 6)
+		for (i = 0; i < (HEADER_IPV6 - HEADER_ADDRESSES) / 4; i++)
+			differ |= told[i] ^ own[i];
+	return !differ;
+}
+
 static __always_inline int with_flow(struct __sk_buff *skb, struct packet *packet,
 				     const struct flow_key *key, struct flow *flow,
 				     struct work *work)
 {
+	const struct nf_conn *tracked;
 	struct step step = {};
 	__u64 now, ct = 0;
 	bool reopened;
 
 	if (is_ordinary(flow, packet))
 		return PASS;
+	tracked = conntrack_pointer(skb);
+	header_addresses(work, tracked, packet->version);
 	now = bpf_ktime_get_boot_ns();
 	work->options.found = 0;
 	/* The client's timestamps are needed only while the header may have to be sent again. */
@@ -219,8 +246,12 @@ static __always_inline int with_flow(struct __sk_buff *skb, struct packet *packe
 		return drop(COUNT_drop_malformed);
 	/* The sweep found no conntrack entry. Conntrack may have made a new one since. */
 	if (flow->ended)
-		ct = (__u64)conntrack_pointer(skb);
+		ct = (__u64)tracked;
 	bpf_spin_lock(&flow->lock);
+	if (!header_tells(flow, work, packet->version)) {
+		bpf_spin_unlock(&flow->lock);
+		return drop(COUNT_drop_no_syn);
+	}
 	reopened = ct && flow->ended;
 	if (ct) {
 		flow->ct = ct;

@@ -50,6 +50,16 @@ static __always_inline void put_addresses(__u8 *header, const struct nf_conn *ct
 	__builtin_memcpy(at + 2 * size, ports, sizeof(ports));
 }
 
+/* Write the client's addresses and ports to @work->header, as header_build() does. */
+static __always_inline void header_addresses(struct work *work, const struct nf_conn *ct,
+					     __u8 version)
+{
+	if (version == 4)
+		put_addresses(work->header, ct, 4);
+	else
+		put_addresses(work->header, ct, 16);
+}
+
 /* Copy the key to the block that is hashed first, under its lock. Returns its length. */
 static __always_inline __u32 read_key(struct blake2s *hash, __u8 *id)
 {

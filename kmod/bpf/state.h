@@ -125,11 +125,9 @@ static __always_inline void begin(struct flow *flow, const struct syn *syn)
 static __always_inline bool state_syn(struct flow *flow, const struct syn *syn)
 {
 	bool opens = flow->phase == PHASE_NONE || flow->ended;
-	bool again;
 
 	if (begins(flow, syn))
 		begin(flow, syn);
-	again = flow->phase == PHASE_SYN && flow->latest == syn->first;
 	if (flow->phase != PHASE_PROVEN || !flow->fin)
 		flow->latest = syn->first;
 	if (flow->phase == PHASE_OPEN)
@@ -137,9 +135,7 @@ static __always_inline bool state_syn(struct flow *flow, const struct syn *syn)
 	flow->reopens = 1;
 	flow->established = syn->established;
 	flow->born = syn->now;
-	/* The SYN is a retransmission: the header keeps the time of the first one. */
-	if (!again || !flow->header[0])
-		__builtin_memcpy(flow->header, syn->header, HEADER_SPACE);
+	__builtin_memcpy(flow->header, syn->header, HEADER_SPACE);
 	return opens;
 }
 

@@ -131,6 +131,7 @@ struct flow_key {
  * @fin_end: ctproxy: number after the client's FIN
  * @heard: ctproxy: the client has acknowledged the SYN-ACK, and has not reset the connection since
  * @headers: ctproxy: how often the header was sent
+ * @lacking: ctproxy: the server has shown since that it lacks the header, and got no answer
  * @header_len: ctproxy: length of @header
  * @header: ctproxy: the header that is injected
  * @rcu: delays the freeing by a grace period, since the reply hook looks up flows without a lock
@@ -157,7 +158,7 @@ struct flow {
 			u32 headers;
 			__be32 ecn;
 			__be16 window;
-			bool heard, fin;
+			bool heard, fin, lacking;
 			u8 refusals, header_len, timestamp_len;
 			u8 timestamp[TCPOPT_TIMESTAMP_SPACE];
 			u8 header[HEADER_MAX];

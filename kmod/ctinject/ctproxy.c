@@ -127,6 +127,12 @@ static bool ack_is_plausible(const struct flow *flow, const struct tcphdr *th)
 	return th->ack && ntohl(th->ack_seq) - flow->server <= flow->sent - flow->server;
 }
 
+/* Whether the header was sent, and the server has not shown since that it lacks it. */
+static bool was_sent(const struct flow *flow)
+{
+	return flow->headers && !flow->lacking;
+}
+
 /*
  * Whether a segment brings something that the client has not sent before. If the header was sent,
  * it is on its way ahead of this segment. If it was lost, the server's ack asks for it, see
@@ -150,10 +156,10 @@ static enum action decide(const struct flow *flow, const struct segment *seg,
 	if ((s32)ahead > 0) {
 		if (ahead + seg->len > FIRST_WINDOW)
 			return DROP_BEYOND;
-		return flow->headers ? PASS : HEADER_FIRST;
+		return was_sent(flow) ? PASS : HEADER_FIRST;
 	}
 	if (ahead == 0 && (seg->len || th->fin))
-		return flow->headers && is_new(flow, seg, th) ? PASS : HEADER_FIRST;
+		return was_sent(flow) && is_new(flow, seg, th) ? PASS : HEADER_FIRST;
 	if (ahead == 0 || keepalive(seg, ahead))
 		return BECOME_HEADER;
 	return DROP_BELOW;
@@ -185,6 +191,7 @@ static void note(struct flow *flow, const struct sk_buff *skb, const struct segm
 	}
 	if (action != BECOME_HEADER && action != HEADER_FIRST)
 		return;
+	flow->lacking = false;
 	stats_inc(state->net,
 		  flow->headers++ ? STAT_ctproxy_headers_again : STAT_ctproxy_headers);
 }
@@ -287,13 +294,15 @@ static bool only_for_us(const struct sk_buff *skb, const struct segment *seg, u3
  * Prepares the header segment that answers a reply. Under flow->lock.
  *
  * There is no answer to a server on this host, to which no packet is lost on the way. If its TCP
- * has discarded a segment, the client sends that again, and the header goes in front of it.
+ * has discarded the header, that goes in front of the client's next segment.
  */
 static void prepare_answer(struct answer *answer, struct flow *flow,
 			   const struct nf_hook_state *state)
 {
-	if (state->hook != NF_INET_PRE_ROUTING)
+	if (state->hook != NF_INET_PRE_ROUTING) {
+		flow->lacking = true;
 		return;
+	}
 	/* Do not complete the handshake of a client that has not answered the SYN-ACK itself. */
 	if (!flow->heard)
 		return;

@@ -218,7 +218,7 @@ static void kill_if_in(struct flow *flow, const void *net)
  */
 void flow_net_exit(const struct net *net)
 {
-	if (!pernet_armed(pernet_of(net)))
+	if (!pernet_of(net)->used)
 		return;
 	flow_each(kill_if_in, net);
 	/* First for those that are killing a flow, then for those that were killed. */

@@ -119,10 +119,16 @@ static int detach_ours(struct nf_conn *ct, void *unused)
 	return 0;	/* the connection stays */
 }
 
-/* Afterwards no connection has one of our helpers, and no CPU is inside one of their functions. */
+/*
+ * Afterwards no confirmed connection has one of our helpers, and no CPU is inside one of their
+ * functions. nf_ct_iterate_destroy() drops what is queued for user space, and each packet of an
+ * unconfirmed connection is dropped or confirmed within a grace period. The second call is for
+ * those that were confirmed behind the first one.
+ */
 void helper_unregister(void)
 {
 	compat_helpers_unregister(helpers, ARRAY_SIZE(helpers), registered);
 	/* It holds the connection's lock meanwhile, and waits for a grace period at the end. */
+	nf_ct_iterate_destroy(detach_ours, NULL);
 	nf_ct_iterate_destroy(detach_ours, NULL);
 }

@@ -70,6 +70,7 @@ static int arm(struct ctinject_net *cn)
 	}
 	for (i = 0; i < ARRAY_SIZE(hooks); i++)
 		cn->ops[i].priv = cn;
+	cn->used = true;
 	err = nf_register_net_hooks(cn->net, cn->ops, ARRAY_SIZE(hooks));
 	if (err)
 		goto failed;
@@ -79,6 +80,8 @@ static int arm(struct ctinject_net *cn)
 	return 0;
 
 failed:
+	/* If only some could be registered, a CPU may still be inside one of them. */
+	synchronize_net();
 	kfree(cn->ops);
 	kvfree(cn->server_ports);
 	cn->ops = NULL;
@@ -119,23 +122,22 @@ void hooks_net_init(struct net *net)
 	INIT_WORK(&cn->arming, arm_work);
 }
 
-/* The kernel waits a grace period before hooks_net_exit(), so no CPU is inside a hook then. */
-void hooks_net_pre_exit(struct net *net)
+/*
+ * Not in ->pre_exit(), which would be before the rules of nft are gone: they would still translate
+ * a connection, and nothing would mark it.
+ */
+void hooks_net_exit(struct net *net)
 {
 	struct ctinject_net *cn = pernet_of(net);
 
 	mutex_lock(&arming);
 	cn->gone = true;
-	if (cn->armed)
-		nf_unregister_net_hooks(net, cn->ops, ARRAY_SIZE(hooks));
 	mutex_unlock(&arming);
-}
-
-void hooks_net_exit(struct net *net)
-{
-	struct ctinject_net *cn = pernet_of(net);
-
 	cancel_work_sync(&cn->arming);
+	if (cn->armed) {
+		nf_unregister_net_hooks(net, cn->ops, ARRAY_SIZE(hooks));
+		synchronize_net();	/* no CPU is inside a hook any more */
+	}
 	kfree(cn->ops);
 	kvfree(cn->server_ports);
 }

@@ -8,7 +8,6 @@ struct net;
 int hooks_arm(struct net *net);
 
 void hooks_net_init(struct net *net);
-void hooks_net_pre_exit(struct net *net);
 void hooks_net_exit(struct net *net);
 
 #endif

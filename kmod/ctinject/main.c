@@ -69,11 +69,6 @@ no_keys:
 	return err;
 }
 
-static void __net_exit net_pre_exit(struct net *net)
-{
-	hooks_net_pre_exit(net);
-}
-
 static void __net_exit net_exit(struct net *net)
 {
 	procfs_net_exit(net);
@@ -85,7 +80,6 @@ static void __net_exit net_exit(struct net *net)
 
 static struct pernet_operations net_ops = {
 	.init = net_init,
-	.pre_exit = net_pre_exit,
 	.exit = net_exit,
 	.id = &pernet_id,
 	.size = sizeof(struct ctinject_net),

@@ -30,6 +30,7 @@ struct limits_account {
  * @net: the namespace
  * @arming: work that registers the hooks
  * @armed: the hooks are registered
+ * @used: hooks were registered at some time, perhaps not all
  * @gone: the namespace is ending, and gets no hooks any more
  * @ops: the hooks
  * @server_ports: a bit for each port from which replies can come: set when a selected SYN goes to
@@ -42,7 +43,7 @@ struct limits_account {
 struct ctinject_net {
 	struct net *net;
 	struct work_struct arming;
-	bool armed, gone;
+	bool armed, used, gone;
 	struct nf_hook_ops *ops;
 	unsigned long *server_ports;
 	atomic_t flows;

@@ -50,6 +50,8 @@ IMPAIRMENTS = {
     for impairment in (
         Impairment("clean"),
         Impairment("delay", "delay 60ms"),
+        # Shorter than the program's sweep in these cases.
+        Impairment("short-delay", "delay 8ms"),
         Impairment("loss1", "loss 1%"),
         Impairment("loss5", "loss 5%"),
         Impairment("reorder", "delay 3ms reorder 30% 20%"),
