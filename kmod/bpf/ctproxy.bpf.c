@@ -238,7 +238,8 @@ static __always_inline int with_flow(struct __sk_buff *skb, struct packet *packe
 	if (is_ordinary(flow, packet))
 		return PASS;
 	tracked = conntrack_pointer(skb);
-	header_addresses(work, tracked, packet->version);
+	if (flow->phase != PHASE_PROVEN)
+		header_addresses(work, tracked, packet->version);
 	now = bpf_ktime_get_boot_ns();
 	work->options.found = 0;
 	/* The client's timestamps are needed only while the header may have to be sent again. */

@@ -32,7 +32,7 @@ address = st.tuples(st.one_of(v4_hosts, v6_hosts), ports)
 cuts = st.lists(st.integers(0, 200), max_size=12)
 tlvs = st.lists(
     st.tuples(
-        st.integers(0, 255).filter(lambda kind: kind not in (3, 0xE7)), st.binary(max_size=40)
+        st.integers(0, 255).filter(lambda kind: kind not in (3, 0xE7, 0xE8)), st.binary(max_size=40)
     ),
     max_size=4,
 ).map(tuple)
