@@ -206,21 +206,22 @@ static __always_inline int take_step(struct __sk_buff *skb, struct packet *packe
  * Whether the header that is still to be sent tells of the addresses and ports in @work->header.
  *
  * NAT gives a client the source that another one had, once that one's conntrack entry is gone. It
- * must not get the other one's header.
+ * must not get the other one's header. An RST takes no header along, and those that a detach sends
+ * have no conntrack entry.
  */
-static __always_inline bool header_tells(const struct flow *flow, const struct work *work,
-					 __u8 version)
+static __always_inline bool header_tells(const struct flow *flow, const struct packet *packet,
+					 const struct work *work)
 {
 	const __u32 *told = (const __u32 *)(flow->header + HEADER_ADDRESSES);
 	const __u32 *own = (const __u32 *)(work->header + HEADER_ADDRESSES);
 	__u32 differ = 0;
 	int i;
 
-	if (flow->phase != PHASE_OPEN)
+	if (flow->phase != PHASE_OPEN || packet_has(packet, TCP_RST))
 		return true;
 	for (i = 0; i < (HEADER_IPV4 - HEADER_ADDRESSES) / 4; i++)
 		differ |= told[i] ^ own[i];
-	if (version == 6)
+	if (packet->version == 6)
 		for (i = 0; i < (HEADER_IPV6 - HEADER_ADDRESSES) / 4; i++)
 			differ |= told[i] ^ own[i];
 	return !differ;
@@ -249,7 +250,7 @@ static __always_inline int with_flow(struct __sk_buff *skb, struct packet *packe
 	if (flow->ended)
 		ct = (__u64)tracked;
 	bpf_spin_lock(&flow->lock);
-	if (!header_tells(flow, work, packet->version)) {
+	if (!header_tells(flow, packet, work)) {
 		bpf_spin_unlock(&flow->lock);
 		return drop(COUNT_drop_no_syn);
 	}

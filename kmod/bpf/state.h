@@ -71,7 +71,8 @@ static __always_inline void order_header(struct flow *flow, struct order *order,
 	__builtin_memcpy(order->timestamps, flow->timestamps, TIMESTAMPS);
 	__builtin_memcpy(order->header, flow->header, HEADER_SPACE);
 	step->again = flow->sent_header;
-	flow->sent_header = 1;
+	if (step->action != ACTION_RESET_TWICE)
+		flow->sent_header = 1;
 }
 
 /* ---- to the server ---- */
