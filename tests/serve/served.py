@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.lab.streams import receive_until_closed
 from tests.lab.wait import until
 
-DEADLINE = 30.0  # seconds; generous, because only a hang reaches it
+DEADLINE = 60.0  # seconds; generous, because only a hang reaches it
 
 ECHO = """
 import json, os
@@ -118,7 +118,10 @@ class Served:
         """(status, body) of a request on a new connection. Status 0: closed without an answer."""
         with self.connect(listener) as sock:
             sock.sendall(before + request(path, headers))
-            return answer(receive_until_closed(sock))
+            try:
+                return answer(receive_until_closed(sock))
+            except TimeoutError:
+                raise AssertionError(f"no answer in {DEADLINE:g} s:\n{self.log}") from None
 
 
 def clean_environ(extra: dict[str, str], binds: Sequence[str]) -> dict[str, str]:
