@@ -69,6 +69,7 @@
 
 #include "kernel.h"
 
+#include "client.h"
 #include "conntrack.h"
 #include "counters.h"
 #include "datagram.h"
@@ -79,7 +80,7 @@
 #include "options.h"
 #include "packet.h"
 #include "settings.h"
-#include "state.h"
+#include "server.h"
 #include "sweep.h"
 #include "work.h"
 
@@ -138,7 +139,7 @@ static __always_inline int our_syn(struct __sk_buff *skb, struct packet *packet,
 	if (!flow)
 		return drop(COUNT_drop_flow_limit);
 	bpf_spin_lock(&flow->lock);
-	opens = state_syn(flow, &syn);
+	opens = client_syn(flow, &syn);
 	bpf_spin_unlock(&flow->lock);
 	if (opens)
 		count(COUNT_flows_opened);
@@ -259,7 +260,7 @@ static __always_inline int with_flow(struct __sk_buff *skb, struct packet *packe
 		flow->ct = ct;
 		flow->ended = 0;
 	}
-	state_client(flow, packet, work, now, &step);
+	client_segment(flow, packet, work, now, &step);
 	bpf_spin_unlock(&flow->lock);
 	if (reopened)
 		count(COUNT_flows_opened);
@@ -383,7 +384,7 @@ int ctwsgi_ingress(struct __sk_buff *skb)
 		return PASS;
 	now = bpf_ktime_get_boot_ns();
 	bpf_spin_lock(&flow->lock);
-	state_server(flow, &packet, &work->order, now, &step);
+	server_segment(flow, &packet, &work->order, now, &step);
 	bpf_spin_unlock(&flow->lock);
 	if (step.answer) {
 		count_header(step.again);

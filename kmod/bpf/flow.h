@@ -6,7 +6,8 @@
  * all other packets pass. A flow is deleted SYN_LIFE after a SYN that the server has not answered,
  * or when conntrack has no entry for the connection and every SYN cookie that the server gave to
  * these ports has expired. A new conntrack entry for the same ports changes nothing about that: the
- * packets that a flow lets through do not depend on how long conntrack remembers the connection.
+ * packets that a flow lets through do not depend on how long conntrack remembers the connection. But
+ * as long as the header may be sent, the entry must be of the client that the header tells.
  *
  * sweep.h deletes flows from a timer in the kernel, so no daemon has to run.
  */

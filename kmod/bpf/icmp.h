@@ -10,7 +10,8 @@
 #ifndef CTPROXY_ICMP_H
 #define CTPROXY_ICMP_H
 
-#include "state.h"
+#include "flow.h"
+#include "packet.h"
 
 #define ICMP_HEADER 8
 #define ICMP_UNREACHABLE 3
@@ -60,6 +61,16 @@ static __always_inline __u32 find_quoted(struct __sk_buff *skb, const struct pac
 	return at;
 }
 
+/* The client's number for one that an error quotes: that of the SYN, or of the client's first byte. */
+static __always_inline __u32 client_number(const struct flow *flow, __u32 seq)
+{
+	if (flow->phase == PHASE_SYN && seq + flow->header_len + 1 == flow->latest)
+		return seq + flow->header_len;
+	if (flow->phase == PHASE_OPEN && before(seq, flow->first))
+		return flow->first;
+	return seq;
+}
+
 /* Correct the quoted number of an ICMP error, if the error is about a connection with a flow. */
 static __always_inline int icmp_correct(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -81,7 +92,7 @@ static __always_inline int icmp_correct(struct __sk_buff *skb, const struct pack
 		return TC_ACT_UNSPEC;
 	seq = bpf_ntohl(quoted.seq);
 	bpf_spin_lock(&flow->lock);
-	seq = state_quoted(flow, seq);
+	seq = client_number(flow, seq);
 	bpf_spin_unlock(&flow->lock);
 	to = bpf_htonl(seq);
 	if (to == quoted.seq)
