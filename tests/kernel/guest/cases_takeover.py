@@ -11,6 +11,7 @@ from tests.kernel.guest.attacks.peer import Peer
 
 from .case import Trial
 from .cases_rules import masquerade
+from .judge import require
 from .named import HEADERS, named
 
 _VICTIM = {4: "10.61.1.67", 6: "fd61:1::67"}
@@ -50,7 +51,25 @@ def _behind_a_dropped_syn(attack: Attack) -> None:
     attack.require_counted("drop_no_syn", "drop_synack", "drop_early")
 
 
+def _behind_its_own_syn(attack: Attack) -> None:
+    victim, thief = _pair(attack)
+    with masquerade(attack.trial):
+        victim.syn()
+        _end(victim)
+        thief.syn()
+        _use(attack, thief)
+    accepted = [each for each in attack.server.accepted if each.peer[1] == thief.source[1]]
+    require(accepted, "nothing accepted")
+    require(accepted[-1].received, "no header has come")
+
+
 @named("auth", "gateway", "gateway6", injectors=HEADERS, impairment="short-delay", limit=300)
 async def masquerade_taken_over(trial: Trial) -> None:
     """The other client must not get the header that was made for the first one."""
     await attack(_behind_a_dropped_syn, signed=True)(trial)
+
+
+@named("auth", "gateway", "gateway6", injectors=HEADERS, impairment="short-delay", limit=300)
+async def masquerade_taken_over_with_a_syn(trial: Trial) -> None:
+    """The other client's own SYN opens the connection: it gets its own header."""
+    await attack(_behind_its_own_syn, signed=True)(trial)

@@ -16,6 +16,7 @@ from ctwsgi.wire.auth import KeyRing
 from ctwsgi.wire.ctframe import FrameDecoder, frame_header
 from tests.kernel.guest.injector import InjectorUnderTest
 from tests.kernel.guest.judge import Failure, require
+from tests.kernel.guest.places import Address
 
 from .peer import Peer
 from .server import Accepted
@@ -25,6 +26,9 @@ PLAIN = {4: 28, 6: 52}
 
 AUTH = 25
 """The length of the signature's TLV."""
+
+TRANSLATED = {4: 9, 6: 21}
+"""The length of the translated source's TLV, by IP version."""
 
 
 def header_size(version: int, keys: KeyRing | None) -> int:
@@ -54,14 +58,16 @@ def _reason(
 ) -> str:
     """Why the stream cannot be this peer's; empty when it can."""
     try:
-        payload = _payload(bytes(connection.received), peer, injector, keys)
+        payload = _payload(bytes(connection.received), peer, connection.peer, injector, keys)
         require(_was_sent(payload, peer), "payload that the client has not sent there")
     except (OriginError, Failure) as e:
         return str(e)
     return ""
 
 
-def _payload(stream: bytes, peer: Peer, injector: InjectorUnderTest, keys: KeyRing | None) -> bytes:
+def _payload(
+    stream: bytes, peer: Peer, seen_as: Address, injector: InjectorUnderTest, keys: KeyRing | None
+) -> bytes:
     """The payload after the header, or in the frames. Failure or OriginError when it is wrong."""
     if not stream:
         return b""
@@ -76,7 +82,9 @@ def _payload(stream: bytes, peer: Peer, injector: InjectorUnderTest, keys: KeyRi
     header, size = found
     require(header.dst == peer.original, f"original destination {header.dst}")
     require(header.src == peer.source, f"client {header.src}")
-    require(size == header_size(version, keys), f"a header of {size} bytes")
+    expected_size = header_size(version, keys) + (TRANSLATED[version] if header.translated else 0)
+    require(size == expected_size, f"a header of {size} bytes")
+    require(header.translated in (None, seen_as), f"translated to {header.translated}")
     return stream[size:]
 
 
