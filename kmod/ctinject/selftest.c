@@ -25,7 +25,7 @@
 #include "keys.h"
 #include "selftest.h"
 
-/* What a rule can ask for. */
+/* What a rule can ask for. Not read from helper.c, so that a kind that lacks there is noticed. */
 struct selection {
 	const char *helper;
 	u8 family;
