@@ -2,7 +2,7 @@
 """OriginMiddleware: the origin that it learns, its refusals, and the keys that it rewrites.
 
 The sockets are real loopback connections. The kernel's answers for redirected ones, and the
-servers that put sockets into environ, are in tests/net/test_middleware_servers.py.
+servers that put sockets into environ, are in tests/net/test_middleware_*.py.
 """
 
 from __future__ import annotations
