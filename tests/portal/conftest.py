@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ctwsgi_portal.state import Store, open_store
+from werkzeug.security import generate_password_hash
 
 from .serving import PortalProcess
 from .stores import STORES, Unavailable
@@ -36,4 +37,20 @@ def store(store_url: str) -> Iterator[Store]:
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalProcess]:
     """One portal for all tests of a module that need no settings of their own."""
     with PortalProcess(tmp_path_factory.mktemp("portal")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalProcess]:
+    """A portal with all three methods and an admin page."""
+    users = f'[users]\nalice = "{generate_password_hash("correct horse")}"\n'
+    admin = (
+        f'[admin]\npassword_hash = "{generate_password_hash("operator")}"\n'
+        'allow = ["127.0.0.0/8"]\n'
+    )
+    with PortalProcess(
+        tmp_path_factory.mktemp("doors"),
+        methods='["click", "voucher", "password"]',
+        extra=users + admin,
+    ) as running:
         yield running

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Modules by themselves; a folder here mirrors the package that it tests."""
+"""Modules by themselves; a folder here mirrors the package or module that it tests."""

@@ -2,7 +2,7 @@
 """The interface to the state, which portals write and gateways follow.
 
 Several processes and machines use one store at once. Every method is atomic, and returns and raises
-the same in each implementation (tests/portal/test_store.py).
+the same in each implementation (tests/portal/test_store_*.py).
 
 A grant lasts until its time or its data are used up, or until end(). The store ends it at that
 moment or at the next call of a method, whichever is later. An agent must not wait for the store: it

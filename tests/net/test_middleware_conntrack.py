@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One Flask app with OriginMiddleware, under each server, behind real NAT.
+"""OriginMiddleware behind real NAT: under each server, and with one redirected socket.
 
     client namespace  192.0.2.2 ---- veth ---- 192.0.2.1  server namespace
                       2001:db8:ffff::2         2001:db8:ffff::1
@@ -14,7 +14,6 @@ In the server's PREROUTING, nft redirects connections to other addresses to the 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import itertools
 import json
 import os
@@ -22,9 +21,7 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import threading
-import time
 
 import pytest
 from werkzeug.test import create_environ
@@ -32,10 +29,10 @@ from werkzeug.test import create_environ
 from ctwsgi.middleware import OriginMiddleware
 from ctwsgi.origin import Origin
 from ctwsgi.testing import origin_environ
-from ctwsgi.wire.address import show
-from tests import ROOT
 from tests.lab.wait import DEADLINE
 from tests.namespaces import entered, named
+
+from .middleware_servers import ask, command, running, wait_until_accepting
 
 SERVER_V4, SERVER_V6 = "192.0.2.1", "2001:db8:ffff::1"
 V4_PORT, V6_PORT = 7004, 7006
@@ -49,24 +46,6 @@ table inet middleware {{
         ip6 daddr 2001:db8:1::/48 meta l4proto tcp redirect to :{V6_PORT}
     }}
 }}
-"""
-
-APP = """
-import json, os
-from flask import Flask, jsonify, request
-from ctwsgi.flask import origin
-from ctwsgi.middleware import OriginMiddleware
-
-app = Flask(__name__)
-app.wsgi_app = OriginMiddleware(app.wsgi_app, **json.loads(os.environ["OPTIONS"]))
-
-@app.get("/")
-def where():
-    e = request.environ
-    assert origin == e["ct.origin"]
-    shown = ["ct.orig_dst", "ct.orig_src", "ct.source", "ct.verified", "REMOTE_ADDR", "REMOTE_PORT"]
-    shown += ["SERVER_NAME", "SERVER_PORT", "HTTP_HOST"]
-    return jsonify(redirected=bool(origin), **{key: e.get(key) for key in shown})
 """
 
 
@@ -128,72 +107,6 @@ class Net:
 
 def run(*command, text=None):
     subprocess.run(command, input=text, text=True, check=True)
-
-
-def ask(sock, count=1, **headers):
-    """`count` GETs on one connection: a list of (status, JSON or text)."""
-    client = http.client.HTTPConnection("name.example", timeout=DEADLINE)
-    client.sock = sock
-    answers = []
-    with contextlib.closing(client):
-        for _ in range(count):
-            assert client.sock is not None, "the server closed a keep-alive connection"
-            client.request("GET", "/", headers=headers)
-            response = client.getresponse()
-            body = response.read()
-            is_json = response.headers["Content-Type"] == "application/json"
-            answers.append((response.status, json.loads(body) if is_json else body.decode()))
-    return answers
-
-
-def command(server, bind, *arguments):
-    """The command line of that server for the app at `bind` (ADDR, PORT)."""
-    host, port = bind
-    authority = show(host, port)
-    if server == "flask-run":
-        return [sys.executable, "-m", "flask", "--app", "where", "run", "-h", host, "-p", str(port)]
-    if server == "ctwsgi-serve":
-        serve = ["-m", "ctwsgi", "serve", "--bind", authority, "--source", "conntrack"]
-        return [sys.executable, *serve, "where:app"]
-    return [*gunicorn(server), "--bind", authority, *arguments, "where:app"]
-
-
-def gunicorn(server):
-    worker = server.removeprefix("gunicorn-")
-    return [sys.executable, "-m", "gunicorn", "--no-control-socket", "--worker-class", worker]
-
-
-@contextlib.contextmanager
-def running(command, directory, options=None, pass_fds=()):
-    """A server process in a directory with the app."""
-    (directory / "where.py").write_text(APP)
-    environ = dict(os.environ, PYTHONPATH=str(ROOT), OPTIONS=json.dumps(options or {}))
-    environ.pop("GUNICORN_CMD_ARGS", None)
-    with open(directory / "log", "ab") as log:
-        process = subprocess.Popen(
-            command, cwd=directory, env=environ, stdout=log, stderr=log, pass_fds=pass_fds
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_until_accepting(process, dial, log):
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
-        try:
-            dial().close()
-            return
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise TimeoutError(log.read_text())
 
 
 @contextlib.contextmanager
@@ -420,103 +333,3 @@ class TestOneConnection:
             origin = self.see(OriginMiddleware(None), accepted)
             peer = client.getsockname()
         assert origin in (Origin("conntrack", None, peer), Origin("none", None, peer))
-
-
-V2 = b"\r\n\r\n\0\r\nQUIT\n"
-"""The signature of PROXY protocol v2. This file builds headers without the code under test."""
-
-
-def proxy_v2(src, dst):
-    family = socket.AF_INET6 if ":" in src[0] else socket.AF_INET
-    hosts = socket.inet_pton(family, src[0]) + socket.inet_pton(family, dst[0])
-    body = hosts + struct.pack("!HH", src[1], dst[1])
-    code = 0x21 if family == socket.AF_INET6 else 0x11
-    return V2 + struct.pack("!BBH", 0x21, code, len(body)) + body
-
-
-def proxy_v1(src, dst):
-    family = "TCP6" if ":" in src[0] else "TCP4"
-    return f"PROXY {family} {src[0]} {dst[0]} {src[1]} {dst[1]}\r\n".encode()
-
-
-HEADERS = {
-    "v2": (proxy_v2, ("203.0.113.9", 4711), ("198.18.7.1", 80)),
-    "v2-ipv6": (proxy_v2, ("2001:db8::9", 4711), ("2001:db8:1::7", 443)),
-    "v1": (proxy_v1, ("203.0.113.9", 4711), ("198.18.7.1", 80)),
-    "v1-ipv6": (proxy_v1, ("2001:db8::9", 4711), ("2001:db8:1::7", 443)),
-}
-WORKERS = {"gunicorn-sync": (), "gunicorn-gevent": (), "gunicorn-gthread": pytest.mark.full}
-
-
-@pytest.fixture(scope="module")
-def proxied(request, tmp_path_factory):
-    """(worker, dial): gunicorn with --proxy-protocol on loopback, which needs no rights."""
-    worker, options = request.param
-    directory = tmp_path_factory.mktemp("proxied")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        fd = listener.fileno()
-        line = [*gunicorn(worker), "--bind", f"fd://{fd}", "--proxy-protocol", "auto", "where:app"]
-        address = listener.getsockname()
-        with running(line, directory, options, pass_fds=[fd]):
-            yield worker, lambda: socket.create_connection(address, timeout=DEADLINE)
-
-
-def trusting(workers):
-    return pytest.mark.parametrize(
-        "proxied",
-        [
-            pytest.param((worker, {"trust_gunicorn_proxy": True}), id=worker, marks=marks)
-            for worker, marks in workers.items()
-        ],
-        indirect=True,
-    )
-
-
-class TestGunicornProxyProtocol:
-    @trusting(WORKERS)
-    @pytest.mark.parametrize("case", HEADERS)
-    def test_the_header_is_the_origin(self, proxied, case):
-        encode, src, dst = HEADERS[case]
-        sock = proxied[1]()
-        sock.sendall(encode(src, dst))
-        count = 1 if proxied[0] == "gunicorn-sync" else 3
-        answers = ask(sock, count)
-        for status, got in answers:
-            assert status == 200
-            assert (got["ct.source"], got["ct.verified"]) == ("proxy", False)
-            assert got["ct.orig_dst"] == list(dst)
-            assert got["ct.orig_src"] == list(src)
-            assert [got["REMOTE_ADDR"], got["REMOTE_PORT"]] == [src[0], str(src[1])]
-        assert len(answers) == count
-
-    @trusting(WORKERS)
-    @pytest.mark.parametrize("code", [0x20, 0x21], ids=["LOCAL", "UNSPEC"])
-    def test_without_addresses_the_real_endpoints_are_kept(self, proxied, code):
-        sock = proxied[1]()
-        peer = list(sock.getsockname())
-        sock.sendall(V2 + struct.pack("!BBH", code, 0x01 if code == 0x21 else 0x11, 0))
-        [(status, got)] = ask(sock)
-        assert status == 200
-        assert (got["ct.source"], got["ct.orig_dst"]) == ("proxy", None)
-        assert got["ct.orig_src"] == peer
-        assert [got["REMOTE_ADDR"], got["REMOTE_PORT"]] == [peer[0], str(peer[1])]
-
-    @trusting(WORKERS)
-    def test_without_a_header_nothing_is_guessed(self, proxied):
-        [(status, got)] = ask(proxied[1]())
-        assert status == 200
-        assert (got["ct.source"], got["ct.orig_dst"]) == ("none", None)
-
-    @pytest.mark.parametrize(
-        "proxied", [pytest.param(("gunicorn-sync", {}), id="untrusting")], indirect=True
-    )
-    def test_untrusted_the_header_is_not_the_origin(self, proxied):
-        encode, src, dst = HEADERS["v2"]
-        sock = proxied[1]()
-        peer = list(sock.getsockname())
-        sock.sendall(encode(src, dst))
-        [(status, got)] = ask(sock)
-        assert status == 200
-        assert got["ct.source"] != "proxy"
-        assert (got["ct.orig_dst"], got["ct.verified"]) == (None, False)
-        assert got["ct.orig_src"] == peer
